@@ -1,0 +1,1 @@
+"""What the assistant does: intake, conversations, delivery, reminders, heartbeats, access."""

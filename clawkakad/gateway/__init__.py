@@ -1,0 +1,1 @@
+"""The agent's gateway: its frames, one connection, and a turn over it."""

@@ -1,0 +1,73 @@
+"""The nouns that every floor of the package shares: ids, states, and a person's profile. No I/O, no imports from the package."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+UserId = NewType("UserId", str)
+"""Ours, `u` and ten characters of base32. A phone number is an identifier of a user, never the key."""
+
+SandboxId = NewType("SandboxId", str)
+"""Ours, `s` and ten characters of base32: short, since unix socket paths end at 107 bytes."""
+
+Wamid = NewType("Wamid", str)
+"""Meta's message id, of a message in or out."""
+
+
+class IdentifierKind(StrEnum):
+    """What can stand for a person at a channel."""
+
+    WA_ID = "wa_id"  # phone number, digits only, without "+"
+    BSUID = "bsuid"  # business-scoped user id, "US.1349…"
+    PARENT_BSUID = "parent_bsuid"  # the same for a managed portfolio, "US.ENT.1349…"
+
+
+class InboxState(StrEnum):
+    """The life of a message from a person."""
+
+    RECEIVED = "received"  # on disk, waiting for its turn
+    RUNNING = "running"  # a turn of the agent was asked for
+    ANSWERED = "answered"  # the reply, or the decision to say nothing, is on disk
+    FAILED = "failed"  # given up; the person was told
+    IGNORED = "ignored"  # kept for the record, nothing to answer (reaction, system notice)
+    REFUSED = "refused"  # from somebody who is not let in
+
+
+class OutboxState(StrEnum):
+    """The life of a message to a person."""
+
+    QUEUED = "queued"  # waits for its turn to be sent
+    SENDING = "sending"  # committed before the request goes out
+    SENT = "sent"  # the Graph API took it and named its wamid
+    DELIVERED = "delivered"
+    READ = "read"
+    FAILED = "failed"  # refused for good, here or by a status
+    AMBIGUOUS = "ambiguous"  # may or may not be on its way; settled by a status, or by the resend rule
+
+
+class SandboxState(StrEnum):
+    """The life of a sandbox, as observed."""
+
+    ABSENT = "absent"  # a row, no container yet
+    STARTING = "starting"  # container made or started, no hello-ok yet
+    READY = "ready"  # hello-ok
+    UNHEALTHY = "unhealthy"  # died or does not answer; a restart is due
+
+
+class ReminderState(StrEnum):
+    """The life of a reminder."""
+
+    PENDING = "pending"
+    FIRED = "fired"  # its message is in the outbox
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the daemon knows about a person's place in the world. `time_zone` is an IANA name, `currency` ISO 4217."""
+
+    name: str | None
+    time_zone: str
+    currency: str
+    language: str
+    country: str | None

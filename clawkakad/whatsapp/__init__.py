@@ -1,0 +1,1 @@
+"""WhatsApp Cloud API: signature, parsing, errors, formatting, and the Graph client."""

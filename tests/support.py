@@ -1,0 +1,38 @@
+"""Helpers of all tests: wait for a condition, and directories short enough for unix sockets."""
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SCALE = float(os.environ.get("CLAWKAKA_TEST_SCALE", "1"))
+"""All waits of the tests are multiplied by this: raise it on a slow machine."""
+
+DATA = Path(__file__).parent / "data"
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], *, within_s: float = 5.0, every_s: float = 0.02) -> T:
+    """Wait until `condition` is true and return its value; fail with its name after `within_s` seconds."""
+    deadline = time.monotonic() + within_s * SCALE
+    while True:
+        outcome = condition()
+        value = await outcome if isinstance(outcome, Awaitable) else outcome
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            name = getattr(condition, "__qualname__", str(condition))
+            raise AssertionError(f"not within {within_s * SCALE:g} s: {name}")
+        await asyncio.sleep(every_s)
+
+
+@contextmanager
+def short_directory() -> Iterator[Path]:
+    """A temporary directory with a path short enough for unix sockets (107 bytes)."""
+    with tempfile.TemporaryDirectory(prefix="ck-", dir="/tmp", ignore_cleanup_errors=True) as name:
+        yield Path(name)
