@@ -1,1 +1,83 @@
-"""All state, in one SQLite file."""
+"""All state, in one SQLite file: one module per table family, one way to write.
+
+Owns the schema and its migrations, the guarantee that a commit is on disk, and the words in which the rest of the
+package reads and changes state. Knows nothing of Meta, Docker or the gateway.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from clawkakad.errors import UsageError
+from clawkakad.registry.database import Database, open_database, open_readonly
+from clawkakad.registry.heartbeats import Heartbeats
+from clawkakad.registry.inbox import Inbox
+from clawkakad.registry.outbox import Outbox
+from clawkakad.registry.reminders import Reminders
+from clawkakad.registry.sandboxes import Sandboxes, SandboxRow
+from clawkakad.registry.usage import Usage
+from clawkakad.registry.users import UserRow, Users
+
+__all__ = ["Registry", "SandboxRow", "UserRow", "locked", "open_registry", "read_registry"]
+
+FILE = "registry.sqlite"
+LOCK = "clawkakad.lock"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The tables, and the database for the transactions that span several of them."""
+
+    db: Database
+    users: Users
+    inbox: Inbox
+    outbox: Outbox
+    reminders: Reminders
+    heartbeats: Heartbeats
+    sandboxes: Sandboxes
+    usage: Usage
+
+
+@contextlib.asynccontextmanager
+async def open_registry(path: Path, clock: Callable[[], datetime]) -> AsyncIterator[Registry]:
+    """Open for reading and writing. Raises UsageError where the file cannot be used."""
+    async with open_database(path) as db:
+        yield _registry(db, clock)
+
+
+@contextlib.asynccontextmanager
+async def read_registry(path: Path, clock: Callable[[], datetime]) -> AsyncIterator[Registry]:
+    """Open beside a running daemon. Raises UsageError where there is no registry yet."""
+    async with open_readonly(path) as db:
+        yield _registry(db, clock)
+
+
+@contextlib.contextmanager
+def locked(state_dir: Path) -> Iterator[None]:
+    """One daemon per state directory. Raises UsageError where another process holds the lock."""
+    descriptor = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"another clawkakad runs on {state_dir}: stop it first") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _registry(db: Database, clock: Callable[[], datetime]) -> Registry:
+    return Registry(
+        db=db,
+        users=Users(db),
+        inbox=Inbox(db, clock),
+        outbox=Outbox(db, clock),
+        reminders=Reminders(db, clock),
+        heartbeats=Heartbeats(db),
+        sandboxes=Sandboxes(db, clock),
+        usage=Usage(db, clock),
+    )

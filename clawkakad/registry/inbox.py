@@ -1,0 +1,128 @@
+"""The inbox: every message that was answered with 200, and what became of it.
+
+received → running(attempt) → answered | failed;  ignored and refused are kept for the record.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from clawkakad.model import InboxState, UserId, Wamid
+from clawkakad.registry import ids, times
+from clawkakad.registry.database import Database, Row, Transaction
+
+
+@dataclass(frozen=True)
+class NewInbound:
+    """A message as it is to be stored."""
+
+    wamid: Wamid
+    user_id: UserId
+    kind: str
+    text: str | None
+    raw: str
+    reply_to: Wamid | None
+    forwarded: bool
+    sent_at: datetime
+    state: InboxState
+
+
+@dataclass(frozen=True)
+class InboxRow:
+    """A stored message. `run_key`: the gateway's idempotency key of its turn; `attempt`: turns begun so far."""
+
+    id: int
+    run_key: str
+    wamid: Wamid
+    user_id: UserId
+    kind: str
+    text: str | None
+    sent_at: datetime
+    received_at: datetime
+    state: InboxState
+    attempt: int
+    reason: str
+
+
+async def add(tx: Transaction, message: NewInbound, now: datetime) -> bool:
+    """Store a message; False where its wamid is known already (Meta delivers at least once)."""
+    return 1 == await tx.execute(
+        "INSERT INTO inbox (run_key, wamid, user_id, kind, text, raw, reply_to, forwarded, sent_at, received_at,"
+        " state, changed_at) VALUES (:key, :wamid, :user, :kind, :text, :raw, :reply_to, :forwarded, :sent, :now,"
+        " :state, :now) ON CONFLICT (wamid) DO NOTHING",
+        {
+            "key": ids.new_key(),
+            "wamid": message.wamid,
+            "user": message.user_id,
+            "kind": message.kind,
+            "text": message.text,
+            "raw": message.raw,
+            "reply_to": message.reply_to,
+            "forwarded": int(message.forwarded),
+            "sent": times.to_text(message.sent_at),
+            "now": times.to_text(now),
+            "state": message.state.value,
+        },
+    )
+
+
+async def settle(tx: Transaction, inbox_id: int, state: InboxState, reason: str, now: datetime) -> bool:
+    """Close a message, once: False where somebody closed it before."""
+    return 1 == await tx.execute(
+        "UPDATE inbox SET state = :state, reason = :reason, changed_at = :now"
+        " WHERE id = :id AND state IN ('received', 'running')",
+        {"id": inbox_id, "state": state.value, "reason": reason, "now": times.to_text(now)},
+    )
+
+
+class Inbox:
+    """The table `inbox`, seen by those who work on it."""
+
+    def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def next_waiting(self, user_id: UserId) -> InboxRow | None:
+        """The oldest message of a person that has no answer yet; one that was begun comes first."""
+        row = await self._db.one(
+            "SELECT * FROM inbox WHERE user_id = :user AND state IN ('received', 'running')"
+            " ORDER BY state = 'received', sent_at, id LIMIT 1",
+            {"user": user_id},
+        )
+        return None if row is None else _inbound(row)
+
+    async def users_waiting(self) -> list[UserId]:
+        """Everybody who waits for an answer, the longest waiting first."""
+        rows = await self._db.all(
+            "SELECT user_id FROM inbox WHERE state IN ('received', 'running') GROUP BY user_id ORDER BY min(id)"
+        )
+        return [UserId(row["user_id"]) for row in rows]
+
+    async def begin(self, inbox_id: int) -> None:
+        """A turn is about to be asked for: from here on the agent may have heard the message."""
+        async with self._db.transaction() as tx:
+            await tx.execute(
+                "UPDATE inbox SET state = 'running', attempt = attempt + 1, changed_at = :now WHERE id = :id",
+                {"id": inbox_id, "now": times.to_text(self._clock())},
+            )
+
+    async def all(self, limit: int = 50) -> list[InboxRow]:
+        """The latest messages, newest first."""
+        rows = await self._db.all("SELECT * FROM inbox ORDER BY id DESC LIMIT :limit", {"limit": limit})
+        return [_inbound(row) for row in rows]
+
+
+def _inbound(row: Row) -> InboxRow:
+    return InboxRow(
+        id=row["id"],
+        run_key=row["run_key"],
+        wamid=Wamid(row["wamid"]),
+        user_id=UserId(row["user_id"]),
+        kind=row["kind"],
+        text=row["text"],
+        sent_at=times.from_text(row["sent_at"]),
+        received_at=times.from_text(row["received_at"]),
+        state=InboxState(row["state"]),
+        attempt=row["attempt"],
+        reason=row["reason"],
+    )

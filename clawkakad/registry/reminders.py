@@ -1,0 +1,122 @@
+"""The table `reminders`: the daemon owns the clock, so a reminder needs no sandbox to fire."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from clawkakad.model import ReminderState, UserId
+from clawkakad.registry import outbox, times
+from clawkakad.registry.database import Database, Row
+
+
+@dataclass(frozen=True)
+class Reminder:
+    """One reminder. `wall` and `zone`: the wall time that was meant and where; `due_at`: that instant."""
+
+    id: int
+    user_id: UserId
+    due_at: datetime
+    wall: str
+    zone: str
+    text: str
+    state: ReminderState
+
+
+class Reminders:
+    """The table, by the words of the domain."""
+
+    def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def add(
+        self, user_id: UserId, *, key: str, due_at: datetime, wall: str, zone: str, text: str
+    ) -> tuple[Reminder, bool]:
+        """The reminder, and whether it is new: the same key again is the same reminder."""
+        async with self._db.transaction() as tx:
+            added = await tx.execute(
+                "INSERT INTO reminders (key, user_id, due_at, wall, zone, text, state, created_at, changed_at)"
+                " VALUES (:key, :user, :due, :wall, :zone, :text, 'pending', :now, :now) ON CONFLICT (key) DO NOTHING",
+                {
+                    "key": f"{user_id}:{key}",
+                    "user": user_id,
+                    "due": times.to_text(due_at),
+                    "wall": wall,
+                    "zone": zone,
+                    "text": text,
+                    "now": times.to_text(self._clock()),
+                },
+            )
+            row = await tx.one("SELECT * FROM reminders WHERE key = :key", {"key": f"{user_id}:{key}"})
+        assert row is not None
+        return _reminder(row), added == 1
+
+    async def pending(self, user_id: UserId) -> list[Reminder]:
+        """What is still to come for a person, soonest first."""
+        rows = await self._db.all(
+            "SELECT * FROM reminders WHERE user_id = :user AND state = 'pending' ORDER BY due_at, id", {"user": user_id}
+        )
+        return [_reminder(row) for row in rows]
+
+    async def cancel(self, user_id: UserId, reminder_id: int) -> Reminder | None:
+        """Cancel a pending reminder of this person; None where there is no such one."""
+        async with self._db.transaction() as tx:
+            changed = await tx.execute(
+                "UPDATE reminders SET state = 'cancelled', changed_at = :now"
+                " WHERE id = :id AND user_id = :user AND state = 'pending'",
+                {"id": reminder_id, "user": user_id, "now": times.to_text(self._clock())},
+            )
+            row = await tx.one("SELECT * FROM reminders WHERE id = :id", {"id": reminder_id})
+        return _reminder(row) if changed and row is not None else None
+
+    async def next_due(self) -> datetime | None:
+        """When the next one of anybody is due, or None."""
+        row = await self._db.one("SELECT min(due_at) AS due FROM reminders WHERE state = 'pending'")
+        return None if row is None else times.maybe(row["due"])
+
+    async def due(self, now: datetime) -> list[Reminder]:
+        """All pending ones whose time has come, the oldest first."""
+        rows = await self._db.all(
+            "SELECT * FROM reminders WHERE state = 'pending' AND due_at <= :now ORDER BY due_at, id",
+            {"now": times.to_text(now)},
+        )
+        return [_reminder(row) for row in rows]
+
+    async def fire(self, reminder: Reminder, text: str) -> bool:
+        """Mark it fired and queue its message, in one transaction; False where it was cancelled meanwhile."""
+        now = self._clock()
+        async with self._db.transaction() as tx:
+            changed = await tx.execute(
+                "UPDATE reminders SET state = 'fired', changed_at = :now WHERE id = :id AND state = 'pending'",
+                {"id": reminder.id, "now": times.to_text(now)},
+            )
+            if changed:
+                source = f"reminder:{reminder.id}"
+                await outbox.add(tx, reminder.user_id, [text], origin="reminder", source=source, now=now)
+        return changed == 1
+
+    async def untold(self, user_id: UserId) -> list[Reminder]:
+        """Fired ones that the agent has not heard about yet."""
+        rows = await self._db.all(
+            "SELECT * FROM reminders WHERE user_id = :user AND state = 'fired' AND told = 0 ORDER BY due_at, id",
+            {"user": user_id},
+        )
+        return [_reminder(row) for row in rows]
+
+    async def told(self, reminders: list[Reminder]) -> None:
+        """The agent has heard about these."""
+        async with self._db.transaction() as tx:
+            for reminder in reminders:
+                await tx.execute("UPDATE reminders SET told = 1 WHERE id = :id", {"id": reminder.id})
+
+
+def _reminder(row: Row) -> Reminder:
+    return Reminder(
+        id=row["id"],
+        user_id=UserId(row["user_id"]),
+        due_at=times.from_text(row["due_at"]),
+        wall=row["wall"],
+        zone=row["zone"],
+        text=row["text"],
+        state=ReminderState(row["state"]),
+    )

@@ -1,0 +1,122 @@
+"""The table `sandboxes`: one row per person who has one; it outlives its container."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from clawkakad.model import SandboxId, SandboxState, UserId
+from clawkakad.registry import ids, times
+from clawkakad.registry.database import Database, Row
+
+
+@dataclass(frozen=True)
+class SandboxRow:
+    """One sandbox. `reason`: why it is in its state, in words for the operator."""
+
+    id: SandboxId
+    user_id: UserId
+    state: SandboxState
+    reason: str
+    container_id: str | None
+    image_id: str | None
+    config_hash: str | None
+    key_hash: str | None
+    remove_wanted: bool
+    created_at: datetime
+    changed_at: datetime
+
+
+class Sandboxes:
+    """The table, by the words of the domain."""
+
+    def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
+        self._db = db
+        self._clock = clock
+
+    async def get(self, sandbox_id: SandboxId) -> SandboxRow | None:
+        """One row, or None."""
+        row = await self._db.one("SELECT * FROM sandboxes WHERE id = :id", {"id": sandbox_id})
+        return None if row is None else _sandbox(row)
+
+    async def of_user(self, user_id: UserId) -> SandboxRow | None:
+        """The sandbox of a person, or None."""
+        row = await self._db.one("SELECT * FROM sandboxes WHERE user_id = :id", {"id": user_id})
+        return None if row is None else _sandbox(row)
+
+    async def all(self) -> list[SandboxRow]:
+        """Every row, oldest first."""
+        return [_sandbox(row) for row in await self._db.all("SELECT * FROM sandboxes ORDER BY created_at, id")]
+
+    async def ensure(self, user_id: UserId) -> SandboxRow:
+        """The person's row, made if there is none. Idempotent."""
+        found = await self.of_user(user_id)
+        if found is not None:
+            return found
+        async with self._db.transaction() as tx:
+            await tx.execute(
+                "INSERT INTO sandboxes (id, user_id, state, reason, created_at, changed_at)"
+                " VALUES (:id, :user, :state, 'new', :now, :now) ON CONFLICT (user_id) DO NOTHING",
+                {
+                    "id": ids.new_sandbox_id(),
+                    "user": user_id,
+                    "state": SandboxState.ABSENT.value,
+                    "now": times.to_text(self._clock()),
+                },
+            )
+            row = await tx.one("SELECT * FROM sandboxes WHERE user_id = :id", {"id": user_id})
+        assert row is not None
+        return _sandbox(row)
+
+    async def set_state(self, sandbox_id: SandboxId, state: SandboxState, reason: str) -> None:
+        """Record what was observed."""
+        await self._update(sandbox_id, "state = :state, reason = :reason", state=state.value, reason=reason)
+
+    async def set_container(
+        self, sandbox_id: SandboxId, *, container_id: str | None, image_id: str | None, config_hash: str | None
+    ) -> None:
+        """Record which container is this sandbox's, and what it was made from."""
+        await self._update(
+            sandbox_id,
+            "container_id = :container, image_id = :image, config_hash = :config",
+            container=container_id,
+            image=image_id,
+            config=config_hash,
+        )
+
+    async def set_key_hash(self, sandbox_id: SandboxId, key_hash: str | None) -> None:
+        """Record the hash by which the provider knows the person's model key (never the key)."""
+        await self._update(sandbox_id, "key_hash = :hash", hash=key_hash)
+
+    async def want_removed(self, sandbox_id: SandboxId) -> None:
+        """Ask the running daemon to remove this sandbox."""
+        await self._update(sandbox_id, "remove_wanted = 1")
+
+    async def removals_wanted(self) -> list[SandboxRow]:
+        """The rows that an operator asked to remove."""
+        return [_sandbox(row) for row in await self._db.all("SELECT * FROM sandboxes WHERE remove_wanted = 1")]
+
+    async def remove(self, sandbox_id: SandboxId) -> None:
+        """Forget the row; the last step of a removal."""
+        async with self._db.transaction() as tx:
+            await tx.execute("DELETE FROM sandboxes WHERE id = :id", {"id": sandbox_id})
+
+    async def _update(self, sandbox_id: SandboxId, assignments: str, **values: str | None) -> None:
+        sql = f"UPDATE sandboxes SET {assignments}, changed_at = :now WHERE id = :id"  # noqa: S608 (constants above)
+        async with self._db.transaction() as tx:
+            await tx.execute(sql, {"id": sandbox_id, "now": times.to_text(self._clock()), **values})
+
+
+def _sandbox(row: Row) -> SandboxRow:
+    return SandboxRow(
+        id=SandboxId(row["id"]),
+        user_id=UserId(row["user_id"]),
+        state=SandboxState(row["state"]),
+        reason=row["reason"],
+        container_id=row["container_id"],
+        image_id=row["image_id"],
+        config_hash=row["config_hash"],
+        key_hash=row["key_hash"],
+        remove_wanted=bool(row["remove_wanted"]),
+        created_at=times.from_text(row["created_at"]),
+        changed_at=times.from_text(row["changed_at"]),
+    )

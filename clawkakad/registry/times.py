@@ -1,0 +1,20 @@
+"""Instants as the registry keeps them: UTC text that sorts, `2026-11-22T10:00:00.000Z`."""
+
+from datetime import UTC, datetime
+
+
+def to_text(instant: datetime) -> str:
+    """`instant` must be aware: a naive one is a bug."""
+    if instant.tzinfo is None:
+        raise ValueError("naive datetime")
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def from_text(text: str) -> datetime:
+    """The aware UTC instant that `to_text` wrote."""
+    return datetime.fromisoformat(text)
+
+
+def maybe(text: str | None) -> datetime | None:
+    """`from_text` for a column that may be NULL."""
+    return None if text is None else from_text(text)
