@@ -1,4 +1,4 @@
-"""The nouns that every floor of the package shares: ids, states, and a person's profile. No I/O, no imports from the package."""
+"""The nouns that every floor of the package shares: ids, states, and a person's profile. No I/O."""
 
 from dataclasses import dataclass
 from enum import StrEnum

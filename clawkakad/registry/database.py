@@ -179,7 +179,7 @@ def statements(script: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _as_unavailable() -> Iterator[None]:
-    """Locked, full, unreadable: SQLite's operational errors are for later; a broken constraint is a bug and stays one."""
+    """Locked, full, unreadable: operational errors are for later; a broken constraint is a bug and stays one."""
     try:
         yield
     except sqlite3.OperationalError as error:

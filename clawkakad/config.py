@@ -1,0 +1,300 @@
+"""Settings: read once from the environment, checked as a whole, then passed as an argument.
+
+Every setting is a field below; its alias is the name in the environment. `NAME_FILE`, or a systemd credential called
+NAME, may hold the value instead. An unknown CLAWKAKA_ name is an error (it is usually a typo). All problems are
+reported at once, before anything is opened. The table in the README is compared with this module by a test.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import phonenumbers
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from clawkakad.errors import ConfigError
+
+EXAMPLES = frozenset({"changeme", "change-me", "your-token", "your-secret", "secret", "xxx", "example"})
+SOCKET_PATH_LIMIT = 107  # bytes, sun_path of Linux (man 7 unix) without its final NUL
+LONGEST_SOCKET = "/s1234567890/gateway/gateway.sock"
+
+
+class Access(StrEnum):
+    """Who may write to the assistant."""
+
+    LISTED = "listed"  # only the people in CLAWKAKA_ALLOW
+    OPEN = "open"  # everybody who finds the number; each costs a container
+
+
+class ModelKind(StrEnum):
+    """Where the model is."""
+
+    OPENROUTER_PER_PERSON = "openrouter, a key per person"
+    OPENROUTER = "openrouter, one key"
+    COMPATIBLE = "an OpenAI-compatible server"
+    OFFLINE = "the offline model"
+
+
+def _words(value: object) -> object:
+    """A list is written with commas."""
+    return tuple(w.strip() for w in value.split(",") if w.strip()) if isinstance(value, str) else value
+
+
+def _not_an_example(value: SecretStr) -> SecretStr:
+    if value.get_secret_value().strip().lower() in EXAMPLES:
+        raise ValueError("is still the example value; set your own")
+    return value
+
+
+def _identifier(value: str) -> str:
+    """A phone number in any human format becomes digits; a business-scoped id (US.1349…) stays."""
+    if re.fullmatch(r"[A-Z]{2}\.[A-Za-z0-9.]+", value):
+        return value
+    try:
+        number = phonenumbers.parse(value if value.startswith("+") else f"+{value}")
+    except phonenumbers.NumberParseException:
+        number = None
+    if number is None or not phonenumbers.is_possible_number(number):
+        raise ValueError(f"{value!r} is not a phone number with its country code, such as +49 151 23456789")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
+
+
+def _hours(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d)", value.strip())
+    if match is None:
+        raise ValueError("must look like 08:00-22:00")
+    return tuple(time.fromisoformat(part) for part in match.groups())
+
+
+def _url(value: str) -> str:
+    if not re.match(r"https?://[^/\s]+", value):
+        raise ValueError("must be a URL that begins with http:// or https://")
+    return value.rstrip("/")
+
+
+Secret = Annotated[SecretStr, AfterValidator(_not_an_example)]
+Url = Annotated[str, AfterValidator(_url)]
+Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier)], ...], BeforeValidator(_words)]
+Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_words), Field(min_length=1)]
+Hours = Annotated[tuple[time, time], BeforeValidator(_hours)]
+
+
+class Settings(BaseModel):
+    """Everything that an operator can set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    app_secrets: Secrets = Field(
+        alias="WHATSAPP_APP_SECRET",
+        description="The app secret of your Meta app; unsigned webhooks are refused. Several with commas, to rotate.",
+    )
+    access_token: Secret = Field(alias="WHATSAPP_ACCESS_TOKEN", description="A system user's token for the Graph API.")
+    verification_token: Secret = Field(
+        alias="WHATSAPP_VERIFICATION_TOKEN", description="The word that you type into Meta's webhook form."
+    )
+    phone_number_id: str = Field(
+        alias="WHATSAPP_SENDER_PHONE_NUMBER_ID",
+        pattern=r"^\d+$",
+        description="The id (not the number) of the number that your assistant has.",
+    )
+    api_base_url: Url = Field(
+        "https://graph.facebook.com", alias="WHATSAPP_API_BASE_URL", description="Where the Graph API is."
+    )
+    api_version: str = Field(
+        "v25.0", alias="WHATSAPP_API_VERSION", pattern=r"^v\d+\.\d+$", description="The version of the Graph API."
+    )
+
+    openrouter_provisioning_key: Secret | None = Field(
+        None,
+        alias="OPENROUTER_PROVISIONING_KEY",
+        description="Makes a model key for each person, with a monthly limit.",
+    )
+    openrouter_api_key: Secret | None = Field(
+        None, alias="OPENROUTER_API_KEY", description="One model key for everybody, where there is no provisioning key."
+    )
+    openrouter_base_url: Url = Field(
+        "https://openrouter.ai/api/v1", alias="OPENROUTER_BASE_URL", description="Where OpenRouter is."
+    )
+    model_base_url: Url | None = Field(
+        None, alias="MODEL_BASE_URL", description="Any OpenAI-compatible server instead, such as a local Ollama."
+    )
+    model_api_key: Secret | None = Field(
+        None, alias="MODEL_API_KEY", description="The key of that server, if it has one."
+    )
+    model: str | None = Field(
+        None, alias="MODEL", description="The model's name there. With no key and no server: the offline model answers."
+    )
+    key_limit_usd: float = Field(
+        5.0,
+        alias="CLAWKAKA_KEY_LIMIT_USD",
+        gt=0,
+        description="Monthly limit of each person's model key, in US dollars.",
+    )
+
+    gateway_token: Secret | None = Field(
+        None,
+        alias="OPENCLAW_GATEWAY_TOKEN",
+        description="The installation's secret, from which each sandbox's token is derived. Made if absent.",
+    )
+    host: str = Field("127.0.0.1", alias="CLAWKAKA_HOST", description="The address that the webhook listens on.")
+    port: int = Field(3001, alias="PORT", ge=1, le=65535, description="The port that the webhook listens on.")
+    state_dir: Path = Field(
+        Path("/var/lib/clawkakad"), alias="CLAWKAKA_STATE_DIR", description="Where the registry and the keys are."
+    )
+    runtime_dir: Path = Field(
+        Path("/run/clawkakad"), alias="CLAWKAKA_RUNTIME_DIR", description="Where the sockets are; keep it short."
+    )
+
+    access: Access = Field(
+        Access.LISTED, alias="CLAWKAKA_ACCESS", description="`listed`: only CLAWKAKA_ALLOW. `open`: everybody."
+    )
+    allow: Identifiers = Field(
+        (), alias="CLAWKAKA_ALLOW", description="Who is let in: phone numbers with country code, with commas."
+    )
+
+    image: str = Field(
+        "clawkaka-sandbox:latest", alias="CLAWKAKA_IMAGE", min_length=1, description="The sandbox image."
+    )
+    sandbox_memory_mb: int = Field(
+        1280, alias="CLAWKAKA_SANDBOX_MEMORY_MB", ge=1024, description="Memory limit of a sandbox, in MiB."
+    )
+    sandbox_cpus: float = Field(
+        2.0, alias="CLAWKAKA_SANDBOX_CPUS", gt=0, description="How many CPUs a sandbox may use."
+    )
+
+    turn_timeout_s: int = Field(
+        600, alias="CLAWKAKA_TURN_TIMEOUT_S", ge=10, description="After this many seconds a turn is given up."
+    )
+    heartbeat_minutes: float = Field(
+        30, alias="CLAWKAKA_HEARTBEAT_MINUTES", ge=0, description="Minutes between heartbeats; 0 switches them off."
+    )
+    active_hours: Hours = Field(
+        (time(8), time(22)),
+        alias="CLAWKAKA_ACTIVE_HOURS",
+        description="When the assistant may speak up by itself, in the person's own time zone.",
+    )
+    heartbeats_per_day: int = Field(
+        4, alias="CLAWKAKA_HEARTBEATS_PER_DAY", ge=0, description="Most unasked messages to a person in 24 hours."
+    )
+    settle_s: float = Field(
+        60,
+        alias="CLAWKAKA_SETTLE_S",
+        ge=0,
+        description="How long a send with unknown outcome waits for Meta's status before it is sent again, in seconds.",
+    )
+
+    log_format: str = Field(
+        "auto",
+        alias="CLAWKAKA_LOG",
+        pattern="^(auto|human|json)$",
+        description="`human`, `json`, or `auto`: human on a terminal.",
+    )
+    log_level: str = Field(
+        "INFO", alias="CLAWKAKA_LOG_LEVEL", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level shown."
+    )
+
+    @property
+    def model_kind(self) -> ModelKind:
+        """Which of the ways to a model these settings choose."""
+        if self.model_base_url is not None:
+            return ModelKind.COMPATIBLE
+        if self.openrouter_provisioning_key is not None:
+            return ModelKind.OPENROUTER_PER_PERSON
+        if self.openrouter_api_key is not None:
+            return ModelKind.OPENROUTER
+        return ModelKind.OFFLINE
+
+
+class Place(BaseModel):
+    """The few settings that every command needs, also where no daemon is configured: where things are."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    state_dir: Path = Field(Path("/var/lib/clawkakad"), alias="CLAWKAKA_STATE_DIR")
+    runtime_dir: Path = Field(Path("/run/clawkakad"), alias="CLAWKAKA_RUNTIME_DIR")
+    image: str = Field("clawkaka-sandbox:latest", alias="CLAWKAKA_IMAGE", min_length=1)
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of the daemon. Raises ConfigError with all problems, one a line."""
+    values, problems = _collect(environ)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        problems += [_in_words(e) for e in error.errors()]  # type: ignore[arg-type]
+    else:
+        problems += list(_contradictions(settings))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return settings
+
+
+def load_place(environ: Mapping[str, str] = os.environ) -> Place:
+    """Where state, sockets and the image are. Raises ConfigError."""
+    values, problems = _collect(environ)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    try:
+        return Place.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_in_words(e) for e in error.errors())) from error  # type: ignore[arg-type]
+
+
+def names() -> dict[str, str]:
+    """Every setting's name and what it is for, in the order of the README's table."""
+    return {str(field.alias): str(field.description) for field in Settings.model_fields.values()}
+
+
+def _collect(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """The settings that are set, and problems with how. Empty means unset."""
+    values: dict[str, str] = {}
+    problems: list[str] = []
+    known = names()
+    for name in known:
+        try:
+            value = _value(name, environ)
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{name}: its file cannot be read: {error}")
+            continue
+        if value:
+            values[name] = value
+    for name in environ:
+        if name.startswith("CLAWKAKA_") and name.removesuffix("_FILE") not in known and name != "CLAWKAKA_TEST_SCALE":
+            problems.append(f"{name}: there is no such setting; see the table in the README")
+    return values, problems
+
+
+def _value(name: str, environ: Mapping[str, str]) -> str:
+    """The variable itself, else the file it names, else a systemd credential of that name."""
+    if environ.get(name):
+        return environ[name].strip()
+    path = environ.get(f"{name}_FILE")
+    if path:
+        return Path(path).read_text(encoding="utf-8").strip()
+    credential = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / name
+    return credential.read_text(encoding="utf-8").strip() if credential.is_file() else ""
+
+
+def _in_words(error: Mapping[str, Any]) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    if error["type"] == "missing":
+        return f"{name}: is not set: {names().get(name, '')}"
+    return f"{name}: {str(error['msg']).removeprefix('Value error, ')}"
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    if settings.access is Access.LISTED and not settings.allow:
+        yield "CLAWKAKA_ALLOW: nobody is let in: name the numbers that may write (or set CLAWKAKA_ACCESS=open)"
+    if settings.model_base_url is not None and settings.model is None:
+        yield "MODEL: is not set: MODEL_BASE_URL needs the name of a model there"
+    if len(os.fsencode(settings.runtime_dir)) + len(LONGEST_SOCKET) > SOCKET_PATH_LIMIT:
+        yield f"CLAWKAKA_RUNTIME_DIR: is too long for unix sockets: at most {SOCKET_PATH_LIMIT - len(LONGEST_SOCKET)} bytes"
+    for name, path in (("CLAWKAKA_STATE_DIR", settings.state_dir), ("CLAWKAKA_RUNTIME_DIR", settings.runtime_dir)):
+        if not path.is_absolute():
+            yield f"{name}: must be an absolute path"

@@ -1,0 +1,79 @@
+"""Logging: configured here and nowhere else. People read it on a terminal, machines as JSON lines.
+
+What never appears: message texts, tokens, keys, whole phone numbers. Callers pass ids and masked numbers as keyword
+values; the messages themselves are constants. As a second net, what looks like a phone number, a token of Meta or a
+model key is masked under the sink. Tracebacks are rendered without the values of variables.
+"""
+
+import json
+import logging
+import re
+import sys
+import traceback
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+_LONG_NUMBER = re.compile(r"(?<![\w.:-])\+?\d{9,15}(?![\w.:-])")
+_SECRET = re.compile(r"\b(sk-[\w-]{8,}|EAA\w{12,}|Bearer\s+\S+)")
+
+
+def mask(identifier: str) -> str:
+    """A phone number or id as operators may see it: its first two and last two characters."""
+    return f"{identifier[:2]}…{identifier[-2:]}" if len(identifier) > 6 else "…"
+
+
+def redact(text: str) -> str:
+    """Mask what slipped through: long numbers and known forms of keys."""
+    return _LONG_NUMBER.sub(lambda found: mask(found.group()), _SECRET.sub("[secret]", text))
+
+
+def configure(form: str, level: str) -> None:
+    """Send all logging, the standard library's included, to standard error in one form (auto, human, json)."""
+    human = form == "human" or (form == "auto" and sys.stderr.isatty())
+    logger.remove()
+    logger.add(_human if human else _json, level=level, format="{message}", backtrace=False, diagnose=False)
+    logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+class _Bridge(logging.Handler):
+    """The standard library's records, handed to loguru."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger.opt(exception=record.exc_info).log(record.levelname, "{text}", text=record.getMessage(), via=record.name)
+
+
+def _human(message: "Message") -> None:
+    record = message.record
+    values = " ".join(f"{name}={value}" for name, value in record["extra"].items() if name != "text")
+    when = record["time"].strftime("%H:%M:%S")
+    line = f"{when} {record['level'].name:<7} {record['message']}  {values}".rstrip()
+    sys.stderr.write(redact(line + _trace(record)) + "\n")
+
+
+def _json(message: "Message") -> None:
+    record = message.record
+    fields: dict[str, Any] = {
+        "at": record["time"].astimezone(UTC).isoformat(timespec="milliseconds"),
+        "level": record["level"].name,
+        "message": record["message"],
+        "module": record["name"],
+        **{name: str(value) for name, value in record["extra"].items() if name != "text"},
+    }
+    trace = _trace(record)
+    if trace:
+        fields["trace"] = trace
+    sys.stderr.write(redact(json.dumps(fields, ensure_ascii=False)) + "\n")
+
+
+def _trace(record: "Record") -> str:
+    """Where it happened, without the exception's own text: that may quote a message or a key."""
+    raised = record["exception"]
+    if raised is None or raised.type is None:
+        return ""
+    where = "".join(traceback.format_tb(raised.traceback))
+    return f"\n{where}{raised.type.__name__}"
