@@ -227,7 +227,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        problems += [_in_words(e) for e in error.errors()]  # type: ignore[arg-type]
+        problems += [_in_words(e) for e in error.errors()]
     else:
         problems += list(_contradictions(settings))
     if problems:
@@ -243,7 +243,7 @@ def load_place(environ: Mapping[str, str] = os.environ) -> Place:
     try:
         return Place.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_in_words(e) for e in error.errors())) from error  # type: ignore[arg-type]
+        raise ConfigError("\n".join(_in_words(e) for e in error.errors())) from error
 
 
 def names() -> dict[str, str]:
@@ -264,9 +264,11 @@ def _collect(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
             continue
         if value:
             values[name] = value
-    for name in environ:
-        if name.startswith("CLAWKAKA_") and name.removesuffix("_FILE") not in known and name != "CLAWKAKA_TEST_SCALE":
-            problems.append(f"{name}: there is no such setting; see the table in the README")
+    problems += [
+        f"{name}: there is no such setting; see the table in the README"
+        for name in environ
+        if name.startswith("CLAWKAKA_") and name.removesuffix("_FILE") not in known
+    ]
     return values, problems
 
 
@@ -293,8 +295,9 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "CLAWKAKA_ALLOW: nobody is let in: name the numbers that may write (or set CLAWKAKA_ACCESS=open)"
     if settings.model_base_url is not None and settings.model is None:
         yield "MODEL: is not set: MODEL_BASE_URL needs the name of a model there"
-    if len(os.fsencode(settings.runtime_dir)) + len(LONGEST_SOCKET) > SOCKET_PATH_LIMIT:
-        yield f"CLAWKAKA_RUNTIME_DIR: is too long for unix sockets: at most {SOCKET_PATH_LIMIT - len(LONGEST_SOCKET)} bytes"
+    longest = SOCKET_PATH_LIMIT - len(LONGEST_SOCKET)
+    if len(os.fsencode(settings.runtime_dir)) > longest:
+        yield f"CLAWKAKA_RUNTIME_DIR: is too long for unix sockets: at most {longest} bytes"
     for name, path in (("CLAWKAKA_STATE_DIR", settings.state_dir), ("CLAWKAKA_RUNTIME_DIR", settings.runtime_dir)):
         if not path.is_absolute():
             yield f"{name}: must be an absolute path"

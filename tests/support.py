@@ -11,7 +11,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-SCALE = float(os.environ.get("CLAWKAKA_TEST_SCALE", "1"))
+SCALE = float(os.environ.get("TEST_TIME_SCALE", "1"))
 """All waits of the tests are multiplied by this: raise it on a slow machine."""
 
 DATA = Path(__file__).parent / "data"

@@ -98,13 +98,20 @@ class Inbox:
         )
         return [UserId(row["user_id"]) for row in rows]
 
-    async def begin(self, inbox_id: int) -> None:
-        """A turn is about to be asked for: from here on the agent may have heard the message."""
+    async def begin(self, inbox_id: int, prompt: str) -> str:
+        """A turn is about to be asked for: from here on the agent may have heard the message.
+
+        Returns the prompt of the first attempt: the gateway refuses other words under the same key.
+        """
         async with self._db.transaction() as tx:
             await tx.execute(
-                "UPDATE inbox SET state = 'running', attempt = attempt + 1, changed_at = :now WHERE id = :id",
-                {"id": inbox_id, "now": times.to_text(self._clock())},
+                "UPDATE inbox SET state = 'running', attempt = attempt + 1, prompt = coalesce(prompt, :prompt),"
+                " changed_at = :now WHERE id = :id",
+                {"id": inbox_id, "prompt": prompt, "now": times.to_text(self._clock())},
             )
+            row = await tx.one("SELECT prompt FROM inbox WHERE id = :id", {"id": inbox_id})
+        assert row is not None
+        return str(row["prompt"])
 
     async def all(self, limit: int = 50) -> list[InboxRow]:
         """The latest messages, newest first."""

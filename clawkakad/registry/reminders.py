@@ -1,12 +1,12 @@
 """The table `reminders`: the daemon owns the clock, so a reminder needs no sandbox to fire."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from clawkakad.model import ReminderState, UserId
 from clawkakad.registry import outbox, times
-from clawkakad.registry.database import Database, Row
+from clawkakad.registry.database import Database, Row, Transaction
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,12 @@ class Reminder:
     zone: str
     text: str
     state: ReminderState
+
+
+async def told(tx: Transaction, reminders: Sequence[Reminder]) -> None:
+    """The agent has heard about these."""
+    for reminder in reminders:
+        await tx.execute("UPDATE reminders SET told = 1 WHERE id = :id", {"id": reminder.id})
 
 
 class Reminders:
@@ -102,12 +108,6 @@ class Reminders:
             {"user": user_id},
         )
         return [_reminder(row) for row in rows]
-
-    async def told(self, reminders: list[Reminder]) -> None:
-        """The agent has heard about these."""
-        async with self._db.transaction() as tx:
-            for reminder in reminders:
-                await tx.execute("UPDATE reminders SET told = 1 WHERE id = :id", {"id": reminder.id})
 
 
 def _reminder(row: Row) -> Reminder:

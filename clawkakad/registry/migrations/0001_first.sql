@@ -49,6 +49,7 @@ CREATE TABLE inbox (
     received_at TEXT NOT NULL,
     state       TEXT NOT NULL CHECK (state IN ('received', 'running', 'answered', 'failed', 'ignored', 'refused')),
     attempt     INTEGER NOT NULL DEFAULT 0,
+    prompt      TEXT,  -- what the agent was told, kept so that asking again is word for word the same
     changed_at  TEXT NOT NULL,
     reason      TEXT NOT NULL DEFAULT ''
 ) STRICT;

@@ -1,0 +1,119 @@
+"""Intake: what a webhook brought, decided and stored in one transaction, before Meta gets its 200.
+
+Owns the decision what becomes of each message (a turn, a polite line, a record). Never talks to anybody: it wakes the
+conversation and the delivery, which work from what is on disk.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from loguru import logger
+
+from clawkakad.assistant import places, words
+from clawkakad.assistant.access import Door
+from clawkakad.log import mask
+from clawkakad.model import InboxState, OutboxState, UserId
+from clawkakad.registry import Registry, inbox, outbox, users
+from clawkakad.registry.database import Transaction
+from clawkakad.whatsapp.parsing import Delivery, Inbound, Status
+
+SILENT_KINDS = frozenset({"reaction", "system", "edit", "revoke", "ephemeral", "request_welcome"})
+_STATES = {
+    "sent": OutboxState.SENT,
+    "delivered": OutboxState.DELIVERED,
+    "read": OutboxState.READ,
+    "played": OutboxState.READ,
+    "failed": OutboxState.FAILED,
+}
+
+
+class Intake:
+    """Stores deliveries. `on_message` is told who has something to answer, `on_outbox` that the outbox changed."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        door: Door,
+        clock: Callable[[], datetime],
+        *,
+        on_message: Callable[[UserId], None],
+        on_outbox: Callable[[], None],
+    ) -> None:
+        self._registry = registry
+        self._door = door
+        self._clock = clock
+        self._on_message = on_message
+        self._on_outbox = on_outbox
+
+    async def accept(self, delivery: Delivery) -> None:
+        """Store everything; on disk when it returns. Raises RegistryUnavailable, and then nothing is stored.
+
+        Cancelled in the middle, it may have stored: Meta sends again, and duplicates are dropped by wamid.
+        """
+        now = self._clock()
+        waiting: list[UserId] = []
+        async with self._registry.db.transaction() as tx:
+            for change in delivery.changes:
+                await users.move_identifiers(tx, change.old, change.new, now)
+            for message in sorted(delivery.messages, key=lambda m: m.sent_at):
+                state, user_id = await self._store(tx, message, now)
+                if state is InboxState.RECEIVED:
+                    waiting.append(user_id)
+            for status in delivery.statuses:
+                await self._apply(tx, status, now)
+        self._report(delivery)
+        for user_id in waiting:
+            self._on_message(user_id)
+        if delivery.statuses or delivery.messages:
+            self._on_outbox()
+
+    async def _store(self, tx: Transaction, message: Inbound, now: datetime) -> tuple[InboxState | None, UserId]:
+        """The state that the message got, None for a duplicate; and whose it is."""
+        fresh = places.guess(message.identifiers, message.name)
+        user_id = await users.ensure_user(tx, message.identifiers, fresh, now)
+        state = self._decide(message)
+        refused = state is InboxState.REFUSED
+        new = inbox.NewInbound(
+            wamid=message.wamid,
+            user_id=user_id,
+            kind=message.kind,
+            text=None if refused else message.text,
+            raw="{}" if refused else message.raw,  # what a stranger writes is none of our business
+            reply_to=message.reply_to,
+            forwarded=message.forwarded,
+            sent_at=message.sent_at,
+            state=state,
+        )
+        if not await inbox.add(tx, new, now):
+            return None, user_id
+        if not refused:
+            await users.touch(tx, user_id, message.sent_at)
+        if state is InboxState.ANSWERED:
+            await outbox.add(tx, user_id, [words.ONLY_TEXT], origin="notice", source=f"kind:{message.wamid}", now=now)
+        who = mask(message.identifiers[0][1])
+        logger.info("message stored", user=user_id, who=who, kind=message.kind, state=state.value)
+        return state, user_id
+
+    def _decide(self, message: Inbound) -> InboxState:
+        if not self._door.lets_in(message.identifiers):
+            return InboxState.REFUSED
+        if message.kind == "text":
+            return InboxState.RECEIVED if message.text else InboxState.IGNORED
+        return InboxState.IGNORED if message.kind in SILENT_KINDS else InboxState.ANSWERED
+
+    async def _apply(self, tx: Transaction, status: Status, now: datetime) -> None:
+        state = _STATES.get(status.status)
+        if state is None:
+            logger.info("status of an unknown kind ignored", status=status.status[:20])
+            return
+        reason = f"{status.error_code} {status.error_text}".strip() if status.error_code else ""
+        moved = await outbox.apply_status(
+            tx, wamid=status.wamid, key=status.callback_data, state=state, reason=reason, now=now
+        )
+        if moved and state is OutboxState.FAILED:
+            logger.error("WhatsApp could not deliver a message", wamid=status.wamid, reason=reason)
+
+    @staticmethod
+    def _report(delivery: Delivery) -> None:
+        for notice in delivery.notices:
+            logger.log(notice.level.upper(), "notice from WhatsApp", notice=notice.text)
