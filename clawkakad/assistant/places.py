@@ -1,4 +1,4 @@
-"""A first guess at where a person lives, from the country of their phone number; they confirm it when they first talk."""
+"""A first guess at where a person lives, from the country of their number; they confirm it when they first talk."""
 
 from collections.abc import Sequence
 

@@ -118,20 +118,31 @@ class Outbox:
                 {"id": row.id, "wamid": wamid, "now": times.to_text(self._clock())},
             )
 
-    async def move(
-        self, row: OutboxRow, state: OutboxState, reason: str, *, not_before: datetime | None = None
-    ) -> bool:
+    async def move(self, row: OutboxRow, state: OutboxState, reason: str) -> bool:
         """Leave `sending` or `ambiguous` for `state`; False where a status has settled the row meanwhile."""
         async with self._db.transaction() as tx:
             return 1 == await tx.execute(
-                "UPDATE outbox SET state = :state, reason = :reason, changed_at = :now, not_before = :not_before"
+                "UPDATE outbox SET state = :state, reason = :reason, changed_at = :now"
                 " WHERE id = :id AND state IN ('queued', 'sending', 'ambiguous')",
                 {
                     "id": row.id,
                     "state": state.value,
                     "reason": reason,
                     "now": times.to_text(self._clock()),
-                    "not_before": times.to_text(not_before or row.not_before),
+                },
+            )
+
+    async def put_back(self, row: OutboxRow, reason: str, not_before: datetime) -> None:
+        """Nothing was sent: the request does not count, and the row waits until `not_before`."""
+        async with self._db.transaction() as tx:
+            await tx.execute(
+                "UPDATE outbox SET state = 'queued', attempt = attempt - 1, reason = :reason, changed_at = :now,"
+                " not_before = :not_before WHERE id = :id AND state = 'sending'",
+                {
+                    "id": row.id,
+                    "reason": reason,
+                    "now": times.to_text(self._clock()),
+                    "not_before": times.to_text(not_before),
                 },
             )
 

@@ -1,0 +1,184 @@
+"""Conversations: one worker per person who waits for an answer, and none for those who do not.
+
+A person's messages are answered in order, one turn at a time; nobody waits for somebody else. The inbox is the queue:
+a worker holds nothing that is not on disk, so that a restart finds the same work. The reply and the end of its message
+are one transaction.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from loguru import logger
+
+from clawkakad.assistant import prompt, words
+from clawkakad.assistant.presence import Presence
+from clawkakad.errors import EngineUnavailable, GatewayRefused, GatewayUnavailable, ImageMissing, TurnFailed
+from clawkakad.gateway.turns import Answer
+from clawkakad.model import InboxState, SandboxId, UserId
+from clawkakad.registry import Registry, inbox, outbox, reminders
+from clawkakad.registry.inbox import InboxRow
+from clawkakad.registry.reminders import Reminder
+from clawkakad.whatsapp import formatting
+
+MOST_ATTEMPTS = 2  # a message that took the daemon down twice with it is given up, so that it blocks nobody for ever
+READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
+PAUSE_S = 5.0  # between two such waits where the engine itself is away
+
+
+class Sandboxes(Protocol):
+    """Where a person's sandbox comes from."""
+
+    async def ensure(self, user_id: UserId) -> SandboxId:
+        """The person's sandbox, wanted awake from now on; returns at once."""
+
+
+class Agent(Protocol):
+    """One agent turn."""
+
+    async def ready(self, sandbox_id: SandboxId, *, timeout_s: float) -> None:
+        """Wait until the gateway can be asked. Raises GatewayUnavailable after `timeout_s`."""
+
+    async def ask(self, sandbox_id: SandboxId, *, key: str, text: str, again: bool, timeout_s: float) -> Answer:
+        """One whole turn. Raises TurnFailed, GatewayUnavailable."""
+
+
+class Conversations:
+    """Owns the workers. `wake` starts one; `run` is the life of them all."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        sandboxes: Sandboxes,
+        agent: Agent,
+        presence: Presence,
+        clock: Callable[[], datetime],
+        *,
+        turn_timeout_s: float,
+        on_outbox: Callable[[], None],
+    ) -> None:
+        self._registry = registry
+        self._sandboxes = sandboxes
+        self._agent = agent
+        self._presence = presence
+        self._clock = clock
+        self._turn_timeout_s = turn_timeout_s
+        self._on_outbox = on_outbox
+        self._workers: dict[UserId, asyncio.Task[None]] = {}
+        self._locks: dict[UserId, asyncio.Lock] = {}
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closing = False
+
+    def lock(self, user_id: UserId) -> asyncio.Lock:
+        """Held during a turn of this person: one turn at a time, heartbeats included."""
+        return self._locks.setdefault(user_id, asyncio.Lock())
+
+    def wake(self, user_id: UserId) -> None:
+        """There is something to answer for this person. Never waits; while they have a worker it will find it."""
+        if user_id in self._workers or self._closing:
+            return
+        task = asyncio.create_task(self._work(user_id), name=f"conversation {user_id}")
+        self._workers[user_id] = task
+        task.add_done_callback(lambda done: self._ended(user_id, done))
+
+    async def run(self) -> None:
+        """Take up what the last process left, then live until cancelled. A worker that breaks ends this loop too."""
+        for user_id in await self._registry.inbox.users_waiting():
+            self.wake(user_id)
+        await self._failure
+
+    async def drain(self, within_s: float) -> None:
+        """Begin no more turns, let those in flight end, then stop the rest: their messages stay in the inbox."""
+        self._closing = True
+        if not self._workers:
+            return
+        _, late = await asyncio.wait(self._workers.values(), timeout=within_s)
+        for task in late:
+            task.cancel()
+        if late:
+            logger.warning("turns in flight are left for the next start", turns=len(late))
+            await asyncio.wait(late)
+
+    def _ended(self, user_id: UserId, task: asyncio.Task[None]) -> None:
+        del self._workers[user_id]
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def _work(self, user_id: UserId) -> None:
+        with logger.contextualize(user=user_id):
+            while not self._closing:
+                async with self.lock(user_id):
+                    message = await self._registry.inbox.next_waiting(user_id)
+                    if message is None:
+                        # No await from here to the end of the task, so a wake() cannot fall between.
+                        return
+                    await self._answer(message)
+
+    async def _answer(self, message: InboxRow) -> None:
+        """One message, to its end."""
+        if message.attempt >= MOST_ATTEMPTS:
+            logger.error("message given up: it was begun twice and never ended", inbox=message.id)
+            await self._settle(message, InboxState.FAILED, "begun twice, never ended", words.GAVE_UP, origin="notice")
+            return
+        async with self._presence.typing(message.wamid):
+            sandbox_id = await self._awake(message.user_id)
+            sent = await self._registry.reminders.untold(message.user_id)
+            text = await self._registry.inbox.begin(message.id, prompt.of_message(message.text or "", sent))
+            try:
+                answer = await self._agent.ask(
+                    sandbox_id,
+                    key=message.run_key,
+                    text=text,
+                    again=message.attempt > 0,
+                    timeout_s=self._turn_timeout_s,
+                )
+            except (TurnFailed, GatewayRefused) as error:
+                logger.error("turn failed", inbox=message.id, error=str(error))
+                await self._settle(message, InboxState.FAILED, str(error), _in_words(error), origin="notice")
+            except GatewayUnavailable as error:
+                logger.error("turn given up", inbox=message.id, error=str(error))
+                await self._settle(message, InboxState.FAILED, str(error), words.TOO_LONG, origin="notice")
+            else:
+                await self._settle(message, InboxState.ANSWERED, "", answer.text, origin="reply", told=sent)
+
+    async def _awake(self, user_id: UserId) -> SandboxId:
+        """The person's sandbox, ready. Waits as long as it takes: the message is safe, and the supervisor works on it."""
+        while True:
+            try:
+                sandbox_id = await self._sandboxes.ensure(user_id)
+                await self._agent.ready(sandbox_id, timeout_s=READY_S)
+            except (GatewayUnavailable, EngineUnavailable, ImageMissing) as error:
+                logger.warning("sandbox is not ready; its person waits", error=str(error))
+                await asyncio.sleep(PAUSE_S)
+            else:
+                return sandbox_id
+
+    async def _settle(
+        self,
+        message: InboxRow,
+        state: InboxState,
+        reason: str,
+        text: str,
+        *,
+        origin: str,
+        told: Sequence[Reminder] = (),
+    ) -> None:
+        """End the message and queue what the person gets, in one transaction."""
+        now = self._clock()
+        async with self._registry.db.transaction() as tx:
+            if await inbox.settle(tx, message.id, state, reason, now):
+                parts = formatting.split(formatting.to_whatsapp(text)) if text.strip() else []
+                await outbox.add(tx, message.user_id, parts, origin=origin, source=f"inbox:{message.id}", now=now)
+                await reminders.told(tx, told)
+        logger.info("message settled", inbox=message.id, state=state.value)
+        self._on_outbox()
+
+
+def _in_words(error: TurnFailed | GatewayRefused) -> str:
+    """A failure as the person hears it: never raw."""
+    kind = error.kind if isinstance(error, TurnFailed) else None
+    return words.MODEL_KEY if kind in ("auth", "billing") else words.NOT_NOW

@@ -1,0 +1,126 @@
+"""The heartbeat: every half hour a free look at what needs attention, and a turn only if something does.
+
+The daemon's loop, not the gateway's: that one cannot reach anybody. Caps and active hours are enforced here, whatever
+the agent says. The next time is on disk, so a restart neither skips nor repeats.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, time, timedelta
+from typing import Protocol
+
+from loguru import logger
+
+from clawkakad.assistant import pace, prompt, walltime
+from clawkakad.errors import ClawkakaError
+from clawkakad.gateway.turns import Answer
+from clawkakad.model import SandboxId, UserId
+from clawkakad.registry import Registry, UserRow
+from clawkakad.whatsapp import formatting
+
+LOOK_S = 10.0  # how often it is checked whose heartbeat is due
+TURN_S = 180.0
+
+
+class Pulses(Protocol):
+    """The free look."""
+
+    async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
+        """What needs attention; empty where nothing does. `mark`: remember it as said. Raises EngineUnavailable."""
+
+
+class Agent(Protocol):
+    """The proactive turn."""
+
+    def is_ready(self, sandbox_id: SandboxId) -> bool:
+        """True where the gateway can be asked now."""
+
+    async def wake(self, sandbox_id: SandboxId, *, text: str, timeout_s: float) -> Answer | None:
+        """One proactive turn; None for silence."""
+
+
+class Heartbeats:
+    """The loop over everybody who has a sandbox."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        pulses: Pulses,
+        agent: Agent,
+        clock: Callable[[], datetime],
+        *,
+        lock: Callable[[UserId], asyncio.Lock],
+        interval: timedelta,
+        active_hours: tuple[time, time],
+        per_day: int,
+        on_outbox: Callable[[], None],
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._registry = registry
+        self._pulses = pulses
+        self._agent = agent
+        self._clock = clock
+        self._lock = lock
+        self._interval = interval
+        self._active_hours = active_hours
+        self._per_day = per_day
+        self._on_outbox = on_outbox
+        self._look_s = look_s
+
+    async def run(self) -> None:
+        """Look for ever; one person at a time, so that heartbeats never crowd out answers."""
+        while True:
+            await asyncio.sleep(self._look_s)
+            for sandbox in await self._registry.sandboxes.all():
+                try:
+                    await self._visit(sandbox.user_id, sandbox.id)
+                except ClawkakaError as error:
+                    # One person's trouble is not another's; it stays due, and is looked at again.
+                    logger.warning("heartbeat not done", user=sandbox.user_id, error=str(error))
+
+    async def _visit(self, user_id: UserId, sandbox_id: SandboxId) -> None:
+        now = self._clock()
+        next_at = await self._registry.heartbeats.next_at(user_id)
+        if next_at is None:
+            await self._plan(user_id, None, "planned")
+        elif next_at <= now and self._agent.is_ready(sandbox_id) and not self._lock(user_id).locked():
+            user = await self._registry.users.get(user_id)
+            if user is not None:
+                await self._beat(user, sandbox_id, next_at)
+
+    async def _beat(self, user: UserRow, sandbox_id: SandboxId, due_at: datetime) -> None:
+        reason = await self._why_not(user)
+        if reason:
+            await self._plan(user.id, None, reason)
+            return
+        async with self._lock(user.id):
+            findings = await self._pulses.pulse(sandbox_id, mark=False)
+            if not findings:
+                await self._plan(user.id, self._clock(), "nothing to say")
+                return
+            answer = await self._agent.wake(sandbox_id, text=prompt.of_heartbeat(findings), timeout_s=TURN_S)
+            if answer is not None and answer.text.strip():
+                parts = formatting.split(formatting.to_whatsapp(answer.text))
+                # Named after its due time: a second try after a crash adds nothing.
+                source = f"heartbeat:{user.id}:{due_at.timestamp():.0f}"
+                await self._registry.outbox.add(user.id, parts, origin="heartbeat", source=source)
+                self._on_outbox()
+            await self._pulses.pulse(sandbox_id, mark=True)
+            await self._plan(user.id, self._clock(), "spoke" if answer else "silent")
+
+    async def _why_not(self, user: UserRow) -> str:
+        """Why this person is left alone now; empty where they are not."""
+        now = self._clock()
+        if not pace.is_active(now, walltime.zone_named(user.profile.time_zone), self._active_hours):
+            return "outside the active hours"
+        if not pace.in_window(now, user.last_inbound_at):
+            return "outside the service window"
+        day = now - timedelta(days=1)
+        if await self._registry.outbox.count_since(user.id, "heartbeat", day) >= self._per_day:
+            return "enough for a day"
+        return ""
+
+    async def _plan(self, user_id: UserId, last_at: datetime | None, outcome: str) -> None:
+        next_at = pace.next_time(self._clock(), self._interval)
+        await self._registry.heartbeats.plan(user_id, next_at, last_at=last_at, outcome=outcome)
+        logger.debug("heartbeat", user=user_id, outcome=outcome)
