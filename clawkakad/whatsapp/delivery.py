@@ -1,0 +1,67 @@
+"""What one webhook brought, as values: messages, statuses, changes of identifiers, and notices for the operator.
+
+Everything in here has been checked and cleaned; nothing of Meta's wire format is left except `raw` and `kind`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from clawkakad.model import IdentifierKind, Wamid
+
+Identifier = tuple[IdentifierKind, str]
+
+
+@dataclass(frozen=True)
+class Inbound:
+    """A message from a person."""
+
+    wamid: Wamid
+    identifiers: tuple[
+        Identifier, ...
+    ]  #: at least one; the business-scoped id first, then the parent's, then the number
+    name: str | None  #: what the person calls themselves: for show, never identity
+    kind: str  #: Meta's `type`, also one that we never heard of
+    text: str | None  #: without control characters; None unless the kind is "text", and when nothing is left
+    sent_at: datetime  #: aware UTC, whole seconds; may be days ago after an outage
+    reply_to: Wamid | None  #: the message that it quotes; we may never have seen that one
+    forwarded: bool  #: somebody else's words
+    raw: str  #: compact JSON of this one message as it came
+
+
+@dataclass(frozen=True)
+class Status:
+    """What became of a message of ours. May arrive late, twice, out of order, and for messages that are not ours."""
+
+    wamid: Wamid
+    status: str  #: sent, delivered, read, played, failed, or a word that we never heard of
+    at: datetime  #: aware UTC
+    callback_data: str | None  #: what we gave along when sending
+    error_code: int | None  #: Meta's code, on "failed"
+    error_text: str  #: Meta's words for it, "" when there are none
+
+
+@dataclass(frozen=True)
+class IdentifierChange:
+    """Meta says that a person who was `old` is `new` from now on."""
+
+    old: Identifier
+    new: tuple[Identifier, ...]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A line for the operator's log: never the text of a message, never a number, never a name."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Everything of one webhook that concerns us. Messages are in the order in which they were sent."""
+
+    messages: tuple[Inbound, ...] = ()
+    statuses: tuple[Status, ...] = ()
+    changes: tuple[IdentifierChange, ...] = ()
+    notices: tuple[Notice, ...] = ()

@@ -1,0 +1,203 @@
+"""From the bytes of a webhook to a Delivery. No I/O, and never an exception, whatever the bytes are.
+
+Every message, status and change is read on its own: one that cannot be read becomes a notice and spoils no neighbour,
+for a webhook that is not answered with 200 comes again as a whole, for days. What does not concern us is left out here:
+other numbers of the account, groups, our own number as the sender, echoes of what the owner typed.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from clawkakad.model import IdentifierKind, Wamid
+from clawkakad.whatsapp import notices, wire
+from clawkakad.whatsapp.cleaning import clean_label, clean_text
+from clawkakad.whatsapp.delivery import Delivery, Identifier, IdentifierChange, Inbound, Notice, Status
+from clawkakad.whatsapp.identity import identifiers, sender
+
+__all__ = ["Delivery", "Identifier", "IdentifierChange", "Inbound", "Notice", "Status", "parse"]
+
+OBJECT = "whatsapp_business_account"
+_MOVES = frozenset(
+    {"user_changed_number", "user_changed_user_id", "customer_changed_number"}  # the last one until 2025
+)
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse(body: bytes, *, phone_number_id: str) -> Delivery:
+    """All of a webhook that concerns the number `phone_number_id`; a second copy of a message in it is dropped."""
+    found = _Found()
+    try:
+        envelope = json.loads(body, parse_constant=lambda _: None, parse_float=_finite)
+    except (ValueError, RecursionError):
+        found.notice("warning", "webhook ignored: not JSON")
+        return found.delivery()
+    if not isinstance(envelope, dict) or envelope.get("object") != OBJECT:
+        found.notice("info", "webhook ignored: not of a WhatsApp Business account")
+        return found.delivery()
+    for entry in _items(envelope, "entry", found):
+        for raw in _items(entry, "changes", found):
+            change = _read(wire.Change, raw, "a change", found)
+            if change is not None:
+                _take_change(change, phone_number_id, found)
+    return found.delivery()
+
+
+@dataclass
+class _Found:
+    """What has been gathered so far."""
+
+    messages: dict[Wamid, Inbound] = field(default_factory=dict)
+    statuses: list[Status] = field(default_factory=list)
+    changes: list[IdentifierChange] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+
+    def notice(self, level: Any, text: str) -> None:
+        self.notices.append(Notice(level, text))
+
+    def delivery(self) -> Delivery:
+        """In the order in which they were sent: Meta promises none, and the second is the finest unit that it gives."""
+        messages = tuple(sorted(self.messages.values(), key=lambda message: message.sent_at))
+        return Delivery(messages, tuple(self.statuses), tuple(self.changes), tuple(self.notices))
+
+
+def _take_change(change: wire.Change, phone_number_id: str, found: _Found) -> None:
+    if change.field not in ("messages", "user_id_update"):
+        found.notices.append(notices.of_field(change.field, change.value))
+        return
+    metadata = _read(wire.Metadata, change.value.get("metadata"), "a change's metadata", found)
+    if metadata is None:
+        return
+    if metadata.phone_number_id != phone_number_id:
+        found.notice("info", "webhook for another number of the account ignored")
+    elif change.field == "messages":
+        _take_messages(change.value, metadata, found)
+    else:
+        _take_id_updates(change.value, found)
+
+
+def _take_messages(value: Mapping[str, Any], metadata: wire.Metadata, found: _Found) -> None:
+    read = (_read(wire.Contact, raw, "a contact", found) for raw in _items(value, "contacts", found))
+    contacts = [contact for contact in read if contact is not None]
+    own_number = re.sub(r"[^0-9]", "", metadata.display_phone_number or "")
+    for raw in _items(value, "messages", found):
+        message = _read(wire.Message, raw, "a message", found)
+        if message is not None:
+            try:
+                _take_message(message, raw, contacts, own_number, found)
+            except RecursionError:  # nested just deep enough to be read, and not to be written again
+                found.notices.append(notices.skipped("a message", "nested too deeply"))
+    for raw in _items(value, "statuses", found):
+        status = _read(wire.StatusUpdate, raw, "a status", found)
+        if status is not None:
+            found.statuses.append(_status(status))
+    for raw in _items(value, "errors", found):
+        error = _read(wire.Error, raw, "an error", found)
+        if error is not None:
+            found.notices.append(notices.of_error(error))
+
+
+def _take_message(
+    message: wire.Message, raw: Mapping[str, Any], contacts: list[wire.Contact], own_number: str, found: _Found
+) -> None:
+    who, name = sender(message, contacts)
+    if message.group_id is not None:
+        found.notice("info", "message of a group ignored")
+    elif own_number and (IdentifierKind.WA_ID, own_number) in who:
+        found.notice("info", "message of our own number ignored")
+    elif message.type == "system":
+        _take_system(message, found)
+    elif not who:
+        found.notices.append(notices.skipped("a message", "nothing says who wrote it"))
+    else:
+        if message.type == "text" and message.text is None:
+            found.notice("warning", "a text message came without a readable body")
+        found.messages.setdefault(Wamid(message.id), _inbound(message, raw, who, name))
+
+
+def _inbound(message: wire.Message, raw: Mapping[str, Any], who: tuple[Identifier, ...], name: str | None) -> Inbound:
+    context = message.context or wire.Context()
+    text = clean_text(message.text.body) if message.type == "text" and message.text else ""
+    return Inbound(
+        wamid=Wamid(message.id),
+        identifiers=who,
+        name=(clean_label(name, 100) or None) if name else None,
+        kind=clean_label(message.type or "", 60) or "unknown",
+        text=text or None,
+        sent_at=message.timestamp,
+        reply_to=Wamid(context.id) if context.id else None,
+        forwarded=bool(context.forwarded or context.frequently_forwarded),
+        raw=json.dumps(raw, separators=(",", ":")),
+    )
+
+
+def _take_system(message: wire.Message, found: _Found) -> None:
+    """Notices about a person: no message of theirs. A move of identifiers is one change for each old one."""
+    system = message.system
+    kind = system.type if system else ""
+    new = identifiers(system) if system else ()
+    if kind not in _MOVES or not new:
+        found.notice("info", f"system message ignored: {clean_label(kind, 60) or 'without a type'}")
+        return
+    found.changes += [IdentifierChange(old, new) for old in identifiers(message) if old not in new]
+
+
+def _take_id_updates(value: Mapping[str, Any], found: _Found) -> None:
+    for raw in _items(value, "user_id_update", found):
+        update = _read(wire.UserIdUpdate, raw, "a change of a user id", found)
+        if update is None:
+            continue
+        found.changes.append(_moved(IdentifierKind.BSUID, update.user_id))
+        if update.parent_user_id is not None:
+            found.changes.append(_moved(IdentifierKind.PARENT_BSUID, update.parent_user_id))
+
+
+def _moved(kind: IdentifierKind, moved: wire.Moved) -> IdentifierChange:
+    return IdentifierChange((kind, moved.previous), ((kind, moved.current),))
+
+
+def _status(update: wire.StatusUpdate) -> Status:
+    error = next((error for error in update.errors or () if error is not None), None)
+    return Status(
+        wamid=Wamid(update.id),
+        status=clean_label(update.status, 60),
+        at=update.timestamp,
+        callback_data=update.callback_data,
+        error_code=error.code if error else None,
+        error_text=notices.describe(error) if error else "",
+    )
+
+
+def _finite(digits: str) -> float | None:
+    """JSON has no infinity, so what is too big for a float must not come out as one again."""
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _items(holder: Mapping[str, Any], key: str, found: _Found) -> Iterator[Any]:
+    """The elements of a list that may be missing; an entry that is no object has none."""
+    items = holder.get(key) if isinstance(holder, Mapping) else None
+    if isinstance(items, list):
+        yield from items
+    elif items is not None:
+        found.notices.append(notices.skipped(key, "not a list"))
+
+
+def _read(model: type[M], raw: object, what: str, found: _Found) -> M | None:
+    """The item as a model, or None and a notice that names the parts at fault, never their content."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        faults = sorted({f"{_place(fault['loc'])} ({fault['type']})" for fault in error.errors(include_input=False)})
+        found.notices.append(notices.skipped(what, ", ".join(faults)))
+        return None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "all of it"
