@@ -1,0 +1,286 @@
+"""The Docker engine, as far as sandboxes need it: a thin driver over aiodocker that decides nothing.
+
+Every call has a deadline, every library error becomes one of ours: EngineUnavailable (no answer: try again, nothing is
+known), ImageMissing, or Rejected (the engine understood and said no). What is looked up and not there is None.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import aiodocker
+import aiohttp
+from aiodocker.containers import DockerContainer
+from aiodocker.exceptions import DockerError
+from aiodocker.volumes import DockerVolume
+
+from clawkakad.errors import EngineUnavailable, ImageMissing, Rejected, UsageError
+from clawkakad.model import SandboxId
+from clawkakad.sandboxes.profile import LABEL_CONFIG, LABEL_INSTANCE, LABEL_SANDBOX, Body
+
+ADDRESS = "unix:///var/run/docker.sock"
+CALL_S = 30.0  # one ordinary call; a busy engine takes seconds to create or start
+CONNECT_S = 5.0
+NO_CONNECTION = 900  # aiodocker's own status for "cannot connect"
+UNREACHABLE = frozenset({NO_CONNECTION, 502, 503, 504})
+
+
+@dataclass(frozen=True)
+class Container:
+    """What the engine says of one container. `started_at`: aware UTC, None if it never ran."""
+
+    id: str
+    name: str
+    image_id: str
+    labels: dict[str, str]
+    status: str  # created, running, paused, restarting, removing, exited, dead
+    exit_code: int
+    started_at: datetime | None
+
+    @property
+    def running(self) -> bool:
+        """Whether its processes exist and are not frozen."""
+        return self.status == "running"
+
+    @property
+    def instance(self) -> str | None:
+        """Which installation it belongs to."""
+        return self.labels.get(LABEL_INSTANCE)
+
+    @property
+    def sandbox_id(self) -> SandboxId | None:
+        """Which sandbox it belongs to."""
+        value = self.labels.get(LABEL_SANDBOX)
+        return None if value is None else SandboxId(value)
+
+    @property
+    def config_hash(self) -> str | None:
+        """What it was made from."""
+        return self.labels.get(LABEL_CONFIG)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened to a container of ours: a hint to look, never a fact to act on."""
+
+    sandbox_id: SandboxId
+    action: str  # start, die, oom, stop, kill, pause, destroy, …
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The end of a command inside a container; `output` is its standard output, cut at the limit."""
+
+    exit_code: int
+    output: str
+
+
+class Engine:
+    """The calls. Cancelling one leaves the engine to finish what it began: each may be repeated."""
+
+    def __init__(self, docker: aiodocker.Docker) -> None:
+        self._docker = docker
+
+    async def version(self) -> str:
+        """The engine's version; the cheapest question that shows it answers."""
+        async with _asking("version"):
+            return str((await self._docker.version())["Version"])
+
+    async def image_id(self, image: str) -> str | None:
+        """The id behind an image's name, or None."""
+        async with _asking("look up the image"):
+            with _absent_is_none():
+                return str((await self._docker.images.inspect(image))["Id"])
+        return None
+
+    async def inspect(self, name: str) -> Container | None:
+        """One container by name or id, or None."""
+        async with _asking("inspect a container"):
+            with _absent_is_none():
+                return _container((await self._docker.containers.get(name))._container)
+        return None
+
+    async def ours(self, instance: str) -> list[Container]:
+        """Every container of this installation, running or not. `exit_code` and `started_at` are not in the list."""
+        wanted = {"label": [f"{LABEL_INSTANCE}={instance}"]}
+        async with _asking("list containers"):
+            found = await self._docker.containers.list(all=True, filters=json.dumps(wanted))
+        return [_listed(item._container) for item in found]
+
+    async def create(self, name: str, body: Body) -> str:
+        """Make a container; its id. Raises ImageMissing, and Rejected where the name is taken."""
+        async with _asking("create a container"):
+            try:
+                return (await self._docker.containers.create(cast(Any, body), name=name)).id
+            except DockerError as error:
+                if error.status == 404:
+                    raise ImageMissing(f"the image {body['Image']} is not here: clawkakad image build") from error
+                raise
+
+    async def start(self, container_id: str) -> None:
+        """Start it; no error if it runs."""
+        async with _asking("start a container"):
+            await self._of(container_id).start()
+
+    async def stop(self, container_id: str, *, grace_s: int) -> None:
+        """SIGTERM, and SIGKILL after `grace_s`; no error if it is gone or does not run."""
+        async with _asking("stop a container", deadline_s=grace_s + CALL_S):
+            with _absent_is_none():
+                await self._of(container_id).stop(t=grace_s)
+
+    async def kill(self, container_id: str) -> None:
+        """SIGKILL; Rejected if it does not run."""
+        async with _asking("kill a container"):
+            await self._of(container_id).kill()
+
+    async def remove(self, container_id: str) -> None:
+        """Kill and remove; no error if it is gone."""
+        async with _asking("remove a container"):
+            with _absent_is_none():
+                await self._of(container_id).delete(force=True)
+
+    async def run(self, container_id: str, command: list[str], *, deadline_s: float, limit: int) -> Ran:
+        """Run a command inside as the container's user; at most `limit` bytes of its output are kept.
+
+        After the deadline EngineUnavailable is raised, and the command may go on inside: let it bound itself.
+        """
+        async with _asking("run a command in a container", deadline_s=deadline_s):
+            execution = await self._of(container_id).exec(command)
+            output = bytearray()
+            async with execution.start() as stream:
+                while (message := await stream.read_out()) is not None:
+                    if message.stream == 1 and len(output) < limit:
+                        output += message.data
+            ended = await execution.inspect()
+        return Ran(int(ended["ExitCode"] or 0), output[:limit].decode(errors="replace"))
+
+    async def logs(self, container_id: str, *, tail: int) -> list[str] | None:
+        """The last lines of what a container printed, or None if it is gone."""
+        async with _asking("read the logs of a container"):
+            with _absent_is_none():
+                pieces = await self._of(container_id).log(stdout=True, stderr=True, tail=tail)
+                return "".join(pieces).splitlines()
+        return None
+
+    async def volume_labels(self, name: str) -> dict[str, str] | None:
+        """The labels of a volume, or None if there is no such volume."""
+        async with _asking("look up a volume"):
+            with _absent_is_none():
+                facts = await self._volume(name).show()  # type: ignore[no-untyped-call]
+                return cast(dict[str, str], facts.get("Labels") or {})
+        return None
+
+    async def create_volume(self, body: Body) -> None:
+        """Make a volume; the engine leaves one of that name as it is."""
+        async with _asking("create a volume"):
+            await self._docker.volumes.create(body)  # type: ignore[no-untyped-call]
+
+    async def remove_volume(self, name: str) -> None:
+        """Remove it with all that is in it; no error if it is gone. Rejected while a container has it."""
+        async with _asking("remove a volume"):
+            with _absent_is_none():
+                await self._volume(name).delete()  # type: ignore[no-untyped-call]
+
+    async def events(self, instance: str) -> AsyncIterator[Event | None]:
+        """What happens to our containers, until the engine goes away (EngineUnavailable).
+
+        The first item is None and means: subscribed, whatever happens from now on will be told.
+        """
+        wanted = {"type": ["container"], "label": [f"{LABEL_INSTANCE}={instance}"]}
+        async with _asking("follow the engine's events", deadline_s=None):
+            # Not the library's own `events`: its queue has no bound, and an end looks like an error there.
+            endless = aiohttp.ClientTimeout(sock_connect=CONNECT_S)
+            async with self._docker._query("events", params={"filters": json.dumps(wanted)}, timeout=endless) as answer:
+                try:
+                    yield None
+                    async for line in answer.content:
+                        event = _event(line)
+                        if event is not None:
+                            yield event
+                finally:
+                    answer.close()
+        raise EngineUnavailable("the engine ended its event stream")
+
+    def _of(self, container_id: str) -> DockerContainer:
+        return self._docker.containers.container(container_id)
+
+    def _volume(self, name: str) -> DockerVolume:
+        return DockerVolume(self._docker, name)  # type: ignore[no-untyped-call]
+
+
+@contextlib.asynccontextmanager
+async def open_engine(address: str = ADDRESS) -> AsyncIterator[Engine]:
+    """A driver for the engine at a `unix://` or `http://` address. Nothing is asked yet."""
+    try:
+        docker = aiodocker.Docker(address, timeout=aiohttp.ClientTimeout(total=CALL_S, sock_connect=CONNECT_S))
+    except ValueError as error:
+        raise UsageError(f"{address} is no address of a Docker engine: {error}") from error
+    async with docker:
+        yield Engine(docker)
+
+
+@contextlib.asynccontextmanager
+async def _asking(what: str, *, deadline_s: float | None = CALL_S) -> AsyncIterator[None]:
+    """The one place that decides what an error of the engine means."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            yield
+    except DockerError as error:
+        if error.status in UNREACHABLE:
+            raise EngineUnavailable(f"the engine did not answer ({what})") from error
+        raise Rejected(f"the engine refused to {what}: {error.message.strip()}") from error
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise EngineUnavailable(f"the engine did not answer ({what}): {type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def _absent_is_none() -> Iterator[None]:
+    try:
+        yield
+    except DockerError as error:
+        if error.status != 404:
+            raise
+
+
+def _container(facts: dict[str, Any]) -> Container:
+    state = facts["State"]
+    return Container(
+        id=facts["Id"],
+        name=facts["Name"].lstrip("/"),
+        image_id=facts["Image"],
+        labels=facts["Config"]["Labels"] or {},
+        status=state["Status"],
+        exit_code=int(state["ExitCode"]),
+        started_at=_instant(state["StartedAt"]),
+    )
+
+
+def _listed(facts: dict[str, Any]) -> Container:
+    return Container(
+        id=facts["Id"],
+        name=facts["Names"][0].lstrip("/"),
+        image_id=facts["ImageID"],
+        labels=facts["Labels"] or {},
+        status=facts["State"],
+        exit_code=0,
+        started_at=None,
+    )
+
+
+def _instant(text: str) -> datetime | None:
+    """The engine writes nanoseconds, and the year 1 for never."""
+    if not text or text.startswith("0001-"):
+        return None
+    return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)  # it always writes UTC, "…Z"
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        raw = json.loads(line)
+        return Event(SandboxId(raw["Actor"]["Attributes"][LABEL_SANDBOX]), str(raw["Action"]))
+    except (ValueError, KeyError, TypeError):
+        return None  # an event of a kind that we do not know

@@ -1,0 +1,141 @@
+"""The PA services of the host API: JSON in, JSON out, for the `pa` program of one sandbox.
+
+Owns the routes under `/pa/v1/` and the words of their errors; what they mean is the assistant's (`PaServices`). A call
+that was begun is finished, even if the sandbox hangs up: `pa` may repeat it, and a reminder carries a key for that.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol, TypeVar
+
+from aiohttp import web
+
+from clawkakad.errors import Rejected, Transient
+from clawkakad.model import Profile, UserId
+from clawkakad.sandboxes.openclaw import profile_document
+
+BODY_LIMIT = 64 * 1024
+TEXT_LIMIT = 4096  # characters of any field: a WhatsApp message holds no more
+CHANGEABLE = frozenset({"name", "time_zone", "currency", "language"})
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
+
+
+class PaServices(Protocol):
+    """What the assistant does for `pa`. Rejected means: the request is wrong, its text says what to do."""
+
+    async def profile(self, user_id: UserId) -> Profile: ...
+
+    async def change_profile(self, user_id: UserId, changes: Mapping[str, str]) -> Profile: ...
+
+    async def add_reminder(
+        self, user_id: UserId, *, at: str, zone: str | None, text: str, key: str
+    ) -> tuple[dict[str, object], bool]: ...
+
+    async def list_reminders(self, user_id: UserId) -> list[dict[str, object]]: ...
+
+    async def cancel_reminder(self, user_id: UserId, reminder_id: int) -> dict[str, object] | None: ...
+
+
+class PaHandlers:
+    """The handlers of one sandbox, and so of one person."""
+
+    def __init__(self, services: PaServices, user_id: UserId, profile_changed: Callable[[Profile], None]) -> None:
+        self._services = services
+        self._user_id = user_id
+        self._profile_changed = profile_changed
+        self._begun: set[asyncio.Task[Any]] = set()
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes."""
+        return [
+            web.get("/pa/v1/profile", _answering(self._get_profile), allow_head=False),
+            web.put("/pa/v1/profile", _answering(self._put_profile)),
+            web.get("/pa/v1/reminders", _answering(self._list_reminders), allow_head=False),
+            web.post("/pa/v1/reminders", _answering(self._add_reminder)),
+            web.delete(r"/pa/v1/reminders/{id:\d{1,15}}", _answering(self._cancel_reminder)),
+        ]
+
+    async def _get_profile(self, _: web.Request) -> web.Response:
+        return web.json_response(profile_document(await self._services.profile(self._user_id)))
+
+    async def _put_profile(self, request: web.Request) -> web.Response:
+        fields = await _object(request)
+        changes = {name: _text(fields, name) for name in fields if name in CHANGEABLE}
+        if not changes:
+            raise Rejected("say what to change: name, time_zone, currency or language")
+        profile = await self._whole(self._change_profile(changes))
+        return web.json_response(profile_document(profile))
+
+    async def _change_profile(self, changes: Mapping[str, str]) -> Profile:
+        profile = await self._services.change_profile(self._user_id, changes)
+        self._profile_changed(profile)
+        return profile
+
+    async def _list_reminders(self, _: web.Request) -> web.Response:
+        return web.json_response({"reminders": await self._services.list_reminders(self._user_id)})
+
+    async def _add_reminder(self, request: web.Request) -> web.Response:
+        fields = await _object(request)
+        adding = self._services.add_reminder(
+            self._user_id,
+            at=_text(fields, "at"),
+            zone=None if fields.get("zone") is None else _text(fields, "zone"),
+            text=_text(fields, "text"),
+            key=_text(fields, "key"),
+        )
+        reminder, created = await self._whole(adding)
+        return web.json_response(reminder, status=201 if created else 200)
+
+    async def _cancel_reminder(self, request: web.Request) -> web.Response:
+        reminder_id = int(request.match_info["id"])
+        reminder = await self._whole(self._services.cancel_reminder(self._user_id, reminder_id))
+        if reminder is None:
+            return _error(404, f"there is no pending reminder {reminder_id}; `pa remind list` shows them")
+        return web.json_response(reminder)
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work, name="pa service")
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return await asyncio.shield(task)
+
+
+def _answering(handler: Callable[[web.Request], Coroutine[Any, Any, web.Response]]) -> Handler:
+    """Our errors as JSON with one plain sentence."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Rejected as error:
+            return _error(400, str(error))
+        except Transient:
+            return _error(503, "this cannot be stored just now; try again in a minute")
+
+    return answer
+
+
+async def _object(request: web.Request) -> dict[str, object]:
+    raw = await request.read()
+    if len(raw) > BODY_LIMIT:
+        raise Rejected("the request is too large")
+    try:
+        fields = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Rejected("the body must be JSON") from error
+    if not isinstance(fields, dict):
+        raise Rejected("the body must be a JSON object")
+    return fields
+
+
+def _text(fields: Mapping[str, object], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value.strip() or len(value) > TEXT_LIMIT:
+        raise Rejected(f"{name} must be a text of 1 to {TEXT_LIMIT} characters")
+    return value
+
+
+def _error(status: int, text: str) -> web.Response:
+    return web.json_response({"error": text}, status=status)
