@@ -1,0 +1,142 @@
+"""The Graph API client: sends a text, marks a message as read. One outside thing, thinly.
+
+Decides nothing about when or whether to send. It only tells the three outcomes apart that a caller must treat
+differently: GraphUnavailable (nothing was sent), GraphRejected (never will be), SendUnknown (may be on its way; the
+API has no idempotency key, so such a send is never repeated here). Never logs; no error holds the token or a text.
+
+https://developers.facebook.com/docs/whatsapp/cloud-api/messages/text-messages
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
+from clawkakad.model import IdentifierKind, Wamid
+from clawkakad.whatsapp.errors import decipher
+
+TEXT_LIMIT = 4096  # code points of a text body
+CALLBACK_DATA_LIMIT = 512  # characters of biz_opaque_callback_data
+_ANSWER_LIMIT = 64 * 1024  # bytes; a real answer has some hundred
+_DEADLINE = aiohttp.ClientTimeout(total=30, connect=10)
+_ATTEMPTS = 3
+_LONGEST_WAIT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """To whom: the identifier that the webhook gave, as it was."""
+
+    kind: IdentifierKind
+    value: str
+
+    def address(self) -> dict[str, str]:
+        """The field of the request. Without "+" Meta would put our own country code before a number."""
+        return {"to": f"+{self.value}"} if self.kind is IdentifierKind.WA_ID else {"recipient": self.value}
+
+
+class GraphClient:
+    """Talks to `<base_url>/<version>/<phone_number_id>/messages` with the operator's token."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        base_url: str,
+        version: str,
+        phone_number_id: str,
+        access_token: str,
+        deadline: aiohttp.ClientTimeout = _DEADLINE,
+    ) -> None:
+        self._session = session
+        self._url = f"{base_url.rstrip('/')}/{version}/{phone_number_id}/messages"
+        self._headers = {"Authorization": f"Bearer {access_token}"}
+        self._deadline = deadline
+
+    async def send_text(
+        self, recipient: Recipient, body: str, *, callback_data: str, reply_to: Wamid | None = None
+    ) -> Wamid:
+        """Send one text of at most 4096 characters and return Meta's id for it: accepted, not yet delivered.
+
+        `callback_data` comes back in every status of it. Tries up to three times while nothing can be reached; raises
+        GraphUnavailable, GraphRejected or SendUnknown. Cancelled after it began, the outcome is unknown.
+        """
+        if len(body) > TEXT_LIMIT or len(callback_data) > CALLBACK_DATA_LIMIT:
+            raise GraphRejected(f"not sent: {len(body)} characters of text, {len(callback_data)} of callback data")
+        # A preview would make Meta fetch every address that the agent writes, also one that carries data in it.
+        message: dict[str, Any] = {
+            "messaging_product": "whatsapp",
+            "recipient_type": "individual",
+            **recipient.address(),
+            "type": "text",
+            "text": {"body": body, "preview_url": False},
+            "biz_opaque_callback_data": callback_data,
+        }
+        if reply_to is not None:
+            message["context"] = {"message_id": reply_to}
+        wamid = _sent_id(await self._persistently(message))
+        if wamid is None:
+            raise SendUnknown("accepted, but the answer names no message id")
+        return wamid
+
+    async def mark_read(self, wamid: Wamid, *, typing: bool) -> None:
+        """Mark a message and those before it as read; `typing` shows the dots until a reply, 25 s at most.
+
+        One try. Raises like `send_text`; callers go on whatever happens.
+        """
+        message: dict[str, Any] = {"messaging_product": "whatsapp", "status": "read", "message_id": wamid}
+        if typing:
+            message["typing_indicator"] = {"type": "text"}
+        await self._post(message)
+
+    async def _persistently(self, message: Mapping[str, Any]) -> bytes:
+        attempts = AsyncRetrying(
+            retry=retry_if_exception(_never_reached),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.3, min=0.1, max=_LONGEST_WAIT_S),
+            reraise=True,
+        )
+        return await attempts(self._post, message)
+
+    async def _post(self, message: Mapping[str, Any]) -> bytes:
+        """One request, one answer: its body on success, one of the three exceptions otherwise."""
+        try:
+            async with self._session.post(
+                self._url, json=message, headers=self._headers, timeout=self._deadline, allow_redirects=False
+            ) as response:
+                body = await _at_most(response.content, _ANSWER_LIMIT)
+                status, headers = response.status, response.headers
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
+            raise GraphUnavailable(f"not reached: {type(error).__name__}") from error
+        except aiohttp.InvalidURL as error:
+            raise GraphRejected("not sent: the address of the Graph API is not a URL") from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise SendUnknown(f"no answer: {type(error).__name__}") from error
+        if not 200 <= status < 300:
+            raise decipher(status, headers, body)
+        return body
+
+
+def _never_reached(error: BaseException) -> bool:
+    """Only what failed before a byte was written: limits have their own pace, which is the caller's to keep."""
+    return isinstance(error, GraphUnavailable) and isinstance(error.__cause__, aiohttp.ClientError)
+
+
+async def _at_most(content: aiohttp.StreamReader, limit: int) -> bytes:
+    """The whole body, or its first part when it is longer than any real answer."""
+    body = bytearray()
+    while len(body) < limit and (chunk := await content.read(limit - len(body))):
+        body += chunk
+    return bytes(body)
+
+
+def _sent_id(body: bytes) -> Wamid | None:
+    try:
+        wamid = json.loads(body)["messages"][0]["id"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return Wamid(wamid) if isinstance(wamid, str) and wamid else None

@@ -1,0 +1,117 @@
+"""A Graph API on a real socket that does what it is told: answers, delays, drops, garbage, silence."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from aiohttp import web
+
+
+class Fault(Enum):
+    """What happens instead of an answer."""
+
+    DROP_BEFORE_BODY = auto()  # the connection is reset when the headers are in
+    DROP_AFTER_BODY = auto()  # it is reset when the whole request is in
+    DROP_IN_ANSWER = auto()  # it is reset in the middle of the answer
+    NOT_HTTP = auto()  # bytes that are no HTTP
+    HANG = auto()  # nothing, until the client goes away
+
+
+@dataclass
+class Reply:
+    """The next answer. `body` None means a success with a fresh wamid."""
+
+    status: int = 200
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay_s: float = 0
+    fault: Fault | None = None
+
+    @staticmethod
+    def error(code: int, *, status: int = 400, headers: Mapping[str, str] | None = None, **more: object) -> "Reply":
+        """An error object as Meta writes it."""
+        error = {"message": f"(#{code}) refused", "type": "OAuthException", "code": code, "fbtrace_id": "FAKE", **more}
+        return Reply(status=status, body=json.dumps({"error": error}).encode(), headers=headers or {})
+
+
+@dataclass
+class Received:
+    """A request as it came. `body` is None when it was not JSON, or was not read."""
+
+    path: str
+    authorization: str | None
+    body: Any
+
+
+class FakeGraph:
+    """`script` holds the replies to come; when it is empty, every request succeeds. `requests` is what came in."""
+
+    def __init__(self) -> None:
+        self.base_url = ""
+        self.requests: list[Received] = []
+        self.script: list[Reply] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        reply = self.script.pop(0) if self.script else Reply()
+        received = Received(request.path, request.headers.get("Authorization"), None)
+        self.requests.append(received)
+        assert request.transport is not None
+        if reply.fault is Fault.DROP_BEFORE_BODY:
+            request.transport.abort()
+            return web.Response()
+        received.body = await request.json()
+        await asyncio.sleep(reply.delay_s)
+        if reply.fault is not None:
+            return await self._fail(request, reply.fault)
+        body = self._success(len(self.requests), received.body) if reply.body is None else reply.body
+        return web.Response(status=reply.status, body=body, headers=reply.headers)
+
+    @staticmethod
+    async def _fail(request: web.Request, fault: Fault) -> web.StreamResponse:
+        transport = request.transport
+        assert transport is not None
+        if fault is Fault.DROP_AFTER_BODY:
+            transport.abort()
+        elif fault is Fault.NOT_HTTP:
+            transport.write(b"\x00\xffI am no web server\r\n\r\n")
+            transport.close()
+        elif fault is Fault.DROP_IN_ANSWER:
+            transport.write(b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{"messages":')
+            transport.close()
+        else:
+            while not transport.is_closing():  # noqa: ASYNC110 - the client's leaving has no event here
+                await asyncio.sleep(0.01)
+        return web.Response()
+
+    @staticmethod
+    def _success(number: int, body: Any) -> bytes:
+        if body.get("status") == "read":
+            return b'{"success":true}'
+        to = body.get("to", body.get("recipient"))
+        answer = {
+            "messaging_product": "whatsapp",
+            "contacts": [{"input": to, "wa_id": to.lstrip("+")}],
+            "messages": [{"id": f"wamid.FAKE-{number}"}],
+        }
+        return json.dumps(answer).encode()
+
+
+@asynccontextmanager
+async def fake_graph(port: int = 0) -> AsyncIterator[FakeGraph]:
+    """A FakeGraph that listens on loopback; its `base_url` says where."""
+    graph = FakeGraph()
+    app = web.Application()
+    app.router.add_post("/{version}/{number}/messages", graph.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        graph.base_url = f"http://127.0.0.1:{site.port}"
+        yield graph
+    finally:
+        await runner.cleanup()
