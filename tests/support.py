@@ -9,7 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from clawkakad.model import Profile
+
 T = TypeVar("T")
+
+NOWHERE = Profile(name=None, time_zone="UTC", currency="USD", language="en", country=None)
 
 SCALE = float(os.environ.get("TEST_TIME_SCALE", "1"))
 """All waits of the tests are multiplied by this: raise it on a slow machine."""

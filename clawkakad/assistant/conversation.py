@@ -14,7 +14,14 @@ from loguru import logger
 
 from clawkakad.assistant import prompt, words
 from clawkakad.assistant.presence import Presence
-from clawkakad.errors import EngineUnavailable, GatewayRefused, GatewayUnavailable, ImageMissing, TurnFailed
+from clawkakad.errors import (
+    EngineUnavailable,
+    GatewayRefused,
+    GatewayUnavailable,
+    ImageMissing,
+    RegistryUnavailable,
+    TurnFailed,
+)
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import InboxState, SandboxId, UserId
 from clawkakad.registry import Registry, inbox, outbox, reminders
@@ -25,6 +32,7 @@ from clawkakad.whatsapp import formatting
 MOST_ATTEMPTS = 2  # a message that took the daemon down twice with it is given up, so that it blocks nobody for ever
 READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
 PAUSE_S = 5.0  # between two such waits where the engine itself is away
+REGISTRY_PAUSE_S = 1.0  # between two tries where the disk is full or the registry locked
 
 
 class Sandboxes(Protocol):
@@ -66,6 +74,7 @@ class Conversations:
         self._turn_timeout_s = turn_timeout_s
         self._on_outbox = on_outbox
         self._workers: dict[UserId, asyncio.Task[None]] = {}
+        self._woken: set[UserId] = set()
         self._locks: dict[UserId, asyncio.Lock] = {}
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing = False
@@ -76,11 +85,12 @@ class Conversations:
 
     def wake(self, user_id: UserId) -> None:
         """There is something to answer for this person. Never waits; while they have a worker it will find it."""
+        self._woken.add(user_id)
         if user_id in self._workers or self._closing:
             return
         task = asyncio.create_task(self._work(user_id), name=f"conversation {user_id}")
         self._workers[user_id] = task
-        task.add_done_callback(lambda done: self._ended(user_id, done))
+        task.add_done_callback(self._ended)
 
     async def run(self) -> None:
         """Take up what the last process left, then live until cancelled. A worker that breaks ends this loop too."""
@@ -100,8 +110,7 @@ class Conversations:
             logger.warning("turns in flight are left for the next start", turns=len(late))
             await asyncio.wait(late)
 
-    def _ended(self, user_id: UserId, task: asyncio.Task[None]) -> None:
-        del self._workers[user_id]
+    def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             return
         error = task.exception()
@@ -109,14 +118,30 @@ class Conversations:
             self._failure.set_exception(error)
 
     async def _work(self, user_id: UserId) -> None:
+        """Answer until nothing waits. A wake() during the last look at the inbox means one more look: between that
+        decision and the removal from `_workers` nothing is awaited, so no message can fall between two workers.
+        """
         with logger.contextualize(user=user_id):
-            while not self._closing:
-                async with self.lock(user_id):
-                    message = await self._registry.inbox.next_waiting(user_id)
-                    if message is None:
-                        # No await from here to the end of the task, so a wake() cannot fall between.
+            try:
+                while not self._closing:
+                    self._woken.discard(user_id)
+                    if not await self._answer_next(user_id) and user_id not in self._woken:
                         return
-                    await self._answer(message)
+            finally:
+                del self._workers[user_id]
+
+    async def _answer_next(self, user_id: UserId) -> bool:
+        """Answer the oldest waiting message; False where there is none."""
+        try:
+            async with self.lock(user_id):
+                message = await self._registry.inbox.next_waiting(user_id)
+                if message is None:
+                    return False
+                await self._answer(message)
+        except RegistryUnavailable as error:
+            logger.warning("the registry cannot be used now; the message waits", error=str(error))
+            await asyncio.sleep(REGISTRY_PAUSE_S)
+        return True
 
     async def _answer(self, message: InboxRow) -> None:
         """One message, to its end."""
@@ -146,7 +171,7 @@ class Conversations:
                 await self._settle(message, InboxState.ANSWERED, "", answer.text, origin="reply", told=sent)
 
     async def _awake(self, user_id: UserId) -> SandboxId:
-        """The person's sandbox, ready. Waits as long as it takes: the message is safe, and the supervisor works on it."""
+        """The person's sandbox, ready. Waits as long as it takes: the message is safe, the supervisor works on it."""
         while True:
             try:
                 sandbox_id = await self._sandboxes.ensure(user_id)
@@ -167,13 +192,21 @@ class Conversations:
         origin: str,
         told: Sequence[Reminder] = (),
     ) -> None:
-        """End the message and queue what the person gets, in one transaction."""
-        now = self._clock()
-        async with self._registry.db.transaction() as tx:
-            if await inbox.settle(tx, message.id, state, reason, now):
-                parts = formatting.split(formatting.to_whatsapp(text)) if text.strip() else []
-                await outbox.add(tx, message.user_id, parts, origin=origin, source=f"inbox:{message.id}", now=now)
-                await reminders.told(tx, told)
+        """End the message and queue what the person gets, in one transaction; a full disk is waited for."""
+        parts = formatting.split(formatting.to_whatsapp(text)) if text.strip() else []
+        while True:
+            try:
+                now = self._clock()
+                async with self._registry.db.transaction() as tx:
+                    if await inbox.settle(tx, message.id, state, reason, now):
+                        source = f"inbox:{message.id}"
+                        await outbox.add(tx, message.user_id, parts, origin=origin, source=source, now=now)
+                        await reminders.told(tx, told)
+            except RegistryUnavailable as error:
+                logger.warning("a reply cannot be stored now; it waits", inbox=message.id, error=str(error))
+                await asyncio.sleep(REGISTRY_PAUSE_S)
+            else:
+                break
         logger.info("message settled", inbox=message.id, state=state.value)
         self._on_outbox()
 

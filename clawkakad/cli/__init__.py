@@ -1,1 +1,57 @@
-"""The commands of an operator."""
+"""The commands of an operator. Every error that an operator can fix is one line and exit code 2."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from clawkakad import __version__
+from clawkakad.cli import doctor, image, nuke, run, sandbox, simulator, try_, users
+from clawkakad.errors import ClawkakaError, UsageError
+
+app = typer.Typer(
+    name="clawkakad",
+    help="Your own PA on WhatsApp, self-hosted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(image.app, name="image", help="Build the sandbox image.")
+app.add_typer(sandbox.app, name="sandbox", help="Look at people's sandboxes, and remove them.")
+app.command("run")(run.run)
+app.command("try")(try_.try_)
+app.command("simulator")(simulator.simulator)
+app.command("users")(users.users)
+app.command("doctor")(doctor.doctor)
+app.command("nuke")(nuke.nuke)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"clawkakad {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Your own PA on WhatsApp, self-hosted."""
+
+
+def main() -> None:
+    """Run a command; what an operator can fix is said in a line, without a traceback."""
+    try:
+        app()
+    except UsageError as error:
+        _say(error)
+        sys.exit(2)
+    except ClawkakaError as error:
+        _say(error)
+        sys.exit(1)
+
+
+def _say(error: Exception) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for line in str(error).splitlines():
+        console.print(f"[red]clawkakad:[/red] {line}", markup=True)

@@ -113,6 +113,13 @@ class Inbox:
         assert row is not None
         return str(row["prompt"])
 
+    async def count_refused(self, user_id: UserId) -> int:
+        """How many messages of a person were refused at the door."""
+        row = await self._db.one(
+            "SELECT count(*) AS n FROM inbox WHERE user_id = :user AND state = 'refused'", {"user": user_id}
+        )
+        return 0 if row is None else int(row["n"])
+
     async def all(self, limit: int = 50) -> list[InboxRow]:
         """The latest messages, newest first."""
         rows = await self._db.all("SELECT * FROM inbox ORDER BY id DESC LIMIT :limit", {"limit": limit})

@@ -1,0 +1,5 @@
+"""`python -m clawkakad` is `clawkakad`."""
+
+from clawkakad.cli import main
+
+main()

@@ -1,0 +1,117 @@
+"""Settings: all problems at once, in words; secrets by file or credential; the README's table is the code's."""
+
+import re
+from datetime import time
+from pathlib import Path
+
+import pytest
+
+from clawkakad.config import Access, ModelKind, Settings, load_place, load_settings, names
+from clawkakad.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+GOOD = {
+    "WHATSAPP_APP_SECRET": "app-one, app-two",
+    "WHATSAPP_ACCESS_TOKEN": "token-one",
+    "WHATSAPP_VERIFICATION_TOKEN": "verify-one",
+    "WHATSAPP_SENDER_PHONE_NUMBER_ID": "100000000000001",
+    "CLAWKAKA_ALLOW": "+49 151 23456789, 1 (555) 010-0123, US.10000000000000000001",
+}
+
+
+def problems_of(environ: dict[str, str]) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        load_settings(environ)
+    return str(raised.value).splitlines()
+
+
+def test_a_good_environment_is_read() -> None:
+    settings = load_settings(GOOD)
+
+    assert [s.get_secret_value() for s in settings.app_secrets] == ["app-one", "app-two"]
+    assert settings.allow == ("4915123456789", "15550100123", "US.10000000000000000001")
+    assert settings.access is Access.LISTED
+    assert settings.active_hours == (time(8), time(22))
+    assert settings.model_kind is ModelKind.OFFLINE
+
+
+def test_all_problems_are_told_at_once_and_none_shows_a_value() -> None:
+    problems = problems_of(
+        {
+            "WHATSAPP_APP_SECRET": "changeme",
+            "WHATSAPP_SENDER_PHONE_NUMBER_ID": "+49-not-an-id",
+            "PORT": "seventy",
+            "CLAWKAKA_ALLOW": "call-me",
+            "CLAWKAKA_ACTIVE_HOURS": "9 to 5",
+            "CLAWKAKA_ALOW": "+4915123456789",
+        }
+    )
+
+    told = {line.split(":")[0] for line in problems}
+    assert told == {
+        "WHATSAPP_APP_SECRET",
+        "WHATSAPP_ACCESS_TOKEN",
+        "WHATSAPP_VERIFICATION_TOKEN",
+        "WHATSAPP_SENDER_PHONE_NUMBER_ID",
+        "PORT",
+        "CLAWKAKA_ALLOW",
+        "CLAWKAKA_ACTIVE_HOURS",
+        "CLAWKAKA_ALOW",
+    }
+    assert "changeme" not in "\n".join(problems)
+
+
+def test_nobody_let_in_is_a_problem_unless_access_is_open() -> None:
+    closed = {name: value for name, value in GOOD.items() if name != "CLAWKAKA_ALLOW"}
+
+    assert "CLAWKAKA_ALLOW" in problems_of(closed)[0]
+    assert load_settings({**closed, "CLAWKAKA_ACCESS": "open"}).access is Access.OPEN
+
+
+def test_a_runtime_directory_too_long_for_sockets_is_a_problem() -> None:
+    assert problems_of({**GOOD, "CLAWKAKA_RUNTIME_DIR": "/" + "x" * 90})[0].startswith("CLAWKAKA_RUNTIME_DIR")
+
+
+def test_a_secret_may_be_a_file_or_a_credential(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-file\n")
+    (tmp_path / "WHATSAPP_VERIFICATION_TOKEN").write_text("from-credential\n")
+    environ = {k: v for k, v in GOOD.items() if k not in ("WHATSAPP_ACCESS_TOKEN", "WHATSAPP_VERIFICATION_TOKEN")}
+    environ |= {"WHATSAPP_ACCESS_TOKEN_FILE": str(tmp_path / "token"), "CREDENTIALS_DIRECTORY": str(tmp_path)}
+
+    settings = load_settings(environ)
+
+    assert settings.access_token.get_secret_value() == "from-file"
+    assert settings.verification_token.get_secret_value() == "from-credential"
+
+
+def test_a_secret_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    problems = problems_of({**GOOD, "WHATSAPP_ACCESS_TOKEN": "", "WHATSAPP_ACCESS_TOKEN_FILE": str(tmp_path / "no")})
+
+    assert any(line.startswith("WHATSAPP_ACCESS_TOKEN: its file cannot be read") for line in problems)
+
+
+def test_secrets_do_not_show_in_the_settings_text() -> None:
+    text = repr(load_settings(GOOD))
+
+    assert all(word not in text for word in ("app-one", "token-one", "verify-one"))
+
+
+def test_places_need_no_whatsapp() -> None:
+    assert load_place({"CLAWKAKA_STATE_DIR": "/x"}).state_dir == Path("/x")
+
+
+def test_the_table_of_the_readme_is_the_settings() -> None:
+    table = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+    assert {name: words for name, _, words in table} == names()
+    for name, default, _ in table:
+        field = next(f for f in Settings.model_fields.values() if f.alias == name)
+        assert default == ("**required**" if field.is_required() else shown(field.default)), name
+
+
+def shown(value: object) -> str:
+    if value is None or value == ():
+        return "–"
+    if isinstance(value, tuple):
+        return "`" + "-".join(part.strftime("%H:%M") for part in value) + "`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

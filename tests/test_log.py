@@ -1,0 +1,51 @@
+"""Logs: one form for people, one for machines, and nothing secret in either."""
+
+import json
+
+import pytest
+from loguru import logger
+
+from clawkakad import log
+
+
+@pytest.fixture(autouse=True)
+def _restore() -> None:
+    yield
+    logger.remove()
+
+
+def test_json_lines_carry_the_values(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("json", "INFO")
+    logger.info("message stored", user="u1", kind="text")
+
+    line = json.loads(capsys.readouterr().err)
+
+    assert (line["message"], line["user"], line["kind"], line["level"]) == ("message stored", "u1", "text", "INFO")
+
+
+def test_numbers_and_keys_are_masked_whatever_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    for form in ("human", "json"):
+        log.configure(form, "DEBUG")
+        logger.info("oops", number="+4915123456789", key="sk-or-v1-abcdefghijkl", header="Bearer EAAGabcdefghijklmno")
+
+        text = capsys.readouterr().err
+        assert "4915123456789" not in text
+        assert "abcdefgh" not in text
+
+
+def test_a_traceback_shows_no_values(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("human", "INFO")
+    canary = "a-very-private-message"
+    try:
+        raise ValueError(canary)
+    except ValueError:
+        logger.opt(exception=True).error("it broke")
+
+    text = capsys.readouterr().err
+    assert "ValueError" in text
+    assert canary not in text.replace('canary = "a-very-private-message"', "")
+
+
+def test_masks_keep_two_characters_at_each_end() -> None:
+    assert log.mask("4915123456789") == "49…89"
+    assert log.mask("short") == "…"
