@@ -6,6 +6,7 @@ Each send is committed as `sending` before its request is written. A request who
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -85,14 +86,14 @@ class Delivery:
             if row.user_id not in self._sending and self._is_due(row, now):
                 task = asyncio.create_task(self._handle(row), name=f"send {row.id}")
                 self._sending[row.user_id] = task
-                task.add_done_callback(lambda _, user_id=row.user_id: self._done(user_id))
+                task.add_done_callback(functools.partial(self._done, row.user_id))
 
     def _is_due(self, row: OutboxRow, now: datetime) -> bool:
         if row.state is OutboxState.AMBIGUOUS:
             return row.changed_at + self._settle <= now
         return row.state is OutboxState.QUEUED and row.not_before <= now
 
-    def _done(self, user_id: UserId) -> None:
+    def _done(self, user_id: UserId, _task: asyncio.Task[None]) -> None:
         del self._sending[user_id]
         self._changed.set()
 
@@ -135,7 +136,7 @@ class Delivery:
             logger.info("message sent", outbox=row.id, user=row.user_id, origin=row.origin)
 
     async def _refused(self, row: OutboxRow, error: GraphRejected) -> None:
-        if error.code is not None and meta.reaction(error.code) is meta.Reaction.STOP:
+        if meta.reaction_to(error.code) is meta.Reaction.STOP:
             logger.error("WhatsApp refuses to send for us; look at the account", code=error.code, error=str(error))
             await self._put_back(row, STOPPED_PAUSE_S, str(error))
             return

@@ -15,7 +15,7 @@ from clawkakad.log import mask
 from clawkakad.model import InboxState, OutboxState, UserId
 from clawkakad.registry import Registry, inbox, outbox, users
 from clawkakad.registry.database import Transaction
-from clawkakad.whatsapp.parsing import Delivery, Inbound, Status
+from clawkakad.whatsapp.delivery import Delivery, Inbound, Status
 
 SILENT_KINDS = frozenset({"reaction", "system", "edit", "revoke", "ephemeral", "request_welcome"})
 _STATES = {

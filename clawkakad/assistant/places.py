@@ -1,6 +1,8 @@
 """A first guess at where a person lives, from the country of their number; they confirm it when they first talk."""
 
 from collections.abc import Sequence
+from functools import cache
+from importlib import resources
 
 import phonenumbers
 from babel.core import get_global
@@ -32,15 +34,26 @@ def _country_and_zone(identifiers: Sequence[Identifier]) -> tuple[str | None, st
                 number = phonenumbers.parse(f"+{value}")
             except phonenumbers.NumberParseException:
                 continue
-            return phonenumbers.region_code_for_number(number), _zone(number)
+            country = phonenumbers.region_code_for_number(number)
+            country = country or phonenumbers.region_code_for_country_code(number.country_code or 0)
+            return country, _zone(number, country)
     for _, value in identifiers:  # a business-scoped id begins with the country, "US.1349…"
         return value[:2], None
     return None, None
 
 
-def _zone(number: phonenumbers.PhoneNumber) -> str | None:
-    zones = [z for z in phone_zones.time_zones_for_number(number) if z != phone_zones.UNKNOWN_TIMEZONE]
-    return zones[0] if zones else None
+def _zone(number: phonenumbers.PhoneNumber, country: str | None) -> str | None:
+    """The zone of the number's area; where it fits several, the country's most populous one among them."""
+    fitting = [z for z in phone_zones.time_zones_for_number(number) if z != phone_zones.UNKNOWN_TIMEZONE]
+    return next((zone for zone in _zones_of(country) if zone in fitting), fitting[0] if fitting else None)
+
+
+@cache
+def _zones_of(country: str | None) -> list[str]:
+    """The zones of a country, the most populous first (the order of the tz database's zone.tab)."""
+    table = (resources.files("tzdata") / "zoneinfo" / "zone.tab").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in table.splitlines() if not line.startswith("#"))
+    return [row[2] for row in rows if row[0] == country]
 
 
 def _currency(country: str | None) -> str | None:

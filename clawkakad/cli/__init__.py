@@ -1,6 +1,7 @@
 """The commands of an operator. Every error that an operator can fix is one line and exit code 2."""
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -34,7 +35,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Your own PA on WhatsApp, self-hosted."""
 

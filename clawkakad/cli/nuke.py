@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,10 +18,10 @@ WORD = "nuke"
 
 
 def nuke(
-    state: Path = typer.Option(None, "--state", help="The state directory; default: CLAWKAKA_STATE_DIR."),
-    runtime: Path = typer.Option(None, "--runtime", help="The runtime directory; default: CLAWKAKA_RUNTIME_DIR."),
-    images: bool = typer.Option(False, "--images", help="Remove the sandbox image too."),
-    yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+    state: Annotated[Path | None, typer.Option(help="The state directory; default: CLAWKAKA_STATE_DIR.")] = None,
+    runtime: Annotated[Path | None, typer.Option(help="The runtime directory; default: CLAWKAKA_RUNTIME_DIR.")] = None,
+    images: Annotated[bool, typer.Option("--images", help="Remove the sandbox image too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove all containers and volumes of this installation, its sockets and its state. There is no way back."""
     place = load_place()

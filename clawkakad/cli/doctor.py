@@ -1,0 +1,218 @@
+"""`clawkakad doctor`: is everything there that the daemon needs? Each check says what to do where it is not."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import aiohttp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clawkakad.cli.common import clock
+from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings
+from clawkakad.errors import ClawkakaError, ConfigError
+from clawkakad.registry import FILE, read_registry
+from clawkakad.sandboxes.engine import open_engine
+
+LOW_DISK, FULL_DISK = 0.15, 0.05  # share of the disk that is free
+DEADLINE_S = 10.0
+MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]look[/yellow]", "fail": "[red]no[/red]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; `advice`: what to do about it."""
+
+    verdict: Literal["ok", "warn", "fail"]
+    seen: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is looked at. `settings` is None where they have problems, which then are the first finding."""
+
+    place: Place
+    settings: Settings | None
+    problems: str
+
+
+Check = Callable[[Patient], Awaitable[Finding]]
+
+
+def doctor() -> None:
+    """Check this machine and this installation; exit code 1 where something must be done."""
+    if not asyncio.run(_examine()):
+        raise typer.Exit(1)
+
+
+async def _examine() -> bool:
+    patient = _patient()
+    table = Table("check", "", "seen", "what to do", box=None)
+    healthy = True
+    for name, check in CHECKS.items():
+        finding = await _bounded(check, patient)
+        healthy = healthy and finding.verdict != "fail"
+        table.add_row(name, MARKS[finding.verdict], finding.seen, finding.advice)
+    Console().print(table)
+    return healthy
+
+
+def _patient() -> Patient:
+    try:
+        settings = load_settings()
+    except ConfigError as error:
+        return Patient(load_place(), None, str(error))
+    return Patient(load_place(), settings, "")
+
+
+async def _bounded(check: Check, patient: Patient) -> Finding:
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            return await check(patient)
+    except TimeoutError:
+        return Finding("fail", f"no answer within {DEADLINE_S:g} s", "try again; if it stays so, restart that part")
+    except (ClawkakaError, OSError, aiohttp.ClientError, sqlite3.Error) as error:
+        return Finding("fail", str(error) or type(error).__name__)
+
+
+async def _settings(patient: Patient) -> Finding:
+    if patient.settings is None:
+        return Finding("fail", patient.problems, "set these; the table is in the README")
+    return Finding("ok", f"model: {patient.settings.model_kind.value}; access: {patient.settings.access.value}")
+
+
+async def _python(_: Patient) -> Finding:
+    seen = f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}"
+    return (
+        Finding("ok", seen) if sqlite3.sqlite_version_info >= (3, 37) else Finding("fail", seen, "SQLite 3.37 or newer")
+    )
+
+
+async def _state(patient: Patient) -> Finding:
+    return _private(patient.place.state_dir, "CLAWKAKA_STATE_DIR")
+
+
+async def _runtime(patient: Patient) -> Finding:
+    return _private(patient.place.runtime_dir, "CLAWKAKA_RUNTIME_DIR")
+
+
+def _private(path: Path, setting: str) -> Finding:
+    if not path.is_dir():
+        return Finding("warn", f"{path} does not exist yet", f"the daemon makes it; or set {setting}")
+    if not os.access(path, os.W_OK | os.X_OK):
+        return Finding("fail", f"{path} cannot be written by this user", "run doctor as the daemon's user")
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o007:
+        return Finding("warn", f"{path} is open to everybody ({mode:o})", f"chmod o= {path}")
+    return Finding("ok", f"{path} ({mode:o})")
+
+
+async def _disk(patient: Patient) -> Finding:
+    path = patient.place.state_dir if patient.place.state_dir.exists() else Path("/")
+    usage = shutil.disk_usage(path)
+    share = usage.free / usage.total
+    seen = f"{usage.free / 1e9:.0f} GB free ({share:.0%})"
+    if share < FULL_DISK:
+        return Finding("fail", seen, "free some space now: messages cannot be stored on a full disk")
+    return Finding("warn", seen, "free some space soon") if share < LOW_DISK else Finding("ok", seen)
+
+
+async def _memory(patient: Patient) -> Finding:
+    total_mb, swap_mb = _meminfo_mb("MemTotal"), _meminfo_mb("SwapTotal")
+    limit = patient.settings.sandbox_memory_mb if patient.settings else 1280
+    seen = f"{total_mb} MB of memory, {swap_mb} MB of swap: room for {max(0, total_mb - 300) // limit} awake sandboxes"
+    return Finding("ok", seen) if total_mb > limit + 300 else Finding("warn", seen, "a bigger server, or add swap")
+
+
+def _meminfo_mb(name: str) -> int:
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+async def _engine(_: Patient) -> Finding:
+    async with open_engine() as engine:
+        return Finding("ok", f"Docker Engine {await engine.version()}")
+
+
+async def _image(patient: Patient) -> Finding:
+    async with open_engine() as engine:
+        image_id = await engine.image_id(patient.place.image)
+    if image_id is None:
+        return Finding("fail", f"{patient.place.image} is not here", "clawkakad image build")
+    return Finding("ok", f"{patient.place.image} ({image_id.removeprefix('sha256:')[:12]})")
+
+
+async def _registry(patient: Patient) -> Finding:
+    if not (patient.place.state_dir / FILE).exists():
+        return Finding("warn", "no registry yet", "start the daemon once: clawkakad run")
+    async with read_registry(patient.place.state_dir / FILE, clock) as registry:
+        row = await registry.db.one("PRAGMA quick_check")
+        people = len(await registry.users.all())
+    if row is None or row[0] != "ok":
+        return Finding("fail", "the registry is damaged", "stop the daemon and restore a backup")
+    return Finding("ok", f"sound; {people} people")
+
+
+async def _daemon(patient: Patient) -> Finding:
+    if patient.settings is None:
+        return Finding("warn", "not checked: settings first")
+    url = f"http://127.0.0.1:{patient.settings.port}/healthz"
+    try:
+        status = await _get(url, {})
+    except (aiohttp.ClientError, OSError):
+        return Finding("warn", f"nothing answers on port {patient.settings.port}", "clawkakad run")
+    return Finding("ok", "running") if status == 200 else Finding("fail", f"answers {status}", "look at its log")
+
+
+async def _whatsapp(patient: Patient) -> Finding:
+    if patient.settings is None:
+        return Finding("warn", "not checked: settings first")
+    s = patient.settings
+    headers = {"Authorization": f"Bearer {s.access_token.get_secret_value()}"}
+    status = await _get(f"{s.api_base_url}/{s.api_version}/{s.phone_number_id}", headers)
+    if status == 401:
+        return Finding("fail", "the access token is refused", "make a new system user token")
+    return Finding("ok", "reached") if status < 500 else Finding("fail", f"answers {status}", "try again later")
+
+
+async def _model(patient: Patient) -> Finding:
+    if patient.settings is None:
+        return Finding("warn", "not checked: settings first")
+    s = patient.settings
+    if s.model_kind is ModelKind.OFFLINE:
+        return Finding(
+            "warn", "the offline model: fixed rules, no intelligence", "set OPENROUTER_API_KEY, or MODEL_BASE_URL"
+        )
+    key = s.model_api_key if s.model_base_url else s.openrouter_api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    status = await _get(f"{s.model_base_url or s.openrouter_base_url}/models", headers)
+    return Finding("ok", f"{s.model_kind.value}: reached") if status == 200 else Finding("fail", f"answers {status}")
+
+
+async def _get(url: str, headers: dict[str, str]) -> int:
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers, allow_redirects=False) as answer:
+        return answer.status
+
+
+CHECKS: dict[str, Check] = {
+    "settings": _settings,
+    "python": _python,
+    "state directory": _state,
+    "runtime directory": _runtime,
+    "disk": _disk,
+    "memory": _memory,
+    "engine": _engine,
+    "sandbox image": _image,
+    "registry": _registry,
+    "daemon": _daemon,
+    "WhatsApp": _whatsapp,
+    "model": _model,
+}
