@@ -8,7 +8,7 @@ is on disk.
 
 Floors, from thought to behaviour:
 
-* `text`, `money`, `when`, `arguments`, `lines`: parsing and formatting, no input or output;
+* `text`, `currencies`, `money`, `days`, `when`, `arguments`, `lines`: parsing and formatting, no input or output;
 * `profile`, `database`, `journal`, `host`: one outside thing each;
-* `commands`: one module per subject; `cli`: the table of commands and the way in.
+* `commands`: one module per subject; `table` lists them, `cli` is the way in.
 """

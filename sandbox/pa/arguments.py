@@ -10,30 +10,35 @@ from dataclasses import dataclass, field
 from .errors import PaError
 from .text import clean
 
-# Other names that models come up with, for the option that is meant. Used where the command has that option.
-ALIASES: Mapping[str, str] = {
-    "note": "what",
-    "description": "what",
-    "desc": "what",
-    "item": "what",
-    "cat": "category",
-    "cur": "currency",
-    "date": "at",
-    "when": "at",
-    "time": "at",
-    "by": "due",
-    "deadline": "due",
-    "source": "from",
-    "calories": "kcal",
-    "cal": "kcal",
-    "type": "meal",
-    "timezone": "zone",
-    "time-zone": "zone",
-    "tz": "zone",
-    "lang": "language",
-    "reason": "why",
-    "bday": "birthday",
-    "tel": "phone",
+# Other names that models come up with, for the options that may be meant; the first that the command has is.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "note": ("what",),
+    "description": ("what", "note"),
+    "desc": ("what", "note"),
+    "item": ("what",),
+    "title": ("what", "text"),
+    "name": ("what",),
+    "what": ("text",),
+    "message": ("text",),
+    "cat": ("category",),
+    "cur": ("currency",),
+    "at": ("due",),
+    "date": ("at", "due", "birthday"),
+    "when": ("at", "due"),
+    "time": ("at", "due"),
+    "by": ("due",),
+    "deadline": ("due",),
+    "source": ("from",),
+    "calories": ("kcal",),
+    "cal": ("kcal",),
+    "type": ("meal",),
+    "timezone": ("zone",),
+    "time-zone": ("zone",),
+    "tz": ("zone",),
+    "lang": ("language",),
+    "reason": ("why",),
+    "bday": ("birthday",),
+    "tel": ("phone",),
 }
 
 
@@ -82,13 +87,13 @@ def parse(shape: Shape, typed: list[str]) -> Arguments:
     options: dict[str, str] = {}
     flags: set[str] = set()
     rest = iter(typed)
-    for token in rest:
-        if token == "--":
+    for typed_word in rest:
+        if typed_word == "--":
             words.extend(rest)
-        elif not _is_option(token):
-            words.append(token)
+        elif not _is_option(typed_word):
+            words.append(typed_word)
         else:
-            name, equals, value = token[2:].partition("=")
+            name, equals, value = typed_word[2:].partition("=")
             known = _known(shape, name.lower())
             if known in shape.flags:
                 flags.add(known)
@@ -103,7 +108,7 @@ def _is_option(token: str) -> bool:
 
 
 def _known(shape: Shape, name: str) -> str:
-    for candidate in (name, ALIASES.get(name, "")):
+    for candidate in (name, *ALIASES.get(name, ())):
         if candidate in shape.options or candidate in shape.flags:
             return candidate
     raise PaError(f"there is no option --{name[:30]} here; usage: {shape.usage}")

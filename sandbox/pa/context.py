@@ -2,18 +2,19 @@
 
 import sqlite3
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from .arguments import Arguments
 from .database import open_database
+from .days import Lean
 from .errors import PaError
 from .host import HostApi
 from .journal import Value
 from .profile import Profile
-from .when import Lean, Moment, noon, parse_when, stamp
+from .when import Moment, noon, parse_when, stamp
 
 
 class Happened(NamedTuple):

@@ -77,7 +77,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:
-    """Loads the schema. Two programs may come here at once, and the switch to WAL does not wait for locks: a lock file does."""
+    """Loads the schema. Two programs may come here at once, and the switch to WAL waits for nobody: so a lock does."""
     with open(path.with_name(path.name + ".lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _version(connection) == 0:

@@ -9,7 +9,7 @@ class HostAway(PaError):
     """The daemon did not answer in time, or the connection broke before its answer was whole."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"the assistant's host does not answer ({reason}); nothing is confirmed, try again in a minute")
+        super().__init__(f"the host does not answer ({reason}); nothing is confirmed, try again in a minute")
 
 
 class HostRefused(PaError):

@@ -9,7 +9,6 @@ import json
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 
 from .errors import HostAway, HostRefused
 from .text import one_line
@@ -22,14 +21,6 @@ LARGEST_ANSWER = 1_000_000
 JsonObject = dict[str, object]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A good answer; `tries` > 1 when an earlier one may have been carried out unheard."""
-
-    body: JsonObject
-    tries: int
-
-
 class HostApi:
     """The host API at one base URL such as `http://127.0.0.1:8080`."""
 
@@ -38,18 +29,21 @@ class HostApi:
         # No proxy, whatever the environment says: this is loopback.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def call(self, method: str, path: str, body: JsonObject | None = None) -> Answer:
-        """One request, tried again once when the connection breaks. Raises HostAway or HostRefused."""
+    def call(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:
+        """The object answered; tried again once when the connection breaks. Raises HostAway or HostRefused.
+
+        After a second try the first may have been carried out unheard: callers must read refusals that way.
+        """
         deadline = time.monotonic() + DEADLINE_S
         try:
-            return Answer(self._once(method, path, body, FIRST_TRY_S), 1)
+            return self._once(method, path, body, FIRST_TRY_S)
         except HostAway:
             time.sleep(PAUSE_S)
-            return Answer(self._once(method, path, body, max(0.5, deadline - time.monotonic())), 2)
+            return self._once(method, path, body, max(PAUSE_S, deadline - time.monotonic()))
 
     def _once(self, method: str, path: str, body: JsonObject | None, timeout_s: float) -> JsonObject:
         data = None if body is None else json.dumps(body).encode("utf-8")
-        request = urllib.request.Request(self._base_url + path, data=data, method=method)
+        request = urllib.request.Request(self._base_url + path, data=data, method=method)  # noqa: S310 - our own place
         if data is not None:
             request.add_header("Content-Type", "application/json")
         try:
@@ -65,7 +59,7 @@ def _object(raw: bytes) -> JsonObject:
     """The JSON object in an answer; ValueError when it is none, as after a cut connection."""
     loaded = json.loads(raw)
     if not isinstance(loaded, dict):
-        raise ValueError("not a JSON object")
+        raise ValueError("not a JSON object")  # noqa: TRY004 - what json.loads raises for the rest of nonsense
     return loaded
 
 
@@ -78,7 +72,7 @@ def _refusal(error: urllib.error.HTTPError) -> HostRefused | HostAway:
             sentence = None
     if error.code >= 500:
         return HostAway(f"it answered {error.code}")
-    return HostRefused(error.code, one_line(str(sentence)) if sentence else f"the assistant's host refused ({error.code})")
+    return HostRefused(error.code, one_line(str(sentence or f"the host refused that ({error.code})")))
 
 
 def _reason(error: Exception) -> str:

@@ -35,24 +35,24 @@ def insert(db: sqlite3.Connection, table: str, values: Row) -> int:
     """A new row; its id. The caller holds the transaction and adds the journal entry."""
     names = ", ".join(_name(n) for n in values)
     marks = ", ".join("?" for _ in values)
-    cursor = db.execute(f"INSERT INTO {_name(table)} ({names}) VALUES ({marks})", tuple(values.values()))
+    cursor = db.execute(f"INSERT INTO {_name(table)} ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608 - quoted names
     return int(cursor.lastrowid or 0)
 
 
 def update(db: sqlite3.Connection, table: str, row_id: int, values: Row) -> None:
     """New values of some columns of a row."""
     marks = ", ".join(f"{_name(n)} = ?" for n in values)
-    db.execute(f"UPDATE {_name(table)} SET {marks} WHERE rowid = ?", (*values.values(), row_id))
+    db.execute(f"UPDATE {_name(table)} SET {marks} WHERE rowid = ?", (*values.values(), row_id))  # noqa: S608 - quoted names
 
 
 def delete(db: sqlite3.Connection, table: str, row_id: int) -> None:
     """The row is gone."""
-    db.execute(f"DELETE FROM {_name(table)} WHERE rowid = ?", (row_id,))
+    db.execute(f"DELETE FROM {_name(table)} WHERE rowid = ?", (row_id,))  # noqa: S608 - quoted names
 
 
 def fetch(db: sqlite3.Connection, table: str, row_id: int) -> dict[str, Value] | None:
     """The whole row, or None."""
-    row = db.execute(f"SELECT * FROM {_name(table)} WHERE rowid = ?", (row_id,)).fetchone()
+    row = db.execute(f"SELECT * FROM {_name(table)} WHERE rowid = ?", (row_id,)).fetchone()  # noqa: S608 - quoted names
     return None if row is None else dict(row)
 
 
@@ -68,7 +68,8 @@ def record(
 ) -> None:
     """The journal entry of a change made in the same transaction. `summary` is the line that undo will show."""
     db.execute(
-        "INSERT INTO journal (action, table_name, row_id, before, after, summary, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO journal (action, table_name, row_id, before, after, summary, created_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?)""",
         (action, table, row_id, _json(before), _json(after), summary, now),
     )
     db.execute("DELETE FROM journal WHERE id <= (SELECT max(id) FROM journal) - ?", (KEPT_ENTRIES,))

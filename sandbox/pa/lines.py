@@ -23,7 +23,8 @@ def income_line(row: Columns) -> str:
 
 def meal_line(row: Columns) -> str:
     """`meal 2: "2 dosas", 350 kcal, breakfast`."""
-    grams = [f"{name} {plain_number(float(row[f'{name}_g'] or 0))} g" for name in MACROS if row[f"{name}_g"] is not None]
+    eaten = {name: row[f"{name}_g"] for name in MACROS}
+    grams = [f"{name} {plain_number(float(value))} g" for name, value in eaten.items() if value is not None]
     return _joined(f"meal {row['id']}: {quoted(str(row['what']))}", f"{row['kcal']} kcal", row["meal"], *grams)
 
 
@@ -42,14 +43,15 @@ def due_words(row: Columns) -> str:
 
 def reminder_line(row: Columns) -> str:
     """`reminder 3: "call mom", 2026-11-23 09:00 (Asia/Kolkata)`."""
-    return f"reminder {row['id']}: {quoted(str(row['text']))}, {one_line(str(row['wall']))} ({one_line(str(row['zone']))})"
+    when = f"{row['wall']} ({row['zone']})"
+    return f"reminder {row['id']}: {quoted(str(row['text']))}, {one_line(when)}"
 
 
 def contact_line(row: Columns) -> str:
     """`contact 1: "Asha", +91 98..., birthday 11-23, "sister"`."""
+    name, phone = quoted(str(row["name"])), one_line(str(row["phone"] or ""))
     birthday = row["birthday"] and f"birthday {str(row['birthday']).removeprefix('--')}"
-    note = row["note"] and quoted(str(row["note"]))
-    return _joined(f"contact {row['id']}: {quoted(str(row['name']))}", row["phone"] and one_line(str(row["phone"])), birthday, note)
+    return _joined(f"contact {row['id']}: {name}", phone, birthday, row["note"] and quoted(str(row["note"])))
 
 
 def goal_line(row: Columns) -> str:

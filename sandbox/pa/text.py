@@ -1,7 +1,7 @@
 """Cleaning what comes in and quoting what goes out. No input or output.
 
-What a person wrote is stored as it is: quotes, emoji, SQL and all. Only what SQLite text cannot carry is replaced: a NUL
-(which would cut the text in its tools) and bytes that were not UTF-8.
+What a person wrote is stored as it is: quotes, emoji, SQL and all. Only what text in SQLite cannot carry is replaced:
+a NUL (which would cut the text in its tools) and bytes that were not UTF-8.
 """
 
 from .errors import PaError

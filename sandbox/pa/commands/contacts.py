@@ -6,11 +6,11 @@ from datetime import date
 from ..arguments import Arguments, Shape
 from ..changes import add_row, delete_row, edit_row, row_number
 from ..context import Context
+from ..days import Lean
 from ..errors import PaError
 from ..journal import Value
 from ..lines import contact_line
 from ..text import folded
-from ..when import Lean
 from .listing import shortened
 
 CONTACT_ADD = Shape(
@@ -22,6 +22,7 @@ CONTACT_LIST = Shape("pa contact list", "pa contact list")
 CONTACT_FIND = Shape("pa contact find TEXT", "pa contact find asha")
 CONTACT_DELETE = Shape("pa contact delete ID", "pa contact delete 1")
 
+SEARCHED = ("name", "phone", "note")
 YEARLESS = re.compile(r"(?:--)?(\d{1,2})-(\d{1,2})")
 YEARED = re.compile(r".*\b\d{4}\b.*")
 
@@ -50,7 +51,7 @@ def find_contacts(context: Context, args: Arguments) -> list[str]:
     words = folded(args.sentence)
     if not words:
         raise args.wrong("TEXT is missing")
-    found = [row for row in _all(context) if words in folded(" ".join(str(row[c] or "") for c in ("name", "phone", "note")))]
+    found = [row for row in _all(context) if words in folded(" ".join(str(row[name] or "") for name in SEARCHED))]
     return shortened([contact_line(row) for row in found]) or [f'no contact with "{args.sentence[:40]}"']
 
 

@@ -12,7 +12,8 @@ from ..when import instant
 from .listing import list_period
 
 MEAL_ADD = Shape(
-    "pa meal add WHAT --kcal N [--meal breakfast|lunch|dinner|snack] [--protein G] [--carbs G] [--fat G] [--at WHEN] [--from TEXT]",
+    "pa meal add WHAT --kcal N [--meal breakfast|lunch|dinner|snack] [--protein G] [--carbs G] [--fat G] [--at WHEN]"
+    " [--from TEXT]",
     'pa meal add "2 dosas" --kcal 350 --meal breakfast',
     ("what", "kcal", "meal", *MACROS, "at", "from"),
 )
@@ -105,7 +106,8 @@ def _by_the_clock(context: Context, eaten_at: str) -> str:
 
 def _measures(args: Arguments) -> dict[str, Value]:
     """The numbers given: whole kcal, grams."""
-    values: dict[str, Value] = {f"{name}_g": _number(args, f"--{name}", args.options[name]) for name in MACROS if name in args.options}
+    given = [name for name in MACROS if name in args.options]
+    values: dict[str, Value] = {f"{name}_g": _number(args, f"--{name}", args.options[name]) for name in given}
     if "kcal" in args.options:
         values["kcal"] = round(_number(args, "--kcal", args.options["kcal"]))
     return values

@@ -45,7 +45,7 @@ def find(context: Context, args: Arguments) -> list[str]:
         raise args.wrong("TEXT is missing")
     found: list[tuple[str, str]] = []
     for table, columns in SEARCHED.items():
-        for row in context.db.execute(f"SELECT * FROM {table}"):
+        for row in context.db.execute(f"SELECT * FROM {table}"):  # noqa: S608 - a name of ours
             held = folded(" ".join(str(row[column] or "") for column in columns))
             if all(word in held for word in words):
                 found.append((row["created_at"], _found_line(table, dict(row))))
@@ -81,7 +81,8 @@ def _with_categories(currency: str, shares: list[tuple[str, int]]) -> str:
 
 def _income(context: Context, name: str, first: date, last: date) -> str:
     rows = context.db.execute(
-        "SELECT currency, sum(amount_minor) AS minor FROM income WHERE day BETWEEN ? AND ? GROUP BY currency ORDER BY currency",
+        """SELECT currency, sum(amount_minor) AS minor FROM income WHERE day BETWEEN ? AND ?
+           GROUP BY currency ORDER BY currency""",
         (first.isoformat(), last.isoformat()),
     )
     parts = [format_amount(row["minor"], row["currency"]) for row in rows]
@@ -96,12 +97,16 @@ def _meals(context: Context, name: str, first: date, last: date) -> str:
            FROM meals WHERE day BETWEEN ? AND ?""",
         (first.isoformat(), last.isoformat()),
     ).fetchone()
-    goals = {goal["kind"]: goal["value"] for goal in context.db.execute("SELECT kind, value FROM goals")}
-    goal = f" of {plain_number(goals['kcal'])}" if "kcal" in goals and first == last else ""
-    grams = [_grams(kind, row[kind], goals.get(kind) if first == last else None) for kind in MACROS if row[kind] is not None]
+    goals = _goals_of_a_day(context) if first == last else {}
+    goal = f" of {plain_number(goals['kcal'])}" if "kcal" in goals else ""
+    grams = [_grams(kind, row[kind], goals.get(kind)) for kind in MACROS if row[kind] is not None]
     average = f", {round(row['kcal'] / row['days'])} kcal a day" if row["days"] > 1 else ""
     energy = f"{row['kcal']}{goal} kcal ({plural(row['meals'], 'meal')}){average}"
     return f"meals {name}: {', '.join([energy, *grams])}"
+
+
+def _goals_of_a_day(context: Context) -> dict[str, float]:
+    return {row["kind"]: row["value"] for row in context.db.execute("SELECT kind, value FROM goals")}
 
 
 def _grams(kind: str, eaten: float, goal: float | None) -> str:

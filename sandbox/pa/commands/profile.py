@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 from .. import journal
 from ..arguments import Arguments, Shape
 from ..context import Context
+from ..currencies import CODES
 from ..database import transaction
 from ..journal import Entry, Value
-from ..money import CODES
 from ..profile import Profile, profile_of
 from ..text import one_line
 
@@ -23,7 +23,8 @@ WIRE_NAMES = {"name": "name", "zone": "time_zone", "currency": "currency", "lang
 
 def show_profile(context: Context, args: Arguments) -> list[str]:
     """What is known, and the time it is for the person."""
-    return [f"profile: {_described(context.profile)}, country {context.profile.country or 'unknown'}", f"now: {context.wall}"]
+    country = context.profile.country or "unknown"
+    return [f"profile: {_described(context.profile)}, country {country}", f"now: {context.wall}"]
 
 
 def set_profile(context: Context, args: Arguments) -> list[str]:
@@ -31,7 +32,7 @@ def set_profile(context: Context, args: Arguments) -> list[str]:
     if args.words or not args.options:
         raise args.wrong("say what to set")
     wanted = {WIRE_NAMES[option]: _checked(args, option) for option in args.options}
-    now = profile_of(context.host.call("PUT", PATH, dict(wanted)).body)
+    now = profile_of(context.host.call("PUT", PATH, dict(wanted)))
     before = {name: _known(context.profile, name) for name in wanted}
     with transaction(context.db) as db:
         summary = f"profile: {', '.join(f'{name} {one_line(value)}' for name, value in wanted.items())}"
@@ -42,7 +43,7 @@ def set_profile(context: Context, args: Arguments) -> list[str]:
 def undo_profile(context: Context, entry: Entry) -> str:
     """The values of before, where there were any."""
     earlier: dict[str, object] = {name: value for name, value in entry.before.items() if value is not None}
-    now = profile_of(context.host.call("PUT", PATH, earlier).body) if earlier else context.profile
+    now = profile_of(context.host.call("PUT", PATH, earlier)) if earlier else context.profile
     with transaction(context.db) as db:
         journal.mark_undone(db, entry, context.stamp)
     return f"it is now {_described(now)}"

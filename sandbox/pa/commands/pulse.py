@@ -18,6 +18,7 @@ from .tasks import is_overdue
 
 PULSE = Shape("pa pulse", "pa pulse", flags=("mark",))
 
+KINDS = ("overdue", "due soon", "due today", "due tomorrow")
 SOON = timedelta(hours=3)
 MOST_LINES = 10
 DAILY_TIMES = 3  # after that, weekly
@@ -46,17 +47,15 @@ def pulse(context: Context, args: Arguments) -> list[str]:
 
 def findings(context: Context) -> list[Finding]:
     """Overdue, due soon, due today or tomorrow, birthdays: the most pressing first."""
-    rows = context.db.execute("SELECT * FROM tasks WHERE state = 'open' AND due_day IS NOT NULL ORDER BY due_day, due_at, id")
-    tasks = [finding for row in rows if (finding := _task(context, dict(row)))]
-    return sorted(tasks, key=lambda finding: _RANK[finding.name.split(" task")[0]]) + _birthdays(context)
+    rows = context.db.execute(
+        "SELECT * FROM tasks WHERE state = 'open' AND due_day IS NOT NULL ORDER BY due_day, due_at, id"
+    ).fetchall()
+    kinds = [(_kind(context, dict(row)), dict(row)) for row in rows]
+    return [_task(kind, row) for wanted in KINDS for kind, row in kinds if kind == wanted] + _birthdays(context)
 
 
-_RANK = {"overdue": 0, "due soon": 1, "due today": 2, "due tomorrow": 3}
-
-
-def _task(context: Context, row: dict[str, Value]) -> Finding | None:
-    kind = _kind(context, row)
-    return Finding(f"{kind} task {row['id']}", f"{kind} {task_line(row)}") if kind else None
+def _task(kind: str | None, row: dict[str, Value]) -> Finding:
+    return Finding(f"{kind} task {row['id']}", f"{kind} {task_line(row)}")
 
 
 def _kind(context: Context, row: dict[str, Value]) -> str | None:
@@ -83,9 +82,9 @@ def _birthdays(context: Context) -> list[Finding]:
 
 def _falls_on(birthday: str, day: date) -> bool:
     """29 February is kept on the 28th in the years without it."""
-    month_day = birthday[-5:]
-    leap = (day + timedelta(days=1)).month == 2
-    return month_day == day.strftime("%m-%d") or (month_day == "02-29" and day.strftime("%m-%d") == "02-28" and not leap)
+    tomorrow = day + timedelta(days=1)
+    kept_today = birthday[-5:] == "02-29" and (day.month, tomorrow.month) == (2, 3)
+    return kept_today or birthday[-5:] == day.strftime("%m-%d")
 
 
 def _is_news(context: Context, finding: Finding) -> bool:

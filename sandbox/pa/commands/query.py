@@ -10,12 +10,14 @@ from contextlib import closing
 
 from ..arguments import Arguments, Shape
 from ..context import Context
+from ..currencies import CODES
 from ..database import open_read_only
 from ..errors import PaError
-from ..money import CODES, format_amount
+from ..money import format_amount
 from ..text import one_line
 
-SQL = Shape('pa sql "SELECT ..."', 'pa sql "SELECT day, what, money(amount_minor, currency) FROM expenses ORDER BY day DESC LIMIT 5"')
+SQL = Shape('pa sql "SELECT ..."', 'pa sql "SELECT day, what, money(amount_minor, currency) FROM expenses LIMIT 5"')
+SHOW_TABLES = 'tables and columns: pa sql "SELECT name, sql FROM sqlite_schema"'
 
 MOST_ROWS = 50
 MOST_CELL = 200
@@ -53,7 +55,7 @@ def _bound(db: sqlite3.Connection) -> None:
 
 
 def _authorize(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
-    """Reading only: no writes, no ATTACH (it could open other files), of the pragmas only those that describe tables."""
+    """Reading only: no writes, no ATTACH (it could open other files), only the pragmas that describe tables."""
     if action in READING or (action == sqlite3.SQLITE_PRAGMA and first in LOOKING):
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
@@ -77,4 +79,4 @@ def _teach(message: str) -> str:
         return "pa sql only reads; to change rows use pa expense, pa task, pa row ..., for a table or column: pa evolve"
     if "interrupted" in message:
         return f"the query took longer than {LONGEST_S:.0f} s; narrow it down"
-    return f'SQL: {one_line(message)}; tables and columns: pa sql "SELECT name, sql FROM sqlite_schema"'
+    return f"SQL: {one_line(message)}; {SHOW_TABLES}"

@@ -12,23 +12,26 @@ from ..arguments import Arguments, Shape
 from ..changes import row_number
 from ..context import Context
 from ..database import transaction
+from ..days import Lean
 from ..errors import HostRefused, PaError
-from ..host import Answer
+from ..host import JsonObject
 from ..journal import Entry, Value
 from ..lines import reminder_line
-from ..when import Lean, Moment, instant, stamp
+from ..when import Moment, instant, stamp
 
-REMIND_ADD = Shape('pa remind --at WHEN TEXT', 'pa remind --at "tomorrow 9:00" "call mom"', ("at", "from"))
+REMIND_ADD = Shape("pa remind --at WHEN TEXT", 'pa remind --at "tomorrow 9:00" "call mom"', ("at", "text", "from"))
 REMIND_LIST = Shape("pa remind list", "pa remind list")
 REMIND_CANCEL = Shape("pa remind cancel ID", "pa remind cancel 3")
 
 SAME_REQUEST_WITHIN = timedelta(minutes=10)
 PATH = "/pa/v1/reminders"
+MIRRORED = ("id", "text", "due_at", "wall", "zone")
+UNDO_KEYS = uuid.UUID("6f0a4f0e-3c5b-4c3e-9a57-0d6b1c1e7a11")  # a namespace of our own
 
 
 def add_reminder(context: Context, args: Arguments) -> list[str]:
     """A message that the daemon will send at that time."""
-    text, asked = args.sentence, args.text("at")
+    text, asked = args.text("text") or args.sentence, args.text("at")
     if not text or not asked:
         raise args.wrong("a reminder needs --at WHEN and a TEXT")
     moment = _to_come(context, args, asked)
@@ -39,7 +42,7 @@ def add_reminder(context: Context, args: Arguments) -> list[str]:
 
 def list_reminders(context: Context, args: Arguments) -> list[str]:
     """The pending ones as the daemon knows them, soonest first; brings the mirror up to date."""
-    listed = context.host.call("GET", PATH).body.get("reminders")
+    listed = context.host.call("GET", PATH).get("reminders")
     rows = [_row(item) for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
     with transaction(context.db):
         _sync(context, rows)
@@ -49,23 +52,28 @@ def list_reminders(context: Context, args: Arguments) -> list[str]:
 def cancel_reminder(context: Context, args: Arguments) -> list[str]:
     """A reminder that will not be sent."""
     number = row_number(args)
-    answer = _delete(context, number)
-    if answer is None:
+    row = _cancel(context, number)
+    if row is None:
         raise PaError(f"reminder {number} is not pending; see: pa remind list")
-    return [f"ok cancelled {reminder_line(_cancelled(context, number, answer))}"]
+    with transaction(context.db) as db:
+        line = f"cancelled {reminder_line(row)}"
+        journal.record(db, "delete", "reminders", number, line, context.stamp, before=row)
+    return [f"ok {line}"]
 
 
 def undo_reminder(context: Context, entry: Entry) -> str | None:
-    """Takes a reminder back, or a cancelled one up again; a line to add, if any. Marks the entry either way."""
-    if entry.action == "add":
-        gone = _delete(context, entry.row_id)
-        with transaction(context.db) as db:
-            journal.update(db, "reminders", entry.row_id, {"state": "cancelled" if gone else "gone"})
-            journal.mark_undone(db, entry, context.stamp)
-        if gone is None:
-            raise PaError(f"{entry.summary} is not pending any more, so it cannot be taken back")
-        return None
-    return _set_again(context, entry)
+    """Takes a reminder back, or sets a cancelled one again; what to add to the answer, if anything.
+
+    What cannot be undone any more is marked as well, so that the next undo reaches what was before it.
+    """
+    if entry.action == "delete":
+        return _set_again(context, entry)
+    row = _cancel(context, entry.row_id)
+    with transaction(context.db) as db:
+        journal.mark_undone(db, entry, context.stamp)
+    if row is None:
+        raise PaError(f"{entry.summary} is not pending any more, so it cannot be taken back")
+    return None
 
 
 def _set_again(context: Context, entry: Entry) -> str:
@@ -74,8 +82,10 @@ def _set_again(context: Context, entry: Entry) -> str:
         with transaction(context.db) as db:
             journal.mark_undone(db, entry, context.stamp)
         raise PaError(f"the time of {reminder_line(old)} is past, so it cannot be set again")
-    request: dict[str, object] = {"at": old["due_at"], "text": old["text"], "key": str(uuid.uuid5(uuid.NAMESPACE_OID, f"undo {entry.id} {old['due_at']}"))}
-    row = _row(context.host.call("POST", PATH, request | {"zone": old["zone"]}).body)
+    # The key comes from the journal entry: undoing it once more after a lost answer makes no second reminder.
+    key = uuid.uuid5(UNDO_KEYS, f"{entry.id} {entry.created_at} {old['due_at']}")
+    request: JsonObject = {"at": old["due_at"], "text": old["text"], "key": str(key), "zone": old["zone"]}
+    row = _row(context.host.call("POST", PATH, request))
     with transaction(context.db) as db:
         _mirror(context, row, str(old["source_text"]))
         journal.mark_undone(db, entry, context.stamp)
@@ -91,7 +101,7 @@ def _to_come(context: Context, args: Arguments, asked: str) -> Moment:
     return moment
 
 
-def _attempt(context: Context, asked: str, moment: Moment, text: str) -> dict[str, object]:
+def _attempt(context: Context, asked: str, moment: Moment, text: str) -> JsonObject:
     """The request, on disk before it leaves; the very same one if it was left unanswered a while ago."""
     oldest = stamp(context.now - SAME_REQUEST_WITHIN)
     with transaction(context.db) as db:
@@ -124,45 +134,43 @@ def _as_sent(context: Context, moment: Moment) -> str:
     return here.strftime("%Y-%m-%dT%H:%M:%S") if here.second else here.strftime("%Y-%m-%dT%H:%M")
 
 
-def _post(context: Context, request: dict[str, object], source: str) -> dict[str, Value]:
+def _post(context: Context, request: JsonObject, source: str) -> dict[str, Value]:
     try:
-        row = _row(context.host.call("POST", PATH, request).body)
+        row = _row(context.host.call("POST", PATH, request))
     except HostRefused:
-        with transaction(context.db) as db:
-            _forget(db_key=str(request["key"]), context=context)
+        with transaction(context.db):
+            _forget(context, request)
         raise
     with transaction(context.db) as db:
-        _forget(db_key=str(request["key"]), context=context)
+        _forget(context, request)
         _mirror(context, row, source)
         journal.record(db, "add", "reminders", int(row["id"] or 0), reminder_line(row), context.stamp, after=row)
     return row
 
 
-def _forget(context: Context, db_key: str) -> None:
-    context.db.execute("DELETE FROM reminder_attempts WHERE key = ?", (db_key,))
+def _forget(context: Context, request: JsonObject) -> None:
+    context.db.execute("DELETE FROM reminder_attempts WHERE key = ?", (str(request["key"]),))
 
 
-def _delete(context: Context, number: int) -> Answer | None:
-    """The daemon's answer, None when it is not pending there.
+def _cancel(context: Context, number: int) -> dict[str, Value] | None:
+    """Cancels at the daemon, then in the mirror; the mirror's row of before, None when it was not pending.
 
-    If the first try's answer was lost, "not pending" at the second try is the first one's doing as far as we can know.
+    A reminder that should still be to come and is not pending there is cancelled all the same: most likely by our own
+    first try, whose answer was lost.
     """
+    known = journal.fetch(context.db, "reminders", number)
     try:
-        return context.host.call("DELETE", f"{PATH}/{number}")
+        row = _row(context.host.call("DELETE", f"{PATH}/{number}"))
     except HostRefused as error:
         if error.status != 404:
             raise
-        return None
-
-
-def _cancelled(context: Context, number: int, answer: Answer) -> dict[str, Value]:
-    row = _row(answer.body)
+        if known is None or known["state"] != "pending" or instant(str(known["due_at"])) <= context.now:
+            return None
+        row = known
     with transaction(context.db) as db:
         _mirror(context, row, "")
-        before = journal.fetch(db, "reminders", number) or row
+        before = journal.fetch(db, "reminders", number)
         journal.update(db, "reminders", number, {"state": "cancelled"})
-        line = reminder_line(before)
-        journal.record(db, "delete", "reminders", number, f"cancelled {line}", context.stamp, before=before)
     return before
 
 
@@ -181,15 +189,16 @@ def _mirror(context: Context, row: dict[str, Value], source: str) -> None:
     context.db.execute(
         """INSERT INTO reminders (id, text, due_at, wall, zone, state, source_text, created_at)
            VALUES (:id, :text, :due_at, :wall, :zone, 'pending', :source, :now)
-           ON CONFLICT (id) DO UPDATE SET text = :text, due_at = :due_at, wall = :wall, zone = :zone, state = 'pending'""",
-        {**row, "source": source, "now": context.stamp},
+           ON CONFLICT (id) DO UPDATE
+           SET text = :text, due_at = :due_at, wall = :wall, zone = :zone, state = 'pending'""",
+        {**{name: row[name] for name in MIRRORED}, "source": source, "now": context.stamp},
     )
 
 
-def _row(body: dict[str, object]) -> dict[str, Value]:
-    """The daemon's reminder object, checked. Raises PaError for anything else: nothing is claimed that it did not say."""
+def _row(body: JsonObject) -> dict[str, Value]:
+    """The daemon's reminder object, checked. Raises PaError for anything else: only what it said is confirmed."""
     number, due_at = body.get("id"), body.get("due_at")
     if not isinstance(number, int) or not isinstance(due_at, str):
-        raise PaError("the assistant's host gave an answer that is no reminder; nothing is confirmed, see: pa remind list")
+        raise PaError("the host's answer is no reminder; nothing is confirmed, see: pa remind list")
     texts = {name: str(body.get(name) or "?") for name in ("text", "wall", "zone")}
     return {"id": number, "due_at": due_at[:19] + "Z", **texts}

@@ -32,7 +32,9 @@ CREATE_INDEX = re.compile(
     rf"CREATE\s+(?P<unique>UNIQUE\s+)?INDEX\s+(?:IF\s+NOT\s+EXISTS\s+)?{WORD}\s+ON\s+(?P<table>{WORD})\s*\((?P<rest>.*)",
     re.I | re.S,
 )
-PLAIN_COLUMN = re.compile(rf"{WORD}\s+(?:INTEGER|INT|REAL|TEXT|BLOB|ANY)(?:\s+DEFAULT\s+(?:-?[0-9.]+|'[^']*'|NULL))?", re.I)
+PLAIN_COLUMN = re.compile(
+    rf"{WORD}\s+(?:INTEGER|INT|REAL|TEXT|BLOB|ANY)(?:\s+DEFAULT\s+(?:-?[0-9.]+|'[^']*'|NULL))?", re.IGNORECASE
+)
 OWN_ID = re.compile(r"\bid\s+INTEGER\s+PRIMARY\s+KEY\b", re.I)
 
 

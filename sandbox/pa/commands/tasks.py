@@ -3,24 +3,22 @@
 from ..arguments import Arguments, Shape
 from ..changes import add_row, delete_row, edit_row, existing, row_number
 from ..context import Context
+from ..days import Lean
 from ..errors import PaError
 from ..journal import Value
 from ..lines import Columns, task_line
 from ..text import folded
-from ..when import Lean
 from .listing import shortened
 
 TASK_ADD = Shape(
     "pa task add WHAT [--due WHEN] [--from TEXT]",
     'pa task add "Pay rent" --due "2026-11-25 09:00"',
-    ("what", "due", "from", "at"),
+    ("what", "due", "from"),
 )
 TASK_LIST = Shape("pa task list [--all]", "pa task list", flags=("all",))
 TASK_DONE = Shape("pa task done ID", "pa task done 4")
-TASK_EDIT = Shape("pa task edit ID [--what TEXT] [--due WHEN|none]", "pa task edit 4 --due friday", ("what", "due", "at"))
+TASK_EDIT = Shape("pa task edit ID [--what TEXT] [--due WHEN|none]", "pa task edit 4 --due friday", ("what", "due"))
 TASK_DELETE = Shape("pa task delete ID", "pa task delete 4")
-
-LATE = "due_day IS NOT NULL AND (due_at < :now OR (due_at IS NULL AND due_day < :today))"
 
 
 def add_task(context: Context, args: Arguments) -> list[str]:
@@ -28,10 +26,10 @@ def add_task(context: Context, args: Arguments) -> list[str]:
     what = args.text("what") or args.sentence
     if not what:
         raise args.wrong("WHAT is to be done is missing")
-    values: dict[str, Value] = {"what": what, "zone": context.zone.key, **_due(context, args)}
-    lines = add_row(context, "tasks", values | context.origin(args))
-    late = _due_passed(context, args)
-    return [lines[0] + (" (overdue)" if late else ""), *lines[1:]]
+    due = _due(context, args)
+    lines = add_row(context, "tasks", {"what": what, "zone": context.zone.key, **due, **context.origin(args)})
+    late = " (overdue)" if due and is_overdue(context, {"state": "open", **due}) else ""
+    return [lines[0] + late, *lines[1:]]
 
 
 def list_tasks(context: Context, args: Arguments) -> list[str]:
@@ -80,18 +78,13 @@ def is_overdue(context: Context, row: Columns) -> bool:
 
 
 def _due(context: Context, args: Arguments) -> dict[str, Value]:
-    words = args.text("due") or args.text("at")
+    words = args.text("due")
     if not words:
         return {}
     if words.lower() in ("none", "never", "no"):
         return {"due_at": None, "due_day": None}
     moment = context.moment(words, Lean.FUTURE)
     return {"due_at": moment.stamp, "due_day": moment.day.isoformat()}
-
-
-def _due_passed(context: Context, args: Arguments) -> bool:
-    due = _due(context, args)
-    return bool(due) and is_overdue(context, {"state": "open", **due})
 
 
 def _listed(context: Context, row: Columns) -> str:
