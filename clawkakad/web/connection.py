@@ -1,0 +1,101 @@
+"""One HTTP connection from the public side: aiohttp's own, with the deadlines and limits that aiohttp has not.
+
+aiohttp closes a connection that is idle, but gives a client all the time it likes to send its headers and its body.
+Here a timer runs while we wait for the client to finish either; when it ends, the connection is cut without a word.
+Bytes that are no HTTP get a bare status line: no text, no name of a server, no traceback in the log.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from loguru import logger
+
+from clawkakad.web.turnstile import Turnstile
+
+
+class GuardedConnection(web.RequestHandler):
+    """A connection that must get through the turnstile and keep two deadlines. `options` go to aiohttp's class."""
+
+    def __init__(
+        self,
+        manager: web.Server,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        turnstile: Turnstile,
+        header_s: float,
+        body_s: float,
+        **options: Any,
+    ) -> None:
+        super().__init__(manager, loop=loop, **options)
+        self._own_loop = loop
+        self._turnstile = turnstile
+        self._header_s = header_s
+        self._body_s = body_s
+        self._address: str | None = None  # None while not let in
+        self._deadline: asyncio.TimerHandle | None = None
+        self._handling = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        address = str((transport.get_extra_info("peername") or ("unknown",))[0])
+        if not self._turnstile.enter(address):
+            transport.abort()
+            return
+        self._address = address
+        super().connection_made(transport)
+        self._within(self._header_s)
+
+    def data_received(self, data: bytes) -> None:
+        if data and self._deadline is None and not self._handling:
+            self._within(self._header_s)  # the first bytes of the next request on this connection
+        super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._done()
+        if self._address is not None:
+            self._turnstile.leave(self._address)
+            super().connection_lost(exc)
+
+    def begin(self, request: web.Request) -> None:
+        """The headers are in and a handler starts: now the body has its time, if it is not in as well."""
+        self._handling = True
+        self._within(self._body_s)
+        request.content.on_eof(self._done)
+
+    def end(self) -> None:
+        """The handler has its response. The time of a body that it did not wait for goes on."""
+        self._handling = False
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Called by aiohttp for what never reaches a handler, in short: for requests that cannot be parsed."""
+        logger.debug("bad request", status=status, error=type(exc).__name__)
+        if self.transport is not None and request.writer.output_size == 0:
+            reason = HTTPStatus(status).phrase
+            self.transport.write(
+                f"HTTP/1.1 {status} {reason}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+            )
+        self.force_close()
+        return web.Response(status=status)  # not written any more: the connection is closing
+
+    def _within(self, seconds: float) -> None:
+        self._done()
+        self._deadline = self._own_loop.call_later(seconds, self._cut)
+
+    def _done(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _cut(self) -> None:
+        self._deadline = None
+        if self.transport is not None:
+            logger.debug("connection cut: too slow", address=self._address)
+            self.transport.abort()

@@ -1,0 +1,104 @@
+"""Listens for HTTP on a TCP port of the public side, with limits on time, size and number.
+
+Owns the port and its connections; knows nothing of what is served. No access log: the query of Meta's verification
+holds the operator's token.
+"""
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from clawkakad.errors import UsageError
+from clawkakad.web.connection import GuardedConnection
+from clawkakad.web.turnstile import Turnstile
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one listener grants. Times in seconds."""
+
+    header_s: float = 10.0  #: from the connection, or the first byte of a further request, to the end of the headers
+    body_s: float = 15.0  #: from there to the end of the body
+    idle_s: float = 150.0  #: between two requests; longer than a reverse proxy keeps its side (Caddy: 120)
+    linger_s: float = 2.0  #: for a client to finish sending what is not wanted, so that it gets to read the answer
+    drain_s: float = 5.0  #: for requests in flight when the listener stops
+    connections: int = 256
+    per_address: int = 16
+
+
+DEFAULTS = Limits()
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str, port: int, *, limits: Limits = DEFAULTS) -> AsyncIterator[int]:
+    """Serve `app` while inside; gives the port, which matters where 0 was asked for. Raises UsageError if it is taken.
+
+    On the way out the port is closed first, then requests in flight get `drain_s`, then the rest is cut.
+    """
+    app.middlewares.insert(0, _timed)
+    app.on_response_prepare.append(_nameless)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=limits.drain_s)
+    await runner.setup()
+    try:
+        server = await _open(runner, host, port, limits)
+        try:
+            yield int(server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+    finally:
+        await runner.cleanup()
+
+
+async def _open(runner: web.AppRunner, host: str, port: int, limits: Limits) -> asyncio.Server:
+    manager = runner.server
+    assert manager is not None
+    loop = asyncio.get_running_loop()
+    turnstile = Turnstile(total=limits.connections, per_address=limits.per_address)
+
+    def connection() -> GuardedConnection:
+        return GuardedConnection(
+            manager,
+            loop=loop,
+            turnstile=turnstile,
+            header_s=limits.header_s,
+            body_s=limits.body_s,
+            keepalive_timeout=limits.idle_s,
+            lingering_time=limits.linger_s,
+            access_log=None,
+            auto_decompress=False,  # signatures are over the bytes as sent; and no bomb goes off
+        )
+
+    try:
+        return await loop.create_server(connection, host, port)
+    except OSError as error:
+        raise UsageError(_advice(error, host, port)) from error
+
+
+def _advice(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken: stop what listens there, or set PORT to another"
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+    return f"cannot listen on {host} port {port}: {reason}"
+
+
+@web.middleware
+async def _timed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell the connection when its request began and ended."""
+    connection = request.protocol
+    assert isinstance(connection, GuardedConnection)
+    connection.begin(request)
+    try:
+        return await handler(request)
+    finally:
+        connection.end()
+
+
+async def _nameless(request: web.Request, response: web.StreamResponse) -> None:
+    """Which program and version answers is nobody's business."""
+    response.headers.pop("Server", None)

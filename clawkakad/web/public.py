@@ -1,0 +1,123 @@
+"""The web application that the internet may reach: Meta's webhook and a health check, nothing else.
+
+Answers are bare: a status and no body, whatever went wrong. A 200 to a webhook means that everything in it is on disk,
+or was of no use; anything else makes Meta send the whole of it again, for days.
+
+https://developers.facebook.com/docs/graph-api/webhooks/getting-started
+"""
+
+import hmac
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from loguru import logger
+
+from clawkakad.errors import BadSignature, RegistryUnavailable
+from clawkakad.web.bodies import Bodies
+from clawkakad.whatsapp import signature
+from clawkakad.whatsapp.parsing import Delivery, parse
+
+BODY_LIMIT = 3 * 1024 * 1024  # bytes; Meta's ceiling for a webhook
+WEBHOOK = "/whatsapp/webhook"
+
+
+class Intake(Protocol):
+    """Where deliveries go."""
+
+    async def accept(self, delivery: Delivery) -> None:
+        """Return when everything is on disk; raise RegistryUnavailable when nothing could be stored."""
+
+
+def public_app(
+    *,
+    intake: Intake,
+    verification_token: str,
+    app_secrets: Sequence[str],
+    phone_number_id: str,
+    health: Callable[[], dict[str, object]],
+) -> web.Application:
+    """The application. `health` gives what /healthz shows; with `"ok": False` in it the status is 503.
+
+    Raises ValueError for an empty token or secret: those would let everybody in.
+    """
+    if not verification_token or not app_secrets or not all(app_secrets):
+        raise ValueError("the verification token and every app secret must not be empty")
+    webhook = _Webhook(intake, verification_token, tuple(app_secrets), phone_number_id)
+
+    async def healthz(request: web.Request) -> web.Response:
+        state = health()
+        return web.json_response(
+            state, status=503 if state.get("ok") is False else 200, headers={"Cache-Control": "no-store"}
+        )
+
+    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_bare])
+    app.router.add_get(WEBHOOK, webhook.subscribe, allow_head=False)
+    app.router.add_post(WEBHOOK, webhook.receive)
+    app.router.add_get("/healthz", healthz)
+    return app
+
+
+class _Webhook:
+    """Both methods of the webhook's address."""
+
+    def __init__(self, intake: Intake, token: str, secrets: tuple[str, ...], phone_number_id: str) -> None:
+        self._intake = intake
+        self._token = token.encode()
+        self._secrets = secrets
+        self._phone_number_id = phone_number_id
+        self._bodies = Bodies(limit=BODY_LIMIT)
+        self._forged = 0  # bad signatures since the last good one
+
+    async def subscribe(self, request: web.Request) -> web.Response:
+        """Meta asks whether the address is ours: the right token gets its challenge back, all else 403."""
+        query = request.query
+        token = query.get("hub.verify_token", "").encode("utf-8", "surrogatepass")
+        known = hmac.compare_digest(token, self._token)
+        challenge = query.get("hub.challenge")
+        if not known or query.get("hub.mode") != "subscribe" or not challenge:
+            logger.warning("verification of the webhook refused", token_fits=known)
+            raise web.HTTPForbidden
+        logger.info("webhook verified by Meta")
+        body = challenge.encode("utf-8", "replace")
+        return web.Response(body=body, content_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Store a webhook and say so. Unsigned ones are turned away before their body is read."""
+        header = request.headers.get(signature.HEADER)
+        if not header:
+            return self._turn_away()
+        body = await self._bodies.read(request)
+        try:
+            signature.verify(body, header, self._secrets)
+        except BadSignature:
+            return self._turn_away()
+        self._forged = 0
+        try:
+            await self._intake.accept(parse(body, phone_number_id=self._phone_number_id))
+        except RegistryUnavailable as error:
+            logger.error("webhook not stored, Meta will send it again", reason=str(error))
+            raise web.HTTPServiceUnavailable from error
+        return web.Response()
+
+    def _turn_away(self) -> web.Response:
+        """The first of a series is worth a warning: most often the app secret is not the right one."""
+        logger.log("DEBUG" if self._forged else "WARNING", "webhook refused: not signed with our app secret")
+        self._forged += 1
+        return web.Response(status=401)
+
+
+@web.middleware
+async def _bare(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every failure becomes a status without a body, and is logged if it is ours."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        allow = error.headers.get("Allow")
+        return web.Response(status=error.status, headers={"Allow": allow} if allow else None)
+    except (ConnectionError, web.RequestPayloadError):
+        return web.Response(status=400)  # the body broke off or was malformed; mostly nobody is left to read this
+    except Exception:  # one request's failure must not show itself, nor touch another's
+        logger.exception("request failed", path=request.path)
+        return web.Response(status=500)

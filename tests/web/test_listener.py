@@ -1,0 +1,265 @@
+"""The listener against clients that are slow, many, or no HTTP clients at all, on real sockets."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from clawkakad.errors import UsageError
+from clawkakad.web.listener import Limits, listening
+from tests.support import SCALE, eventually
+from tests.web.support import Wire, post, wire
+
+QUICK = Limits(header_s=0.3 * SCALE, body_s=0.6 * SCALE, idle_s=1.5 * SCALE, linger_s=0.2, drain_s=2 * SCALE)
+GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+async def echo(request: web.Request) -> web.Response:
+    return web.Response(body=await request.read())
+
+
+async def hello(request: web.Request) -> web.Response:
+    return web.Response(text="hello")
+
+
+@asynccontextmanager
+async def serving(limits: Limits = QUICK, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    app = web.Application()
+    app.router.add_get("/", hello)
+    app.router.add_post("/", echo)
+    async with listening(app, host, 0, limits=limits) as port:
+        yield port
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    async with serving() as one:
+        yield one
+
+
+async def test_a_request_is_served_and_the_server_stays_nameless(port: int) -> None:
+    async with wire(port) as client:
+        await client.send(post("/", b"body"))
+        status, headers, body = await client.answer()
+
+    assert (status, body) == (200, b"body")
+    assert "server" not in headers
+
+
+async def test_a_client_that_says_nothing_is_cut_off(port: int) -> None:
+    async with wire(port) as client:
+        began = time.monotonic()
+        assert await client.ended() == b""
+
+    assert time.monotonic() - began < QUICK.idle_s
+
+
+async def test_headers_that_trickle_in_are_cut_off_at_the_deadline(port: int) -> None:
+    async with wire(port) as client:
+        began = time.monotonic()
+        trickle = asyncio.create_task(drip(client, b"GET / HTTP/1.1\r\n" + b"X-Slow: 1\r\n" * 1000))
+        assert await client.ended() == b""
+        await trickle
+
+    assert time.monotonic() - began < 3 * QUICK.header_s
+
+
+async def test_a_body_that_trickles_in_is_cut_off_at_the_deadline(port: int) -> None:
+    async with wire(port) as client:
+        began = time.monotonic()
+        head = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10000\r\n\r\n"
+        trickle = asyncio.create_task(drip(client, head + b"x" * 9000, at_once=len(head)))
+        assert await client.ended() == b""
+        await trickle
+
+    assert QUICK.header_s < time.monotonic() - began < 3 * QUICK.body_s
+
+
+async def test_the_headers_of_a_second_request_have_their_deadline_too(port: int) -> None:
+    async with wire(port) as client:
+        await client.send(GET)
+        assert (await client.answer())[0] == 200
+        began = time.monotonic()
+        await client.send(b"GET / HTTP/1.1\r\nHost:")
+        assert await client.ended() == b""
+
+    assert time.monotonic() - began < QUICK.idle_s
+
+
+async def test_a_body_whose_handler_never_read_it_ends_as_well(port: int) -> None:
+    async with wire(port) as client:
+        await client.send(b"POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nabc")
+        assert (await client.answer())[0] == 404
+        await client.ended()
+
+
+async def test_an_idle_connection_stays_longer_than_a_header_may_take(port: int) -> None:
+    async with wire(port) as client:
+        await client.send(GET)
+        await client.answer()
+        with pytest.raises(TimeoutError):
+            await client.ended(within_s=1.5 * QUICK.header_s)
+        await client.send(GET)
+        assert (await client.answer())[0] == 200
+
+
+async def test_a_handler_may_take_longer_than_client_deadlines() -> None:
+    async def slow(request: web.Request) -> web.Response:
+        await request.read()
+        await asyncio.sleep(2 * QUICK.body_s)
+        return web.Response(text="done")
+
+    app = web.Application()
+    app.router.add_post("/", slow)
+    async with listening(app, "127.0.0.1", 0, limits=QUICK) as port, wire(port) as client:
+        await client.send(post("/", b"body"))
+        assert (await client.answer())[2] == b"done"
+
+
+async def test_pipelined_requests_are_all_answered(port: int) -> None:
+    async with wire(port) as client:
+        await client.send(GET * 5)
+        for _ in range(5):
+            assert (await client.answer())[0] == 200
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nBad Header\r\n\r\n",
+        b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["tls", "ssh", "header", "long line", "negative length", "two lengths"],
+)
+async def test_noise_gets_a_bare_answer(port: int, noise: bytes) -> None:
+    async with wire(port) as client:
+        await client.send(noise)
+        answer = await client.ended()
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert body == b""
+    assert b"aiohttp" not in answer.lower()
+    assert b"python" not in answer.lower()
+
+
+async def test_more_connections_than_granted_are_refused_until_one_leaves() -> None:
+    async with serving(Limits(connections=3)) as port, AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(wire(port)) for _ in range(3)]
+        for client in clients:
+            await served(client)
+        async with wire(port) as late:
+            assert await late.ended() == b""
+        clients[0].writer.close()
+
+        async def room() -> bool:
+            async with wire(port) as client:
+                await client.send(GET)
+                return await client.answered()
+
+        await eventually(room)
+
+
+def own_address() -> str | None:
+    """An address of this machine other than loopback, without sending anything."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        address = str(sock.getsockname()[0])
+    return None if address.startswith("127.") else address
+
+
+async def test_one_address_cannot_take_all_connections() -> None:
+    other_address = own_address()
+    if other_address is None:
+        pytest.skip("this machine has no address but loopback")
+    async with serving(Limits(per_address=2), host="0.0.0.0") as port, AsyncExitStack() as stack:
+        for _ in range(2):
+            await served(await stack.enter_async_context(wire(port, other_address)))
+        async with wire(port, other_address) as third:
+            assert await third.ended() == b""
+        for _ in range(4):
+            await served(await stack.enter_async_context(wire(port)))
+
+
+async def test_a_taken_port_is_said_in_one_line(port: int) -> None:
+    with pytest.raises(UsageError) as caught:
+        async with listening(web.Application(), "127.0.0.1", port):
+            pass
+
+    assert f"port {port}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_an_address_that_is_not_ours_is_said_in_one_line() -> None:
+    with pytest.raises(UsageError) as caught:
+        async with listening(web.Application(), "192.0.2.1", 0):
+            pass
+
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_request_in_flight_is_answered_when_the_listener_stops() -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.Response:
+        started.set()
+        await release.wait()
+        return web.Response(text="done")
+
+    app = web.Application()
+    app.router.add_get("/", slow)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(listening(app, "127.0.0.1", 0, limits=QUICK))
+        async with wire(port) as client:
+            await client.send(GET)
+            await started.wait()
+            stopping = asyncio.create_task(stack.aclose())
+            await eventually(lambda: refused(port))
+            release.set()
+            assert (await client.answer())[2] == b"done"
+            await stopping
+
+
+async def test_an_idle_connection_does_not_hold_up_the_stop() -> None:
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving(Limits(drain_s=30)))
+        async with wire(port) as client:
+            await served(client)
+            async with asyncio.timeout(5 * SCALE):
+                await stack.aclose()
+            assert await client.ended() == b""
+
+
+async def served(client: Wire) -> None:
+    await client.send(GET)
+    assert (await client.answer())[0] == 200
+
+
+async def refused(port: int) -> bool:
+    try:
+        async with wire(port):
+            return False
+    except ConnectionError:
+        return True
+
+
+async def drip(client: Wire, data: bytes, *, at_once: int = 0) -> None:
+    """Send a byte every now and then, as long as the server takes it."""
+    try:
+        await client.send(data[:at_once])
+        for byte in data[at_once:]:
+            await client.send(bytes([byte]))
+            await asyncio.sleep(0.02)
+    except ConnectionError:
+        return
