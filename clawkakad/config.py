@@ -158,6 +158,12 @@ class Settings(BaseModel):
         (), alias="CLAWKAKA_ALLOW", description="Who is let in: phone numbers with country code, with commas."
     )
 
+    engine: str = Field(
+        "unix:///var/run/docker.sock",
+        alias="DOCKER_HOST",
+        pattern="^(unix|http)://",
+        description="Where the Docker engine is, on this machine.",
+    )
     image: str = Field(
         "clawkaka-sandbox:latest", alias="CLAWKAKA_IMAGE", min_length=1, description="The sandbox image."
     )
@@ -218,6 +224,7 @@ class Place(BaseModel):
 
     state_dir: Path = Field(Path("/var/lib/clawkakad"), alias="CLAWKAKA_STATE_DIR")
     runtime_dir: Path = Field(Path("/run/clawkakad"), alias="CLAWKAKA_RUNTIME_DIR")
+    engine: str = Field("unix:///var/run/docker.sock", alias="DOCKER_HOST", pattern="^(unix|http)://")
     image: str = Field("clawkaka-sandbox:latest", alias="CLAWKAKA_IMAGE", min_length=1)
 
 

@@ -31,8 +31,10 @@ class Loops:
                 raise RuntimeError(f"the loop {name} returned")
 
     async def stop(self, name: str, *, within_s: float) -> None:
-        """Cancel one loop and wait for its own cleaning up."""
-        task = self._tasks.pop(name)
+        """Cancel one loop and wait for its own cleaning up. One that was never started is no error."""
+        task = self._tasks.pop(name, None)
+        if task is None:
+            return
         task.cancel()
         _, late = await asyncio.wait([task], timeout=within_s)
         if late:

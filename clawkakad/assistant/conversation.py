@@ -15,11 +15,11 @@ from loguru import logger
 from clawkakad.assistant import prompt, words
 from clawkakad.assistant.presence import Presence
 from clawkakad.errors import (
-    EngineUnavailable,
     GatewayRefused,
     GatewayUnavailable,
     ImageMissing,
     RegistryUnavailable,
+    Transient,
     TurnFailed,
 )
 from clawkakad.gateway.turns import Answer
@@ -176,7 +176,7 @@ class Conversations:
             try:
                 sandbox_id = await self._sandboxes.ensure(user_id)
                 await self._agent.ready(sandbox_id, timeout_s=READY_S)
-            except (GatewayUnavailable, EngineUnavailable, ImageMissing) as error:
+            except (Transient, ImageMissing) as error:
                 logger.warning("sandbox is not ready; its person waits", error=str(error))
                 await asyncio.sleep(PAUSE_S)
             else:

@@ -137,13 +137,13 @@ def _meminfo_mb(name: str) -> int:
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-async def _engine(_: Patient) -> Finding:
-    async with open_engine() as engine:
+async def _engine(patient: Patient) -> Finding:
+    async with open_engine(patient.place.engine) as engine:
         return Finding("ok", f"Docker Engine {await engine.version()}")
 
 
 async def _image(patient: Patient) -> Finding:
-    async with open_engine() as engine:
+    async with open_engine(patient.place.engine) as engine:
         image_id = await engine.image_id(patient.place.image)
     if image_id is None:
         return Finding("fail", f"{patient.place.image} is not here", "clawkakad image build")

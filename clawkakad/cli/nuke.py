@@ -34,15 +34,15 @@ def nuke(
         if typer.prompt(f"Type {WORD} to go on", err=True) != WORD:
             raise UsageError("nothing was removed")
     with locked(state_dir):
-        asyncio.run(_remove(state_dir, runtime_dir, place.image if images else None))
+        asyncio.run(_remove(place.engine, state_dir, runtime_dir, place.image if images else None))
 
 
-async def _remove(state_dir: Path, runtime_dir: Path, image: str | None) -> None:
+async def _remove(engine_address: str, state_dir: Path, runtime_dir: Path, image: str | None) -> None:
     say = Console(stderr=True).print
     instance = read_instance_id(state_dir)
     if instance is not None:
         try:
-            async with open_engine() as engine:
+            async with open_engine(engine_address) as engine:
                 removed = await engine.remove_instance(instance)
                 say(f"removed {removed} containers and volumes")
                 if image is not None:

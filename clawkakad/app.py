@@ -1,0 +1,288 @@
+"""The composition root: what is built, in what order, and how it stops.
+
+Nothing else in the package reads the environment, opens a resource at import, or reaches for a global. Read `serve`
+as the table of contents. Stopping is the reverse of starting, each step with a deadline; containers live on.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from loguru import logger
+
+from clawkakad import __version__
+from clawkakad.assistant.access import Door
+from clawkakad.assistant.agent import GatewayAgent
+from clawkakad.assistant.conversation import Conversations
+from clawkakad.assistant.delivery import Delivery
+from clawkakad.assistant.heartbeat import Heartbeats
+from clawkakad.assistant.intake import Intake
+from clawkakad.assistant.late import LateAnswers
+from clawkakad.assistant.presence import Presence
+from clawkakad.assistant.reminders import ReminderClock
+from clawkakad.assistant.services import PaServices
+from clawkakad.config import ModelKind, Settings
+from clawkakad.errors import RegistryUnavailable, UsageError
+from clawkakad.gateway.pool import Pool
+from clawkakad.gateway.turns import Turns
+from clawkakad.loops import Loops
+from clawkakad.notify import notify, watchdog_interval_s
+from clawkakad.registry import FILE, Registry, locked, open_registry
+from clawkakad.sandboxes import secrets
+from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.engine import open_engine
+from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.modelkeys import KeySource, ProvisionedKeys, SharedKey
+from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
+from clawkakad.sandboxes.openclaw import ModelLimits
+from clawkakad.sandboxes.paths import prepare_root, socket_gid
+from clawkakad.sandboxes.profile import Sealing
+from clawkakad.sandboxes.supervisor import Supervisor
+from clawkakad.simulator.model import offline_model_app
+from clawkakad.web.listener import listening
+from clawkakad.web.public import public_app
+from clawkakad.whatsapp.graph import GraphClient
+
+TURNS_S = 10.0  # for turns in flight when the daemon stops; what is left is asked for again at the next start
+LOOP_S = 12.0  # for a loop to clean up; sends in flight have 10 s
+OFFLINE_SOCKET = "model.sock"
+DEFAULT_MODEL = "openrouter/auto"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What was built."""
+
+    registry: Registry
+    intake: Intake
+    conversations: Conversations
+    delivery: Delivery
+    reminders: ReminderClock
+    heartbeats: Heartbeats
+    supervisor: Supervisor
+
+
+async def serve(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C; a second signal ends it at once. Raises UsageError before it begins."""
+    stop = _stop_signal()
+    _make_private(settings.state_dir)
+    _prepare_runtime(settings.runtime_dir)
+    with locked(settings.state_dir):
+        async with contextlib.AsyncExitStack() as stack:
+            parts = await _build(settings, stack)
+            loops = _start(parts, settings)
+            site = await stack.enter_async_context(contextlib.AsyncExitStack())
+            app = _public(settings, parts)
+            port = await site.enter_async_context(listening(app, settings.host, settings.port))
+            notify("READY=1")
+            logger.info("ready", version=__version__, host=settings.host, port=port, model=settings.model_kind.value)
+            try:
+                await loops.watch(stop)
+            finally:
+                await _stop(parts, loops, site)
+
+
+async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
+    """Open what has to be opened and build the parts, from the ground up."""
+    registry = await stack.enter_async_context(open_registry(settings.state_dir / FILE, _now))
+    http = await stack.enter_async_context(aiohttp.ClientSession())
+    graph = GraphClient(
+        http,
+        base_url=settings.api_base_url,
+        version=settings.api_version,
+        phone_number_id=settings.phone_number_id,
+        access_token=settings.access_token.get_secret_value(),
+    )
+    delivery = Delivery(registry, graph, _now, settle_s=settings.settle_s)
+    reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
+    pool = Pool()
+    turns = Turns(pool, on_stray=LateAnswers(registry, on_outbox=delivery.wake).take)
+    agent = GatewayAgent(pool, turns)
+    supervisor = await _build_supervisor(settings, stack, registry, http, pool, reminders)
+    conversations = Conversations(
+        registry,
+        supervisor,
+        agent,
+        Presence(graph),
+        _now,
+        turn_timeout_s=settings.turn_timeout_s,
+        on_outbox=delivery.wake,
+    )
+    heartbeats = Heartbeats(
+        registry,
+        supervisor,
+        agent,
+        _now,
+        lock=conversations.lock,
+        interval=timedelta(minutes=settings.heartbeat_minutes),
+        active_hours=settings.active_hours,
+        per_day=settings.heartbeats_per_day,
+        on_outbox=delivery.wake,
+    )
+    door = Door(settings.access, frozenset(settings.allow))
+    intake = Intake(registry, door, _now, on_message=conversations.wake, on_outbox=delivery.wake)
+    return Parts(registry, intake, conversations, delivery, reminders, heartbeats, supervisor)
+
+
+async def _build_supervisor(
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    registry: Registry,
+    http: aiohttp.ClientSession,
+    pool: Pool,
+    reminders: ReminderClock,
+) -> Supervisor:
+    """Everything that has to do with containers."""
+    instance = secrets.instance_id(settings.state_dir)
+    given = settings.gateway_token.get_secret_value() if settings.gateway_token else None
+    secret = secrets.installation_secret(settings.state_dir, given)
+    gid = socket_gid()
+    engine = await stack.enter_async_context(open_engine(settings.engine))
+    keys = _keys(settings, http, registry, instance)
+    upstream = await _upstream(settings, stack)
+    session = await stack.enter_async_context(open_upstream(upstream))
+    proxy = ModelProxy(session, upstream=upstream, key_for=keys.key, usage=registry.usage)
+    builder = Builder(
+        engine=engine,
+        sealing=Sealing(instance, settings.image, gid, settings.sandbox_memory_mb, settings.sandbox_cpus),
+        runtime_dir=settings.runtime_dir,
+        token_of=lambda sandbox_id: secrets.gateway_token(secret, sandbox_id),
+        limits=ModelLimits(),
+        keys=keys,
+        containers=registry.sandboxes,
+        profiles=registry.users,
+    )
+    services = PaServices(registry, _now, on_reminder=reminders.wake)
+    host_api = HostApi(proxy=proxy, services=services, gid=gid, profile_changed=builder.write_profile)
+    return Supervisor(engine=engine, registry=registry, builder=builder, host_api=host_api, pool=pool, keys=keys)
+
+
+def _keys(settings: Settings, http: aiohttp.ClientSession, registry: Registry, instance: str) -> KeySource:
+    """Where model keys come from."""
+    if settings.model_kind is ModelKind.OPENROUTER_PER_PERSON and settings.openrouter_provisioning_key:
+        return ProvisionedKeys(
+            http,
+            base_url=settings.openrouter_base_url,
+            provisioning_key=settings.openrouter_provisioning_key.get_secret_value(),
+            instance=instance,
+            limit_usd=settings.key_limit_usd,
+            directory=settings.state_dir / "keys",
+            hashes=registry.sandboxes,
+        )
+    key = settings.model_api_key if settings.model_kind is ModelKind.COMPATIBLE else settings.openrouter_api_key
+    return SharedKey(key.get_secret_value() if key else None)
+
+
+async def _upstream(settings: Settings, stack: contextlib.AsyncExitStack) -> Upstream:
+    """Where the model is; the offline one is served here, on a socket of our own."""
+    if settings.model_kind is ModelKind.OFFLINE:
+        logger.warning("no model is set: the offline model answers, by fixed rules")
+        path = settings.runtime_dir / OFFLINE_SOCKET
+        await stack.enter_async_context(_serving(offline_model_app(), path))
+        return Upstream("http://offline/v1", "offline", path)
+    base_url = settings.model_base_url or settings.openrouter_base_url
+    return Upstream(base_url, settings.model or DEFAULT_MODEL)
+
+
+@contextlib.asynccontextmanager
+async def _serving(app: web.Application, path: Path) -> AsyncIterator[None]:
+    path.unlink(missing_ok=True)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, path).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _start(parts: Parts, settings: Settings) -> Loops:
+    """Every endless loop, by name. The supervisor first: it adopts what runs."""
+    loops = Loops()
+    loops.start("supervisor", parts.supervisor.run())
+    loops.start("delivery", parts.delivery.run())
+    loops.start("reminders", parts.reminders.run())
+    loops.start("conversations", parts.conversations.run())
+    if settings.heartbeat_minutes:
+        loops.start("heartbeats", parts.heartbeats.run())
+    interval_s = watchdog_interval_s()
+    if interval_s is not None:
+        loops.start("watchdog", _feed_watchdog(parts.registry, interval_s))
+    return loops
+
+
+def _public(settings: Settings, parts: Parts) -> web.Application:
+    """The one application that the internet may reach."""
+    return public_app(
+        intake=parts.intake,
+        verification_token=settings.verification_token.get_secret_value(),
+        app_secrets=[secret.get_secret_value() for secret in settings.app_secrets],
+        phone_number_id=settings.phone_number_id,
+        health=lambda: {"ok": True, "version": __version__},
+    )
+
+
+async def _stop(parts: Parts, loops: Loops, site: contextlib.AsyncExitStack) -> None:
+    """No new webhooks, no new turns, what is in flight ends, then the loops in the order in which they feed another."""
+    notify("STOPPING=1")
+    logger.info("stopping")
+    await site.aclose()
+    await parts.conversations.drain(TURNS_S)
+    for name in ("heartbeats", "conversations", "reminders", "delivery", "supervisor", "watchdog"):
+        await loops.stop(name, within_s=LOOP_S)
+    logger.info("stopped")
+
+
+async def _feed_watchdog(registry: Registry, interval_s: float) -> None:
+    """WATCHDOG=1 while the event loop turns and the registry answers; silence makes systemd restart us."""
+    while True:
+        try:
+            await registry.db.one("SELECT 1")
+        except RegistryUnavailable as error:
+            logger.error("watchdog not fed", error=str(error))
+        else:
+            notify("WATCHDOG=1")
+        await asyncio.sleep(interval_s)
+
+
+def _stop_signal() -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second one ends the process where it stands."""
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            logger.warning("told to stop twice: ending now")
+            os._exit(1)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+def _make_private(directory: Path) -> None:
+    """The state directory: nobody but the daemon looks into it. Raises UsageError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.chmod(0o700)
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be used: {error.strerror}; set CLAWKAKA_STATE_DIR") from error
+
+
+def _prepare_runtime(directory: Path) -> None:
+    try:
+        prepare_root(directory)
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be used: {error.strerror}; set CLAWKAKA_RUNTIME_DIR") from error
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
