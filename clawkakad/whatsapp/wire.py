@@ -81,7 +81,7 @@ class Context(_Part):
 
 
 class Text(_Part):
-    body: str
+    body: str  # no constraint here: with one, pydantic refuses lone surrogates, and the message with them
 
 
 class System(_Part):
@@ -132,7 +132,7 @@ class Error(_Part):
 
 class StatusUpdate(_Part):
     id: MessageId
-    status: Annotated[str, StringConstraints(min_length=1)]
+    status: str
     timestamp: Instant
     callback_data: Lenient[Token] = Field(None, alias="biz_opaque_callback_data")
     errors: Lenient[list[Lenient[Error]]] = None

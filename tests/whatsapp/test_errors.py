@@ -1,0 +1,104 @@
+"""The table of Meta's error codes, and what an answer means."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
+from clawkakad.whatsapp.errors import TABLE, Reaction, decipher, reaction_to
+
+
+def answer(code: object, **more: object) -> bytes:
+    return json.dumps({"error": {"message": "(#1) words", "type": "OAuthException", "code": code, **more}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("code", "reaction"),
+    [
+        (0, Reaction.STOP),
+        (190, Reaction.STOP),
+        (200, Reaction.STOP),
+        (299, Reaction.STOP),
+        (2, Reaction.UNKNOWN),
+        (131000, Reaction.UNKNOWN),
+        (133004, Reaction.UNKNOWN),
+        (4, Reaction.RETRY),
+        (130429, Reaction.RETRY),
+        (2494100, Reaction.RETRY),
+        (131056, Reaction.PAIR_LIMIT),
+        (131047, Reaction.TEMPLATE),
+        (131026, Reaction.NEVER),
+        (131030, Reaction.NEVER),
+        (133016, Reaction.STOP),
+        (368, Reaction.STOP),
+        (424242, Reaction.NEVER),
+        (None, Reaction.NEVER),
+    ],
+)
+def test_each_code_has_its_reaction(code: int | None, reaction: Reaction) -> None:
+    assert reaction_to(code) is reaction
+
+
+KINDS = {
+    Reaction.RETRY: GraphUnavailable,
+    Reaction.PAIR_LIMIT: GraphUnavailable,
+    Reaction.UNKNOWN: SendUnknown,
+    Reaction.NEVER: GraphRejected,
+    Reaction.TEMPLATE: GraphRejected,
+    Reaction.STOP: GraphRejected,
+}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
+def test_the_code_decides_whatever_the_status(status: int) -> None:
+    for code, reaction in TABLE.items():
+        assert type(decipher(status, {}, answer(code))) is KINDS[reaction], code
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, answer(424242), GraphRejected),
+        (500, answer(424242), SendUnknown),
+        (400, answer(424242, is_transient=True), SendUnknown),
+        (400, b"", GraphRejected),
+        (404, b"<html>not here</html>", GraphRejected),
+        (301, b"", GraphRejected),
+        (408, b"", SendUnknown),
+        (429, b"slow down", GraphUnavailable),
+        (500, b"", SendUnknown),
+        (502, b"<html>bad gateway</html>", SendUnknown),
+        (503, answer("1"), SendUnknown),
+        (400, answer(True), GraphRejected),
+        (400, b'{"error":"words"}', GraphRejected),
+        (400, b"[" * 100_000, GraphRejected),
+    ],
+)
+def test_without_a_known_code_the_status_decides(status: int, body: bytes, kind: type[Exception]) -> None:
+    assert type(decipher(status, {}, body)) is kind
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("17", 17), ("0", 0), ("1.5", 1.5), ("1e9", 86400), ("-1", None), ("nan", None), ("soon", None), ("", None)],
+)
+def test_retry_after_is_honoured_within_reason(header: str, seconds: float | None) -> None:
+    error = decipher(429, {"Retry-After": header}, b"")
+
+    assert isinstance(error, GraphUnavailable)
+    assert error.retry_after_s == seconds
+
+
+def test_a_refusal_keeps_metas_words() -> None:
+    error = decipher(400, {}, answer(131026, error_data={"details": "not on\nWhatsApp"}))
+
+    assert isinstance(error, GraphRejected)
+    assert (error.code, error.details) == (131026, "not on WhatsApp")
+    assert str(error) == "error 131026 (HTTP 400): (#1) words"
+
+
+@given(st.integers(300, 599), st.binary(max_size=100))
+def test_no_answer_makes_it_raise(status: int, body: bytes) -> None:
+    assert isinstance(decipher(status, {}, body), GraphRejected | GraphUnavailable | SendUnknown)
