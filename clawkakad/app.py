@@ -77,13 +77,13 @@ async def serve(settings: Settings) -> None:
     with locked(settings.state_dir):
         async with contextlib.AsyncExitStack() as stack:
             parts = await _build(settings, stack)
-            loops = _start(parts, settings)
-            site = await stack.enter_async_context(contextlib.AsyncExitStack())
-            app = _public(settings, parts)
-            port = await site.enter_async_context(listening(app, settings.host, settings.port))
-            notify("READY=1")
-            logger.info("ready", version=__version__, host=settings.host, port=port, model=settings.model_kind.value)
+            site, loops = contextlib.AsyncExitStack(), Loops()
             try:
+                app = _public(settings, parts)
+                port = await site.enter_async_context(listening(app, settings.host, settings.port))
+                _start(loops, parts, settings)
+                notify("READY=1")
+                logger.info("ready", version=__version__, port=port, model=settings.model_kind.value)
                 await loops.watch(stop)
             finally:
                 await _stop(parts, loops, site)
@@ -203,9 +203,8 @@ async def _serving(app: web.Application, path: Path) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-def _start(parts: Parts, settings: Settings) -> Loops:
+def _start(loops: Loops, parts: Parts, settings: Settings) -> None:
     """Every endless loop, by name. The supervisor first: it adopts what runs."""
-    loops = Loops()
     loops.start("supervisor", parts.supervisor.run())
     loops.start("delivery", parts.delivery.run())
     loops.start("reminders", parts.reminders.run())
@@ -215,7 +214,6 @@ def _start(parts: Parts, settings: Settings) -> Loops:
     interval_s = watchdog_interval_s()
     if interval_s is not None:
         loops.start("watchdog", _feed_watchdog(parts.registry, interval_s))
-    return loops
 
 
 def _public(settings: Settings, parts: Parts) -> web.Application:

@@ -8,7 +8,7 @@ from loguru import logger
 
 
 class Loops:
-    """Owns the tasks. A loop that returns or raises is a failure of the daemon, which then ends; systemd restarts it."""
+    """Owns the tasks. A loop that returns or raises is a failure of the daemon: it ends, and systemd restarts it."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
