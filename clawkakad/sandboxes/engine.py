@@ -7,7 +7,7 @@ known), ImageMissing, or Rejected (the engine understood and said no). What is l
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -185,7 +185,7 @@ class Engine:
             with _absent_is_none():
                 await self._volume(name).delete()  # type: ignore[no-untyped-call]
 
-    async def events(self, instance: str) -> AsyncIterator[Event | None]:
+    async def events(self, instance: str) -> AsyncGenerator[Event | None, None]:
         """What happens to our containers, until the engine goes away (EngineUnavailable).
 
         The first item is None and means: subscribed, whatever happens from now on will be told.

@@ -6,6 +6,8 @@ of an answer pass as they come. What is sent, and what errors mean, is decided i
 
 import asyncio
 import contextlib
+import io
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +69,20 @@ async def open_upstream(upstream: Upstream) -> AsyncIterator[aiohttp.ClientSessi
 class ModelProxy:
     """Answers `/v1/models` and `/v1/chat/completions` for whoever the host API says is asking."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, upstream: Upstream, key_for: KeyFor, usage: UsageLog) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        upstream: Upstream,
+        key_for: KeyFor,
+        usage: UsageLog,
+        retry_first_s: float = 1.0,
+    ) -> None:
         self._session = session
         self._upstream = upstream
         self._key_for = key_for
         self._usage = usage
+        self._wait = wait_exponential_jitter(multiplier=retry_first_s, max=4, jitter=retry_first_s)
         self._over_all = asyncio.Semaphore(OVER_ALL)
         self._of_sandbox: dict[SandboxId, asyncio.Semaphore] = {}
         self._counting: set[asyncio.Task[None]] = set()
@@ -110,7 +121,7 @@ class ModelProxy:
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(UpstreamBusy),
             stop=stop_after_attempt(ATTEMPTS),
-            wait=_wait,
+            wait=self._pause,
             reraise=True,
         )
         answer: aiohttp.ClientResponse = await attempts(self._post, body, key)
@@ -121,12 +132,14 @@ class ModelProxy:
             answer.close()
 
     async def _post(self, body: Mapping[str, object], key: str | None) -> aiohttp.ClientResponse:
-        headers = {"Accept-Encoding": "identity"}  # a compressed stream comes in lumps
+        # A compressed stream would come in lumps.
+        headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
         url = f"{self._upstream.base_url}/chat/completions"
         try:
-            answer = await self._session.post(url, json=body, headers=headers, allow_redirects=False)
+            sent = io.BytesIO(json.dumps(body).encode())  # written piece by piece, unlike bytes
+            answer = await self._session.post(url, data=sent, headers=headers, allow_redirects=False)
             if answer.status == 200:
                 return answer
             async with answer:
@@ -158,6 +171,13 @@ class ModelProxy:
         finally:
             self._count_soon(user_id, meter.end())
         return response
+
+    def _pause(self, state: RetryCallState) -> float:
+        """What the upstream asked for, within reason, else one second and then two."""
+        error = state.outcome.exception() if state.outcome is not None else None
+        if isinstance(error, UpstreamBusy) and error.retry_after_s is not None:
+            return min(error.retry_after_s, RETRY_AFTER_MAX_S)
+        return self._wait(state)
 
     def _count_soon(self, user_id: UserId, cost: Cost) -> None:
         """In a task of its own: a call that is cancelled has cost what it has cost."""
@@ -209,14 +229,6 @@ async def _read(request: web.Request) -> bytes:
         raise UpstreamRefused("The request is too large.", status=400) from error
     except TimeoutError as error:
         raise UpstreamRefused("The request came too slowly.", status=400) from error
-
-
-def _wait(state: RetryCallState) -> float:
-    """What the upstream asked for, within reason, else one second and then two."""
-    error = state.outcome.exception() if state.outcome is not None else None
-    if isinstance(error, UpstreamBusy) and error.retry_after_s is not None:
-        return min(error.retry_after_s, RETRY_AFTER_MAX_S)
-    return wait_exponential_jitter(initial=1, max=4, jitter=0.5)(state)
 
 
 def _error(status: int, text: str) -> web.Response:

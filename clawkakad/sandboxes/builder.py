@@ -1,0 +1,175 @@
+"""Brings one sandbox's files, volume and container to where they should be, and takes them away again.
+
+Owns the order of those steps. Decides nothing about when: that is the keeper's. What carries our name but not our
+labels is somebody else's: it is reported and never touched.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from loguru import logger
+
+from clawkakad.errors import ImageMissing, Rejected, Transient
+from clawkakad.model import Profile, SandboxId, UserId
+from clawkakad.registry import SandboxRow
+from clawkakad.sandboxes import openclaw, paths
+from clawkakad.sandboxes.engine import Container, Engine
+from clawkakad.sandboxes.modelkeys import KeySource
+from clawkakad.sandboxes.paths import SandboxPaths
+from clawkakad.sandboxes.profile import (
+    LABEL_CONFIG,
+    LABEL_INSTANCE,
+    LABEL_SANDBOX,
+    Body,
+    Sealing,
+    container_body,
+    container_name,
+    volume_body,
+    volume_name,
+)
+
+STOP_GRACE_S = 10
+GONE_SOON = frozenset({"dead", "removing"})
+HAS_PROCESSES = frozenset({"running", "paused", "restarting"})
+
+
+class Foreign(Rejected):
+    """The engine has something with a sandbox's name that is not ours."""
+
+
+class ContainerLog(Protocol):
+    """What is kept of a container in the registry."""
+
+    async def set_container(
+        self, sandbox_id: SandboxId, *, container_id: str | None, image_id: str | None, config_hash: str | None
+    ) -> None: ...
+
+
+class Profiles(Protocol):
+    """Where a person's place in the world is known."""
+
+    async def profile(self, user_id: UserId) -> Profile: ...
+
+
+@dataclass(frozen=True)
+class Builder:
+    """One for all sandboxes. `token_of`: the gateway token of a sandbox."""
+
+    engine: Engine
+    sealing: Sealing
+    runtime_dir: Path
+    token_of: Callable[[SandboxId], str]
+    limits: openclaw.ModelLimits
+    keys: KeySource
+    containers: ContainerLog
+    profiles: Profiles
+
+    def paths(self, sandbox_id: SandboxId) -> SandboxPaths:
+        """Where a sandbox's files are."""
+        return paths.paths_of(self.runtime_dir, sandbox_id)
+
+    async def lay_out(self, row: SandboxRow) -> None:
+        """Directories and the profile file: what must be there before the host API opens. Idempotent."""
+        paths.prepare_root(self.runtime_dir)
+        paths.prepare(self.paths(row.id), self.sealing.gid)
+        self.write_profile(row.id, await self.profiles.profile(row.user_id))
+
+    def write_profile(self, sandbox_id: SandboxId, profile: Profile) -> None:
+        """Tell `pa` who its person is. Raises OSError."""
+        text = openclaw.to_json(openclaw.profile_document(profile))
+        paths.write_file(self.paths(sandbox_id).profile_file, text, mode=0o640, gid=self.sealing.gid)
+
+    async def find(self, sandbox_id: SandboxId) -> Container | None:
+        """The sandbox's container, or None. Raises Foreign, EngineUnavailable."""
+        found = await self.engine.inspect(container_name(sandbox_id))
+        if found is not None and not self._is_ours(found.labels, sandbox_id):
+            raise Foreign(f"the container {found.name} is not ours: rename or remove it")
+        return found
+
+    async def start(self, row: SandboxRow) -> Container:
+        """Start its container afresh: stopped if it runs, made again if it drifted, made if there is none.
+
+        Cancelled or failed half way, it may be called again. Raises ImageMissing, Foreign, Rejected, EngineUnavailable.
+        """
+        found = await self.find(row.id)
+        if found is not None and found.status in HAS_PROCESSES:
+            await self.engine.stop(found.id, grace_s=STOP_GRACE_S)
+        body = container_body(self.sealing, row.id, self.paths(row.id))
+        image_id = await self.engine.image_id(self.sealing.image)
+        if found is not None and _drifted(found, body, image_id):
+            logger.info("a container is made again", sandbox=row.id, was=found.config_hash, image=found.image_id[:19])
+            await self.engine.remove(found.id)
+            found = None
+        await self._write_config(row)
+        if found is None:
+            if image_id is None:
+                raise ImageMissing(f"the image {self.sealing.image} is not here: clawkakad image build")
+            container_id = await self._create(row, body)
+        else:
+            container_id = found.id
+        await self.engine.start(container_id)
+        return await self._record(row)
+
+    async def discard(self, row: SandboxRow) -> None:
+        """Remove container, volume and directories for good. Idempotent. What is foreign is left alone."""
+        try:
+            found = await self.find(row.id)
+        except Foreign as error:
+            logger.error("left alone", sandbox=row.id, reason=str(error))
+        else:
+            if found is not None:
+                await self.engine.remove(found.id)
+        labels = await self.engine.volume_labels(volume_name(row.id))
+        if labels is not None and self._is_ours(labels, row.id):
+            await self.engine.remove_volume(volume_name(row.id))
+        elif labels is not None:
+            logger.error("left alone", sandbox=row.id, reason="its volume is not ours")
+        await asyncio.to_thread(paths.discard, self.paths(row.id))
+
+    async def _create(self, row: SandboxRow, body: Body) -> str:
+        await self._ensure_volume(row.id)
+        try:
+            await self.keys.key(row.id)
+        except (Transient, Rejected) as error:  # it is made at the first model call, then
+            logger.warning("no model key yet", sandbox=row.id, error=str(error))
+        return await self.engine.create(container_name(row.id), body)
+
+    async def _ensure_volume(self, sandbox_id: SandboxId) -> None:
+        labels = await self.engine.volume_labels(volume_name(sandbox_id))
+        if labels is None:
+            await self.engine.create_volume(volume_body(self.sealing, sandbox_id))
+        elif not self._is_ours(labels, sandbox_id):
+            raise Foreign(f"the volume {volume_name(sandbox_id)} is not ours: remove it, or restore its labels")
+
+    async def _write_config(self, row: SandboxRow) -> None:
+        """Only while no process of the sandbox lives: its own corner is emptied too."""
+        where = self.paths(row.id)
+        paths.prepare(where, self.sealing.gid)
+        paths.clear_gateway_dir(where)
+        profile = await self.profiles.profile(row.user_id)
+        config = openclaw.gateway_config(token=self.token_of(row.id), profile=profile, limits=self.limits)
+        paths.write_file(where.config_file, openclaw.to_json(config), mode=0o640, gid=self.sealing.gid)
+
+    async def _record(self, row: SandboxRow) -> Container:
+        container = await self.find(row.id)
+        if container is None:
+            raise Rejected("the container is gone as soon as it was started")
+        await self.containers.set_container(
+            row.id, container_id=container.id, image_id=container.image_id, config_hash=container.config_hash
+        )
+        return container
+
+    def _is_ours(self, labels: dict[str, str], sandbox_id: SandboxId) -> bool:
+        return labels.get(LABEL_INSTANCE) == self.sealing.instance and labels.get(LABEL_SANDBOX) == sandbox_id
+
+
+def _drifted(found: Container, body: Body, image_id: str | None) -> bool:
+    """Made from another profile or image than is wanted now. An image that is gone is no reason to let go of it."""
+    labels = body["Labels"]
+    assert isinstance(labels, dict)
+    if found.config_hash != labels[LABEL_CONFIG] or found.status in GONE_SOON:
+        return True
+    return image_id is not None and found.image_id != image_id

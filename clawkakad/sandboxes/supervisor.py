@@ -1,0 +1,244 @@
+"""The supervisor: every row of the registry has a keeper, every removal is carried out, strays are reported.
+
+Owns the keepers' tasks. The engine's events are hints that make keepers look; the reconcile of each minute is the
+truth. Stopping it closes connections and sockets; containers live on, and are found again at the next start.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine
+
+from loguru import logger
+
+from clawkakad.errors import ClawkakaError, EngineUnavailable, Rejected, Transient
+from clawkakad.gateway.pool import Pool
+from clawkakad.model import Profile, SandboxId, UserId
+from clawkakad.registry import Registry, SandboxRow
+from clawkakad.sandboxes.backoff import delays
+from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.engine import Container, Engine
+from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.keeper import Keeper, Timing
+from clawkakad.sandboxes.modelkeys import KeySource
+from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.removal import remove_sandbox
+
+RECONCILE_EVERY_S = 60.0
+REMOVALS_EVERY_S = 3.0  # one indexed look into the registry; an operator waits for it
+REMOVAL_AGAIN_S = 60.0
+STARTS_AT_ONCE = 2  # a gateway that boots takes all of a CPU for ten seconds
+STOP_S = 10.0  # for the keepers to close their connections
+
+PULSE = ["timeout", "-k", "2", "20", "pa", "pulse"]
+PULSE_S = 30.0
+PULSE_LIMIT = 4096  # bytes
+STRAY_GRACE_S = 10
+
+
+class Supervisor:
+    """One per daemon."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        registry: Registry,
+        builder: Builder,
+        host_api: HostApi,
+        pool: Pool,
+        keys: KeySource,
+        timing: Timing | None = None,
+        starts_at_once: int = STARTS_AT_ONCE,
+        reconcile_every_s: float = RECONCILE_EVERY_S,
+        removals_every_s: float = REMOVALS_EVERY_S,
+    ) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._builder = builder
+        self._host_api = host_api
+        self._pool = pool
+        self._keys = keys
+        self._timing = timing or Timing()
+        self._starting = asyncio.Semaphore(starts_at_once)
+        self._reconcile_every_s = reconcile_every_s
+        self._removals_every_s = removals_every_s
+        self._keepers: dict[SandboxId, tuple[Keeper, asyncio.Task[None]]] = {}
+        self._removing: dict[SandboxId, asyncio.Lock] = {}
+        self._removal_not_before: dict[SandboxId, float] = {}
+        self._strays: set[str] = set()
+        self._reconciling = asyncio.Lock()
+        self._stopped = False
+
+    async def run(self) -> None:
+        """Endless. Cancelling it stops the keepers and closes the host API; no container is touched."""
+        try:
+            await self._keep_all()
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._follow_events(), name="engine events")
+                loops.create_task(self._every(self._reconcile_every_s, self._reconcile), name="reconcile")
+                loops.create_task(self._every(self._removals_every_s, self._carry_out_removals), name="removals")
+        finally:
+            self._stopped = True
+            await self._stop_all()
+
+    async def ensure(self, user_id: UserId) -> SandboxId:
+        """The person has a sandbox and it is kept; nobody waits for it here. Raises Transient while it is removed."""
+        if self._stopped:
+            raise Transient("clawkakad is stopping")
+        row = await self._registry.sandboxes.ensure(user_id)
+        if row.remove_wanted:
+            raise Transient("the sandbox is being removed")
+        self._keep(row)
+        return row.id
+
+    async def remove(self, user_id: UserId) -> None:
+        """Remove the person's sandbox for good, data included. Idempotent.
+
+        The wish is on disk first: cancelled, failed or killed half way, it is carried out later.
+        """
+        row = await self._registry.sandboxes.of_user(user_id)
+        if row is not None:
+            await self._registry.sandboxes.want_removed(row.id)
+            await self._carry_out(row)
+
+    async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
+        """What needs the person's attention, from inside the sandbox; empty if nothing does. `mark`: it has been said.
+
+        Raises EngineUnavailable, and Rejected where the container does not run or `pa` failed.
+        """
+        command = [*PULSE, "--mark"] if mark else PULSE
+        ran = await self._engine.run(container_name(sandbox_id), command, deadline_s=PULSE_S, limit=PULSE_LIMIT)
+        if ran.exit_code != 0:
+            raise Rejected(f"pa pulse ended with exit code {ran.exit_code}")
+        return ran.output.strip()
+
+    async def profile_changed(self, user_id: UserId, profile: Profile) -> None:
+        """Tell the person's sandbox, if they have one. Raises OSError."""
+        row = await self._registry.sandboxes.of_user(user_id)
+        if row is not None and row.id in self._keepers:
+            self._builder.write_profile(row.id, profile)
+
+    def kept(self) -> frozenset[SandboxId]:
+        """Whose keepers run."""
+        return frozenset(self._keepers)
+
+    # Keepers
+
+    async def _keep_all(self) -> None:
+        for row in await self._registry.sandboxes.all():
+            if not row.remove_wanted:
+                self._keep(row)
+
+    def _keep(self, row: SandboxRow) -> None:
+        if row.id in self._keepers or row.id in self._removing or self._stopped:
+            return
+        keeper = Keeper(
+            row,
+            builder=self._builder,
+            doors=self._host_api,
+            pool=self._pool,
+            states=self._registry.sandboxes,
+            starting=self._starting,
+            timing=self._timing,
+        )
+        task = asyncio.create_task(keeper.run(), name=f"keeper {row.id}")
+        self._keepers[row.id] = (keeper, task)
+        task.add_done_callback(lambda ended: self._keeper_ended(row.id, ended))
+
+    def _keeper_ended(self, sandbox_id: SandboxId, task: asyncio.Task[None]) -> None:
+        """A keeper that ends by itself is a bug; the next reconcile starts another."""
+        if not task.cancelled():
+            logger.error("a keeper ended", sandbox=sandbox_id, error=repr(task.exception()))
+            self._keepers.pop(sandbox_id, None)
+
+    async def _let_go(self, sandbox_id: SandboxId) -> None:
+        _, task = self._keepers.pop(sandbox_id, (None, None))
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task}, timeout=STOP_S)
+        await self._host_api.close(sandbox_id)
+
+    async def _stop_all(self) -> None:
+        tasks = {task for _, task in self._keepers.values()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=STOP_S)
+            if late:
+                logger.warning("keepers did not stop in time", count=len(late))
+        await self._host_api.aclose()
+
+    # Removal
+
+    async def _carry_out_removals(self) -> None:
+        for row in await self._registry.sandboxes.removals_wanted():
+            if time.monotonic() < self._removal_not_before.get(row.id, 0.0):
+                continue
+            try:
+                await self._carry_out(row)
+            except ClawkakaError as error:
+                logger.error("a sandbox is not removed yet", sandbox=row.id, error=str(error))
+                self._removal_not_before[row.id] = time.monotonic() + REMOVAL_AGAIN_S
+
+    async def _carry_out(self, row: SandboxRow) -> None:
+        async with self._removing.setdefault(row.id, asyncio.Lock()):
+            await self._let_go(row.id)
+            await remove_sandbox(row, builder=self._builder, keys=self._keys, rows=self._registry.sandboxes)
+        self._removing.pop(row.id, None)
+        self._removal_not_before.pop(row.id, None)
+
+    # Reconcile
+
+    async def _follow_events(self) -> None:
+        """Hints from the engine; after every new subscription all is looked at, since some may have been lost."""
+        pauses = delays(1.0, 30.0)
+        trouble = False
+        while True:
+            try:
+                async with contextlib.aclosing(self._engine.events(self._builder.sealing.instance)) as events:
+                    async for event in events:
+                        if event is not None:
+                            self._nudge(event.sandbox_id)
+                            continue
+                        pauses = delays(1.0, 30.0)
+                        logger.log("INFO" if trouble else "DEBUG", "the engine answers")
+                        trouble = False
+                        await self._reconcile()
+            except (EngineUnavailable, Rejected) as error:
+                logger.log("DEBUG" if trouble else "WARNING", "the engine does not answer", error=str(error))
+                trouble = True
+            await asyncio.sleep(next(pauses))
+
+    async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except ClawkakaError as error:  # the next round does it all again
+                logger.debug("a round was cut short", work=work.__name__, error=str(error))
+
+    async def _reconcile(self) -> None:
+        """Compare the engine's containers with the rows. Containers are listed first: a row is older than its own."""
+        async with self._reconciling:
+            containers = await self._engine.ours(self._builder.sealing.instance)
+            rows = {row.id: row for row in await self._registry.sandboxes.all()}
+            for container in containers:
+                if container.sandbox_id not in rows:
+                    await self._report_stray(container)
+            for row in rows.values():
+                if not row.remove_wanted:
+                    self._keep(row)
+                self._nudge(row.id)
+
+    def _nudge(self, sandbox_id: SandboxId) -> None:
+        if sandbox_id in self._keepers:
+            self._keepers[sandbox_id][0].nudge()
+
+    async def _report_stray(self, container: Container) -> None:
+        """Ours by its labels, and nobody's by the registry (restored from a backup?): stopped, never deleted."""
+        if container.id not in self._strays:
+            logger.error("a container belongs to no sandbox: it is stopped and kept", container=container.name)
+            self._strays.add(container.id)
+        if container.running:
+            await self._engine.stop(container.id, grace_s=STRAY_GRACE_S)

@@ -1,0 +1,311 @@
+"""A small Docker Engine on a real socket: as much of its HTTP API as sandboxes use, with knobs for bad days.
+
+Containers have no processes. What happens when one starts or stops is up to the test: `on_start` and `on_stop` are
+called with the container and may open a gateway where its mounts say. Knobs: `down()` (connections are refused),
+`slow_s` (each answer waits), `fail` (a status for every call that contains a text).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import json
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+IMAGE_ID = "sha256:" + "1" * 64
+API = "1.41"
+
+
+async def _nothing(_: "FakeContainer") -> None:
+    return None
+
+
+@dataclass
+class FakeContainer:
+    """What the engine knows of one container."""
+
+    id: str
+    name: str
+    body: dict[str, Any]
+    image_id: str
+    status: str = "created"
+    exit_code: int = 0
+    started_at: str = "0001-01-01T00:00:00Z"
+    log: list[str] = field(default_factory=list)
+
+    def source(self, target: str) -> Path:
+        """Where a mount is on the host."""
+        return Path(next(m["Source"] for m in self.body["HostConfig"]["Mounts"] if m["Target"] == target))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return dict(self.body.get("Labels") or {})
+
+    def inspected(self) -> dict[str, Any]:
+        return {
+            "Id": self.id,
+            "Name": f"/{self.name}",
+            "Image": self.image_id,
+            "State": {
+                "Status": self.status,
+                "Running": self.status == "running",
+                "ExitCode": self.exit_code,
+                "StartedAt": self.started_at,
+            },
+            "Config": {**{k: v for k, v in self.body.items() if k != "HostConfig"}, "Tty": False},
+            "HostConfig": self.body["HostConfig"],
+        }
+
+
+class FakeEngine:
+    """The engine, its state open to the test."""
+
+    def __init__(self, socket: Path) -> None:
+        self.address = f"unix://{socket}"
+        self.socket = socket
+        self.images: dict[str, str] = {"clawkaka-sandbox:latest": IMAGE_ID}
+        self.containers: dict[str, FakeContainer] = {}  # by name
+        self.volumes: dict[str, dict[str, str]] = {}  # labels by name
+        self.calls: list[str] = []
+        self.on_start: Callable[[FakeContainer], Awaitable[None]] = _nothing
+        self.on_stop: Callable[[FakeContainer], Awaitable[None]] = _nothing
+        self.command: Callable[[list[str]], tuple[int, bytes]] = lambda _: (0, b"")
+        self.slow_s = 0.0
+        self.fail: tuple[str, int] | None = None
+        self._executions: dict[str, tuple[list[str], int]] = {}
+        self._followers: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._ids = itertools.count(1)
+        self._runner: web.AppRunner | None = None
+
+    async def up(self) -> None:
+        """Listen."""
+        app = web.Application(middlewares=[self._knobs])
+        app.add_routes(self._routes())
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.UnixSite(self._runner, str(self.socket)).start()
+
+    async def down(self) -> None:
+        """Be gone: connections are refused, event streams end. The containers live on."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self.socket.unlink(missing_ok=True)
+
+    async def die(self, name: str, exit_code: int) -> None:
+        """A container's main process ends by itself."""
+        await self._end(self.containers[name], exit_code)
+
+    def count(self, call: str) -> int:
+        """How many calls like `POST /containers/create` there were."""
+        return sum(call in seen for seen in self.calls)
+
+    def _routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/version", self._version),
+            web.get("/{v}/version", self._version),
+            web.get("/{v}/events", self._events),
+            web.get("/{v}/images/{name}/json", self._image),
+            web.post("/{v}/containers/create", self._create),
+            web.get("/{v}/containers/json", self._list),
+            web.get("/{v}/containers/{id}/json", self._inspect),
+            web.get("/{v}/containers/{id}/logs", self._logs),
+            web.post("/{v}/containers/{id}/start", self._start),
+            web.post("/{v}/containers/{id}/stop", self._stop),
+            web.post("/{v}/containers/{id}/kill", self._kill),
+            web.post("/{v}/containers/{id}/exec", self._prepare_exec),
+            web.delete("/{v}/containers/{id}", self._delete),
+            web.post("/{v}/exec/{id}/start", self._exec),
+            web.get("/{v}/exec/{id}/json", self._exec_ended),
+            web.get("/{v}/volumes/{name}", self._volume),
+            web.post("/{v}/volumes/create", self._create_volume),
+            web.delete("/{v}/volumes/{name}", self._delete_volume),
+        ]
+
+    @web.middleware
+    async def _knobs(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        call = f"{request.method} /{request.path.split('/', 2)[-1]}"
+        self.calls.append(call)
+        await asyncio.sleep(self.slow_s)
+        if self.fail is not None and self.fail[0] in call:
+            return _no(self.fail[1], "told to fail")
+        return await handler(request)
+
+    async def _version(self, _: web.Request) -> web.Response:
+        return web.json_response({"ApiVersion": API, "Version": "20.10.24"})
+
+    async def _image(self, request: web.Request) -> web.Response:
+        image_id = self.images.get(request.match_info["name"])
+        return _no(404, "No such image") if image_id is None else web.json_response({"Id": image_id})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        body, name = await request.json(), request.query["name"]
+        if body["Image"] not in self.images:
+            return _no(404, f"No such image: {body['Image']}")
+        if name in self.containers:
+            return _no(409, f'Conflict. The container name "/{name}" is already in use')
+        container_id = hashlib.sha256(f"{name}{next(self._ids)}".encode()).hexdigest()
+        self.containers[name] = FakeContainer(container_id, name, body, self.images[body["Image"]])
+        for mount in body["HostConfig"]["Mounts"]:
+            if mount["Type"] == "bind" and not Path(mount["Source"]).is_dir():
+                return _no(400, f"bind source path does not exist: {mount['Source']}")
+        return web.json_response({"Id": container_id, "Warnings": []}, status=201)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        wanted = dict(text.split("=", 1) for text in json.loads(request.query["filters"])["label"])
+        return web.json_response(
+            [
+                {
+                    "Id": c.id,
+                    "Names": [f"/{c.name}"],
+                    "ImageID": c.image_id,
+                    "Labels": c.labels,
+                    "State": c.status,
+                }
+                for c in self.containers.values()
+                if wanted.items() <= c.labels.items()
+            ]
+        )
+
+    async def _inspect(self, request: web.Request) -> web.Response:
+        return web.json_response(self._find(request).inspected())
+
+    async def _logs(self, request: web.Request) -> web.Response:
+        lines = self._find(request).log[-int(request.query["tail"]) :]
+        return web.Response(body=b"".join(_framed(1, f"{line}\n".encode()) for line in lines))
+
+    async def _start(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        if container.status == "running":
+            return web.Response(status=304)
+        container.status, container.exit_code = "running", 0
+        container.started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+        self._tell(container, "start")
+        await self.on_start(container)
+        return web.Response(status=204)
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        if container.status != "running":
+            return web.Response(status=304)
+        await self._end(container, 0)
+        return web.Response(status=204)
+
+    async def _kill(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        if container.status != "running":
+            return _no(409, "is not running")
+        await self._end(container, 137)
+        return web.Response(status=204)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        if container.status == "running":
+            await self._end(container, 137)
+        del self.containers[container.name]
+        self._tell(container, "destroy")
+        return web.Response(status=204)
+
+    async def _prepare_exec(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        if container.status != "running":
+            return _no(409, "is not running")
+        exec_id = f"e{next(self._ids)}"
+        self._executions[exec_id] = ((await request.json())["Cmd"], 0)
+        return web.json_response({"Id": exec_id}, status=201)
+
+    async def _exec(self, request: web.Request) -> web.StreamResponse:
+        command, _ = self._executions[request.match_info["id"]]
+        code, output = self.command(command)
+        self._executions[request.match_info["id"]] = (command, code)
+        # The engine answers 101 and then speaks its own framing on the raw connection.
+        assert request.transport is not None
+        head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\n"
+        request.transport.write(f"{head}Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n".encode())
+        request.transport.write(_framed(2, b"a warning\n") + _framed(1, output))
+        request.transport.close()
+        return web.StreamResponse()
+
+    async def _exec_ended(self, request: web.Request) -> web.Response:
+        _, code = self._executions[request.match_info["id"]]
+        return web.json_response({"ExitCode": code, "ProcessConfig": {"tty": False}})
+
+    async def _volume(self, request: web.Request) -> web.Response:
+        labels = self.volumes.get(request.match_info["name"])
+        if labels is None:
+            return _no(404, "no such volume")
+        return web.json_response({"Name": request.match_info["name"], "Labels": labels})
+
+    async def _create_volume(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.volumes.setdefault(body["Name"], body["Labels"])
+        return web.json_response({"Name": body["Name"]}, status=201)
+
+    async def _delete_volume(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        used = any(m["Source"] == name for c in self.containers.values() for m in c.body["HostConfig"]["Mounts"])
+        if used:
+            return _no(409, "volume is in use")
+        return web.Response(status=204) if self.volumes.pop(name, None) is not None else _no(404, "no such volume")
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        wanted = dict(text.split("=", 1) for text in json.loads(request.query["filters"])["label"])
+        news: asyncio.Queue[dict[str, Any]] = asyncio.Queue(100)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        self._followers.add(news)
+        try:
+            while True:
+                event = await news.get()
+                if wanted.items() <= event["Actor"]["Attributes"].items():
+                    await response.write(json.dumps(event).encode() + b"\n")
+        finally:
+            self._followers.discard(news)
+
+    async def _end(self, container: FakeContainer, exit_code: int) -> None:
+        container.status, container.exit_code = "exited", exit_code
+        await self.on_stop(container)
+        self._tell(container, "die")
+
+    def _tell(self, container: FakeContainer, action: str) -> None:
+        for news in self._followers:
+            attributes = {**container.labels, "name": container.name}
+            news.put_nowait(
+                {"Type": "container", "Action": action, "Actor": {"ID": container.id, "Attributes": attributes}}
+            )
+
+    def _find(self, request: web.Request) -> FakeContainer:
+        wanted = request.match_info["id"]
+        for container in self.containers.values():
+            if wanted in (container.id, container.name):
+                return container
+        text = json.dumps({"message": f"No such container: {wanted}"})
+        raise web.HTTPNotFound(text=text, content_type="application/json")
+
+
+@contextlib.asynccontextmanager
+async def fake_engine(directory: Path) -> AsyncIterator[FakeEngine]:
+    """A running one, its socket in `directory`."""
+    engine = FakeEngine(directory / "engine.sock")
+    await engine.up()
+    try:
+        yield engine
+    finally:
+        await engine.down()
+
+
+def _no(status: int, message: str) -> web.Response:
+    return web.json_response({"message": message}, status=status)
+
+
+def _framed(stream: int, data: bytes) -> bytes:
+    return struct.pack(">BxxxL", stream, len(data)) + data

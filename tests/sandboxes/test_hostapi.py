@@ -1,0 +1,368 @@
+"""The host API over real unix sockets: who asks is known by the socket; the model's answers pass as they come."""
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from clawkakad.errors import RegistryUnavailable, Rejected
+from clawkakad.model import Profile, SandboxId, UserId
+from clawkakad.sandboxes import hostapi, modelproxy, paths
+from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
+from clawkakad.sandboxes.paths import SandboxPaths
+from tests.fakes.upstream import FakeUpstream, fake_upstream
+from tests.support import eventually, short_directory
+
+ANN, BOB = (SandboxId("s00000000aa"), UserId("u00000000aa")), (SandboxId("s00000000bb"), UserId("u00000000bb"))
+PROFILE = Profile(name=None, time_zone="Europe/Berlin", currency="EUR", language="de", country="DE")
+STREAM = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+
+class Services:
+    """The assistant's side, in memory."""
+
+    def __init__(self) -> None:
+        self.profiles: dict[UserId, Profile] = {}
+        self.reminders: dict[UserId, list[dict[str, object]]] = {}
+        self.broken = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def profile(self, user_id: UserId) -> Profile:
+        return self.profiles.get(user_id, PROFILE)
+
+    async def change_profile(self, user_id: UserId, changes: Mapping[str, str]) -> Profile:
+        if changes.get("time_zone") == "Mars/Olympus":
+            raise Rejected("Mars/Olympus is no time zone; try Europe/Berlin")
+        self.profiles[user_id] = replace(await self.profile(user_id), **changes)
+        return self.profiles[user_id]
+
+    async def add_reminder(
+        self, user_id: UserId, *, at: str, zone: str | None, text: str, key: str
+    ) -> tuple[dict[str, object], bool]:
+        await self.gate.wait()
+        if self.broken:
+            raise RegistryUnavailable("disk full")
+        mine = self.reminders.setdefault(user_id, [])
+        for reminder in mine:
+            if reminder["key"] == key:
+                return reminder, False
+        mine.append({"id": len(mine) + 1, "wall": at, "zone": zone, "text": text, "key": key})
+        return mine[-1], True
+
+    async def list_reminders(self, user_id: UserId) -> list[dict[str, object]]:
+        return self.reminders.get(user_id, [])
+
+    async def cancel_reminder(self, user_id: UserId, reminder_id: int) -> dict[str, object] | None:
+        for reminder in self.reminders.get(user_id, []):
+            if reminder["id"] == reminder_id:
+                return reminder
+        return None
+
+
+class Usage:
+    def __init__(self) -> None:
+        self.rows: list[tuple[UserId, str, int, int, float]] = []
+
+    async def add(self, user_id: UserId, *, model: str, tokens_in: int, tokens_out: int, cost_usd: float) -> None:
+        self.rows.append((user_id, model, tokens_in, tokens_out, cost_usd))
+
+
+class House:
+    """Two sandboxes' doors, and a way to knock."""
+
+    def __init__(self, runtime: Path, proxy: ModelProxy, usage: "Usage") -> None:
+        self.runtime, self.usage, self.services = runtime, usage, Services()
+        self.changed: list[tuple[SandboxId, Profile]] = []
+        self.api = HostApi(
+            proxy=proxy,
+            services=self.services,
+            gid=os.getegid(),
+            profile_changed=lambda sandbox_id, profile: self.changed.append((sandbox_id, profile)),
+        )
+
+    def paths(self, who: tuple[SandboxId, UserId]) -> SandboxPaths:
+        return paths.paths_of(self.runtime, who[0])
+
+    @contextlib.asynccontextmanager
+    async def knock(
+        self, who: tuple[SandboxId, UserId], method: str, path: str, **arguments: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        connector = aiohttp.UnixConnector(str(self.paths(who).host_socket))
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as session,
+            session.request(method, f"http://host{path}", **arguments) as answer,
+        ):
+            yield answer
+
+    async def ask(self, who: tuple[SandboxId, UserId], method: str, path: str, **arguments: Any) -> tuple[int, Any]:
+        async with self.knock(who, method, path, **arguments) as answer:
+            return answer.status, json.loads(await answer.text())
+
+
+async def _key_for(sandbox_id: SandboxId) -> str | None:
+    return f"key-of-{sandbox_id}"
+
+
+@contextlib.asynccontextmanager
+async def house_at(base_url: str) -> AsyncIterator[House]:
+    upstream = Upstream(base_url=base_url, model="vendor/real")
+    with short_directory() as runtime:
+        async with open_upstream(upstream) as session:
+            usage = Usage()
+            proxy = ModelProxy(session, upstream=upstream, key_for=_key_for, usage=usage, retry_first_s=0.01)
+            house = House(runtime, proxy, usage)
+            for who in (ANN, BOB):
+                paths.prepare(house.paths(who), os.getegid())
+                await house.api.open(*who, house.paths(who))
+            try:
+                yield house
+            finally:
+                await house.api.aclose()
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeUpstream]:
+    async with fake_upstream() as running:
+        yield running
+
+
+@pytest.fixture
+async def house(upstream: FakeUpstream) -> AsyncIterator[House]:
+    async with house_at(upstream.address) as open_house:
+        yield open_house
+
+
+# Who asks
+
+
+async def test_who_asks_is_known_by_the_socket(house: House) -> None:
+    await house.ask(ANN, "PUT", "/pa/v1/profile", json={"name": "Ann", "user_id": BOB[1]})
+
+    assert "Ann" == (await house.ask(ANN, "GET", "/pa/v1/profile"))[1]["name"]
+    assert (await house.ask(BOB, "GET", "/pa/v1/profile"))[1]["name"] is None
+
+
+async def test_the_socket_is_for_the_sandboxes_group_only(house: House) -> None:
+    facts = house.paths(ANN).host_socket.stat()
+
+    assert stat.S_ISSOCK(facts.st_mode)
+    assert 0o660 == stat.S_IMODE(facts.st_mode)
+    assert os.getegid() == facts.st_gid
+
+
+async def test_what_is_not_there_is_404(house: House) -> None:
+    for path in ("/", "/v1/embeddings", "/pa/v1/users", "/pa/v1/reminders/x"):
+        async with house.knock(ANN, "GET", path) as answer:
+            assert answer.status in (404, 405)
+
+
+async def test_a_socket_left_by_an_earlier_daemon_is_replaced(house: House) -> None:
+    await house.api.close(ANN[0])
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(house.paths(ANN).host_socket))
+    left.close()
+    await house.api.open(*ANN, house.paths(ANN))
+
+    assert 200 == (await house.ask(ANN, "GET", "/v1/models"))[0]
+
+
+async def test_opening_twice_and_closing_twice_are_fine(house: House) -> None:
+    await house.api.open(*ANN, house.paths(ANN))
+    assert 200 == (await house.ask(ANN, "GET", "/v1/models"))[0]
+    await house.api.close(ANN[0])
+    await house.api.close(ANN[0])
+
+    assert not house.paths(ANN).host_socket.exists()
+    assert 200 == (await house.ask(BOB, "GET", "/v1/models"))[0]
+
+
+async def test_one_sandbox_cannot_take_all_connections(house: House) -> None:
+    path = str(house.paths(ANN).host_socket)
+    held = [await asyncio.open_unix_connection(path) for _ in range(hostapi.CONNECTIONS)]
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        assert b"" == await asyncio.wait_for(reader.read(1), 5)
+        assert 200 == (await house.ask(BOB, "GET", "/v1/models"))[0]
+    finally:
+        for _, held_writer in [*held, (reader, writer)]:
+            held_writer.close()
+
+
+# PA services
+
+
+async def test_a_change_of_profile_is_answered_whole_and_told(house: House) -> None:
+    status, profile = await house.ask(ANN, "PUT", "/pa/v1/profile", json={"currency": "USD"})
+
+    assert 200 == status
+    assert {"name": None, "time_zone": "Europe/Berlin", "currency": "USD", "language": "de", "country": "DE"} == profile
+    assert [(ANN[0], replace(PROFILE, currency="USD"))] == house.changed
+
+
+async def test_a_request_that_cannot_be_done_is_told_what_to_do(house: House) -> None:
+    status, answer = await house.ask(ANN, "PUT", "/pa/v1/profile", json={"time_zone": "Mars/Olympus"})
+
+    assert 400 == status
+    assert {"error": "Mars/Olympus is no time zone; try Europe/Berlin"} == answer
+    assert [] == house.changed
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b"{}", b'{"name": 5}', b'{"name": " "}', b'{"name": "%s"}' % (b"x" * 5000)]
+)
+async def test_nonsense_is_400(house: House, body: bytes) -> None:
+    status, answer = await house.ask(ANN, "PUT", "/pa/v1/profile", data=body)
+
+    assert 400 == status
+    assert answer["error"]
+
+
+async def test_reminders_are_made_once_listed_and_cancelled(house: House) -> None:
+    wanted = {"at": "2026-11-23T09:00", "text": "call mom", "key": "k1", "zone": None}
+
+    assert 201 == (await house.ask(ANN, "POST", "/pa/v1/reminders", json=wanted))[0]
+    assert 200 == (await house.ask(ANN, "POST", "/pa/v1/reminders", json=wanted))[0]
+    assert 1 == len((await house.ask(ANN, "GET", "/pa/v1/reminders"))[1]["reminders"])
+    assert {"reminders": []} == (await house.ask(BOB, "GET", "/pa/v1/reminders"))[1]
+    assert 404 == (await house.ask(BOB, "DELETE", "/pa/v1/reminders/1"))[0]
+    assert "call mom" == (await house.ask(ANN, "DELETE", "/pa/v1/reminders/1"))[1]["text"]
+    assert 400 == (await house.ask(ANN, "POST", "/pa/v1/reminders", json={**wanted, "key": None}))[0]
+
+
+async def test_a_registry_that_cannot_commit_is_503(house: House) -> None:
+    house.services.broken = True
+    wanted = {"at": "09:00", "text": "x", "key": "k"}
+
+    assert 503 == (await house.ask(ANN, "POST", "/pa/v1/reminders", json=wanted))[0]
+
+
+async def test_a_reminder_is_made_though_the_sandbox_hung_up(house: House) -> None:
+    house.services.gate.clear()
+    wanted = {"at": "09:00", "text": "x", "key": "k"}
+    asking = asyncio.create_task(house.ask(ANN, "POST", "/pa/v1/reminders", json=wanted))
+    await asyncio.sleep(0.1)  # until it is at the gate; nothing shows that from outside
+    asking.cancel()
+    await asyncio.wait({asking})
+    house.services.gate.set()
+
+    await eventually(lambda: house.services.reminders.get(ANN[1]))
+
+
+# The model
+
+
+async def test_the_first_words_come_before_the_upstream_says_its_last(house: House, upstream: FakeUpstream) -> None:
+    upstream.gate.clear()
+    async with house.knock(ANN, "POST", "/v1/chat/completions", json=STREAM) as answer:
+        first = await asyncio.wait_for(answer.content.readany(), 5)
+
+        assert b"first" in first
+        assert b"DONE" not in first
+        upstream.gate.set()
+        assert (await answer.content.read()).endswith(b"data: [DONE]\n\n")
+        assert "text/event-stream" == answer.content_type
+
+
+async def test_the_key_and_the_model_are_added_on_the_way(house: House, upstream: FakeUpstream) -> None:
+    headers = {"Authorization": "Bearer none-needed", "X-Title": "from the sandbox"}
+    async with house.knock(BOB, "POST", "/v1/chat/completions", json=STREAM, headers=headers) as answer:
+        await answer.read()
+
+    assert "vendor/real" == upstream.requests[0]["model"]
+    assert f"Bearer key-of-{BOB[0]}" == upstream.headers[0]["Authorization"]
+    assert "X-Title" not in upstream.headers[0]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_it_cost_is_counted_for_the_person(house: House, stream: bool) -> None:
+    async with house.knock(ANN, "POST", "/v1/chat/completions", json={**STREAM, "stream": stream}) as answer:
+        await answer.read()
+
+    await eventually(lambda: house.usage.rows)
+    assert [(ANN[1], "vendor/real", 100, 7, 0.25)] == house.usage.rows
+
+
+async def test_the_only_model_there_is(house: House) -> None:
+    assert ["assistant"] == [m["id"] for m in (await house.ask(ANN, "GET", "/v1/models"))[1]["data"]]
+
+
+async def test_trouble_that_passes_is_not_seen_by_the_gateway(house: House, upstream: FakeUpstream) -> None:
+    upstream.refusals = [(503, {}, {}), (429, {"Retry-After": "0"}, {})]
+    async with house.knock(ANN, "POST", "/v1/chat/completions", json=STREAM) as answer:
+        assert 200 == answer.status
+        assert b"DONE" in await answer.read()
+    assert 3 == len(upstream.requests)
+
+
+async def test_trouble_that_stays_ends_the_turn_after_three_tries(house: House, upstream: FakeUpstream) -> None:
+    upstream.refusals = [(502, {}, {})] * 9
+    status, answer = await house.ask(ANN, "POST", "/v1/chat/completions", json=STREAM)
+
+    assert 400 == status
+    assert "The model is not available right now." == answer["error"]["message"]
+    assert 3 == len(upstream.requests)
+
+
+async def test_a_refused_key_is_asked_once(house: House, upstream: FakeUpstream) -> None:
+    upstream.refusals = [(401, {}, {"error": {"message": "bad key"}})]
+    status, answer = await house.ask(ANN, "POST", "/v1/chat/completions", json=STREAM)
+
+    assert 401 == status
+    assert "bad key" not in answer["error"]["message"]
+    assert 1 == len(upstream.requests)
+
+
+async def test_nobody_home_ends_the_turn_too() -> None:
+    async with house_at("http://127.0.0.1:1/v1") as house:
+        assert 400 == (await house.ask(ANN, "POST", "/v1/chat/completions", json=STREAM))[0]
+
+
+async def test_an_answer_that_breaks_off_is_not_taken_for_whole(house: House, upstream: FakeUpstream) -> None:
+    upstream.break_off = True
+    async with house.knock(ANN, "POST", "/v1/chat/completions", json=STREAM) as answer:
+        with pytest.raises(aiohttp.ClientError):
+            await answer.read()
+
+
+async def test_a_gateway_that_hangs_up_ends_the_call_upstream(house: House, upstream: FakeUpstream) -> None:
+    upstream.gate.clear()
+    async with house.knock(ANN, "POST", "/v1/chat/completions", json=STREAM) as answer:
+        await answer.content.readany()
+
+    await eventually(lambda: upstream.hung_up)
+
+
+async def test_a_body_too_large_is_refused(house: House, upstream: FakeUpstream) -> None:
+    large = json.dumps({**STREAM, "messages": ["x" * (modelproxy.BODY_LIMIT + 1)]}).encode()
+    status, answer = await house.ask(ANN, "POST", "/v1/chat/completions", data=io.BytesIO(large))
+
+    assert 400 == status
+    assert "too large" in answer["error"]["message"]
+    assert [] == upstream.requests
+
+
+async def test_a_greedy_sandbox_waits_for_itself_and_not_others_for_it(house: House, upstream: FakeUpstream) -> None:
+    upstream.gate.clear()
+    calls = [
+        asyncio.create_task(house.ask(ANN, "POST", "/v1/chat/completions", json={**STREAM, "stream": False}))
+        for _ in range(9)
+    ]
+    await eventually(lambda: upstream.under_way == modelproxy.PER_SANDBOX)
+    others = asyncio.create_task(house.ask(BOB, "POST", "/v1/chat/completions", json={**STREAM, "stream": False}))
+    await eventually(lambda: upstream.under_way == modelproxy.PER_SANDBOX + 1)
+    upstream.gate.set()
+
+    assert [200] * 10 == [(await call)[0] for call in [*calls, others]]
+    assert modelproxy.PER_SANDBOX + 1 == upstream.most_under_way

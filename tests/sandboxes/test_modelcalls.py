@@ -1,0 +1,65 @@
+"""What goes upstream for a model call, and what its errors mean."""
+
+import json
+
+import pytest
+
+from clawkakad.sandboxes.modelcalls import UpstreamBusy, UpstreamRefused, decipher, upstream_body
+
+CALL = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "tools": [], "stream": True}
+
+
+def test_the_real_model_is_put_in() -> None:
+    assert "vendor/real" == upstream_body(json.dumps(CALL).encode(), "vendor/real")["model"]
+
+
+@pytest.mark.parametrize("field", ["models", "route", "provider", "plugins", "web_search_options", "user", "store"])
+def test_a_sandbox_cannot_steer_the_upstream(field: str) -> None:
+    assert field not in upstream_body(json.dumps({**CALL, field: ["dear"]}).encode(), "m")
+
+
+def test_the_cost_of_a_stream_is_always_asked_for() -> None:
+    without = {**CALL, "stream_options": {"include_usage": False}}
+
+    assert {"include_usage": True} == upstream_body(json.dumps(without).encode(), "m")["stream_options"]
+    assert "stream_options" not in upstream_body(json.dumps({**CALL, "stream": False}).encode(), "m")
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b"{}", b'{"messages": "no"}', b"[" * 100_000])
+def test_what_is_no_call_is_refused(raw: bytes) -> None:
+    with pytest.raises(UpstreamRefused):
+        upstream_body(raw, "m")
+
+
+@pytest.mark.parametrize(
+    ("status", "seen"), [(400, 400), (404, 404), (422, 422), (413, 400), (401, 401), (403, 401), (402, 400)]
+)
+def test_what_is_final_ends_the_turn_at_once(status: int, seen: int) -> None:
+    error = decipher(status, {}, json.dumps({"error": {"message": "the words"}}))
+
+    assert isinstance(error, UpstreamRefused)
+    assert seen == error.status
+
+
+def test_the_upstreams_words_pass_where_the_gateway_may_act_on_them() -> None:
+    assert "too long" in str(decipher(400, {}, '{"error": {"message": "the context is too long"}}'))
+    assert "refused" in str(decipher(400, {}, "<html>"))
+
+
+def test_a_refused_key_is_for_the_operator_and_its_words_stay_outside() -> None:
+    error = decipher(401, {}, '{"error": {"message": "key sk-123 is not valid"}}')
+
+    assert isinstance(error, UpstreamRefused)
+    assert error.grave
+    assert "sk-123" not in str(error)
+
+
+@pytest.mark.parametrize("status", [300, 408, 409, 429, 500, 502, 503, 529])
+def test_what_may_pass_is_tried_again(status: int) -> None:
+    error = decipher(status, {"Retry-After": "7"}, "")
+
+    assert isinstance(error, UpstreamBusy)
+    assert 7 == error.retry_after_s
+    retry_at_a_date = decipher(status, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, "")
+    assert isinstance(retry_at_a_date, UpstreamBusy)
+    assert retry_at_a_date.retry_after_s is None
