@@ -13,6 +13,7 @@ ClawkakaError
 │   ├── BadFrame             a gateway frame that cannot be read
 │   ├── GatewayRefused       the gateway understood and said no
 │   ├── GraphRejected        the Graph API understood and said no
+│   ├── ImageBuildFailed     the sandbox image could not be made
 │   ├── ImageMissing         the sandbox image is not on this machine
 │   ├── SandboxTampered      a path of a sandbox is not what it must be
 │   └── TurnFailed           the agent ended the turn with an error
@@ -52,7 +53,14 @@ class EngineUnavailable(Transient):
 
 
 class GatewayUnavailable(Transient):
-    """The gateway of a sandbox is not ready, or did not answer within the deadline."""
+    """The gateway of a sandbox is not ready, or did not answer within the deadline.
+
+    `retry_after_s`: seconds that it asked us to wait, or None.
+    """
+
+    def __init__(self, text: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 class GraphUnavailable(Transient):
@@ -99,6 +107,14 @@ class GraphRejected(Rejected):
         super().__init__(text)
         self.code = code
         self.details = details
+
+
+class ImageBuildFailed(Rejected):
+    """The sandbox image could not be made. `output`: the last lines of what failed."""
+
+    def __init__(self, text: str, *, output: tuple[str, ...] = ()) -> None:
+        super().__init__(text)
+        self.output = output
 
 
 class ImageMissing(Rejected):
