@@ -1,0 +1,367 @@
+"""One live WebSocket to the gateway of one sandbox.
+
+Owns the socket, its HTTP client and one task, the only one that reads. Everything that waits on this connection
+waits for its end too, so nobody hangs on a dead one: `while_open()`. Keepalive is the gateway's own tick: two of
+them missing means that it is dead. Decides nothing about turns (`turns.py`) or reconnecting (the sandbox's keeper).
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+from loguru import logger
+from pydantic import ValidationError
+
+from clawkakad.errors import (
+    BadFrame,
+    ClawkakaError,
+    GatewayClosed,
+    GatewayRefused,
+    GatewayUnavailable,
+    TurnFailed,
+)
+from clawkakad.gateway.frames import (
+    MAX_FRAME_BYTES,
+    AgentEvent,
+    ChatAck,
+    ChatEvent,
+    Event,
+    HelloOk,
+    Response,
+    RunStatus,
+)
+from clawkakad.gateway.history import History, read_history
+from clawkakad.gateway.runs import MAIN_SESSION, Outcome, outcome_of_wait
+from clawkakad.gateway.session import Received, Session, printable, refusal
+from clawkakad.gateway.sockets import held_socket
+
+SESSION_KEY = "main"
+"""The one session of a sandbox, in the short form that requests take."""
+
+MISSED_TICKS = 2.25
+"""Two missed ticks and a little: then the gateway is dead."""
+
+CLOSE_S = 2.0
+"""How long a polite close may take before the socket is just dropped."""
+
+RETRY_S = 0.2
+"""Pause between two tries while the gateway is not there yet."""
+
+REQUEST_S = 30.0
+"""Deadline of a request that does not wait for the agent."""
+
+MAX_EARLY = 256
+"""How many chat and agent events are kept until somebody listens. A recovered turn may end right after hello-ok."""
+
+CLOSE_DEAD, CLOSE_PROTOCOL, CLOSE_BAD_DATA, CLOSE_GOING_AWAY = 4000, 1002, 1007, 1001
+
+T = TypeVar("T")
+Listener = Callable[[Event], None]
+
+
+class Connection:
+    """A connection that said hello-ok, or is about to. Made by `open_connection()`, closed by `aclose()`."""
+
+    def __init__(self, http: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, session: Session) -> None:
+        loop = asyncio.get_running_loop()
+        self._http = http
+        self._socket = socket
+        self._session = session
+        self._hello: asyncio.Future[HelloOk] = loop.create_future()
+        self._closed: asyncio.Future[GatewayClosed] = loop.create_future()
+        self._responses: dict[str, asyncio.Future[Response]] = {}
+        self._listeners: list[Listener] = []
+        self._early: list[Event] = []
+        self._silence_s: float | None = None
+        self._reader = asyncio.create_task(self._run(), name="gateway-reader")
+
+    # What callers need ---------------------------------------------------------------------------------------
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.done()
+
+    @property
+    def boot_id(self) -> str | None:
+        """Which process of the gateway this is: another one remembers no run."""
+        return self._session.hello.server.boot_id if self._session.hello else None
+
+    @property
+    def unknown_events(self) -> dict[str, int]:
+        """Events that were ignored, by name."""
+        return dict(self._session.unknown)
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with every event from now on, and first with those that came before anybody listened.
+
+        It is called by the reader: it must not block, and must not raise.
+        """
+        early, self._early = self._early, []
+        self._listeners.append(listener)
+        for event in early:
+            listener(event)
+
+    async def request(self, method: str, params: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """The payload of the answer. Cancelling gives the answer up; the gateway may still carry the request out.
+
+        Raises `GatewayClosed`, `GatewayUnavailable` (too slow, or "try again"), `GatewayRefused`.
+        """
+        response = await self._exchange(method, params, timeout_s)
+        if not response.ok:
+            raise refusal(response.error, method)
+        return response.fields
+
+    async def chat(self, run_id: str, text: str, *, timeout_s: float = REQUEST_S) -> ChatAck:
+        """Start a turn, or meet it again: the same `run_id` never starts twice in one gateway process.
+
+        Raises `TurnFailed` where the gateway remembers that this very run failed.
+        """
+        params = {
+            "sessionKey": SESSION_KEY,
+            "message": text,
+            "idempotencyKey": run_id,
+            "suppressCommandInterpretation": True,
+        }
+        response = await self._exchange("chat.send", params, timeout_s)
+        if not response.ok:
+            if response.fields.get("status") == "error":
+                raise TurnFailed(printable(str(response.fields.get("summary") or "the run failed before")))
+            raise refusal(response.error, "chat.send")
+        return _read(ChatAck, response.fields)
+
+    async def history(self, limit: int, *, timeout_s: float = REQUEST_S) -> History:
+        """The last `limit` rows of the session, and what is going on in it."""
+        return read_history(await self.request("chat.history", {"sessionKey": SESSION_KEY, "limit": limit}, timeout_s))
+
+    async def wait_run(self, run_id: str, timeout_s: float) -> Outcome | None:
+        """How a run ended, waiting up to `timeout_s`; None if it has not, or if this gateway process never had it."""
+        params = {"runId": run_id, "timeoutMs": max(int(timeout_s * 1000), 0)}
+        payload = await self.request("agent.wait", params, timeout_s + REQUEST_S)
+        return outcome_of_wait(run_id, _read(RunStatus, payload))
+
+    async def abort(self, run_id: str, *, timeout_s: float = REQUEST_S) -> bool:
+        """Stop a run; False if there was none to stop."""
+        params = {"sessionKey": SESSION_KEY, "runId": run_id}
+        return bool((await self.request("chat.abort", params, timeout_s)).get("aborted"))
+
+    async def wake(self, text: str, *, timeout_s: float = REQUEST_S) -> None:
+        """Ask for a heartbeat turn. It has no run id yet: its events tell."""
+        await self.request("wake", {"mode": "now", "text": text, "sessionKey": MAIN_SESSION}, timeout_s)
+
+    async def health(self, timeout_s: float) -> dict[str, Any]:
+        """The gateway's own view of its health; what matters to a supervisor is that it answers in time."""
+        return await self.request("health", {}, timeout_s)
+
+    async def while_open(self, future: asyncio.Future[T]) -> T:
+        """The result of `future`, or `GatewayClosed` when the connection ends first. Never cancels `future`."""
+        either: set[asyncio.Future[Any]] = {future, self._closed}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if future.done():
+            return future.result()
+        raise self._ending()
+
+    async def wait_closed(self) -> GatewayClosed:
+        """Wait for the end of the connection and return why."""
+        return await asyncio.shield(self._closed)
+
+    async def aclose(self, code: int = CLOSE_GOING_AWAY) -> None:
+        """Say goodbye with `code` and let everything go, within two seconds. Idempotent."""
+        self._session.closing()
+        self._reader.cancel()
+        try:
+            await asyncio.wait({self._reader})
+            if not self.is_closed:
+                self._end(GatewayClosed("closed by us", code=code))
+                await self._say_goodbye(code)
+        finally:
+            await self._http.close()
+
+    # The request side ----------------------------------------------------------------------------------------
+
+    async def _exchange(self, method: str, params: dict[str, Any], timeout_s: float) -> Response:
+        if self.is_closed:
+            raise self._ending()
+        request_id, text = self._session.request(method, params)
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        try:
+            self._responses[request_id] = future
+            async with asyncio.timeout(timeout_s):
+                await self._send(text)
+                return await self.while_open(future)
+        except TimeoutError:
+            raise GatewayUnavailable(f"{method}: no answer within {timeout_s:g} s") from None
+        finally:
+            del self._responses[request_id]
+
+    async def _send(self, text: str) -> None:
+        try:
+            await self._socket.send_str(text)
+        except (aiohttp.ClientError, OSError) as problem:
+            raise GatewayClosed(f"sending failed: {type(problem).__name__}") from problem
+
+    def _ending(self) -> GatewayClosed:
+        """A fresh copy for each waiter: one exception raised in many tasks would collect all their tracebacks."""
+        ending = self._closed.result()
+        return GatewayClosed(str(ending), code=ending.code)
+
+    async def handshake(self) -> None:
+        """Wait for hello-ok, then subscribe to the session: without that, a heartbeat's text is cut."""
+        await self.while_open(self._hello)
+        await self.request("sessions.messages.subscribe", {"key": SESSION_KEY}, REQUEST_S)
+
+    # The reading side ----------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """The reader task. Cancelled only by `aclose()`, which then ends the connection in its place."""
+        try:
+            ending = await self._read_until_closed()
+        except Exception as problem:
+            # The task's edge: whatever it was, the connection is over and its users must learn it.
+            logger.opt(exception=problem).error("the gateway's reader failed")
+            ending = GatewayClosed(f"the reader failed: {type(problem).__name__}")
+        self._end(ending)
+        await self._http.close()
+
+    async def _read_until_closed(self) -> GatewayClosed:
+        while True:
+            try:
+                message = await self._socket.receive(self._silence_s)
+            except TimeoutError:
+                return await self._give_up(CLOSE_DEAD, "two ticks missed")
+            if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+                return self._closed_by_gateway()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                return await self._give_up(CLOSE_BAD_DATA, f"a frame of type {message.type.name}")
+            try:
+                await self._take(self._session.receive(message.data))
+            except BadFrame as problem:
+                return await self._give_up(CLOSE_PROTOCOL, f"bad frame: {problem}")
+            except ClawkakaError as refused:
+                self._fail_hello(refused)
+                return await self._give_up(CLOSE_GOING_AWAY, str(refused))
+
+    async def _take(self, received: Received) -> None:
+        if received.send is not None:
+            await self._send(received.send)
+        if received.hello is not None:
+            self._silence_s = received.hello.policy.tick_interval_ms / 1000 * MISSED_TICKS
+            self._hello.set_result(received.hello)
+        if received.response is not None:
+            self._settle(received.response)
+        if received.event is not None:
+            self._tell(received.event)
+
+    def _settle(self, response: Response) -> None:
+        future = self._responses.get(response.id)
+        if future is None:
+            logger.debug("an answer that nobody waits for any more")
+        elif not future.done():
+            future.set_result(response)
+
+    def _tell(self, event: Event) -> None:
+        if not self._listeners:
+            if isinstance(event, ChatEvent | AgentEvent):
+                self._early = [*self._early[-MAX_EARLY + 1 :], event]
+            return
+        for listener in self._listeners:
+            listener(event)
+
+    async def _give_up(self, code: int, why: str) -> GatewayClosed:
+        """Close from the reading side."""
+        self._session.closing()
+        await self._say_goodbye(code)
+        return GatewayClosed(why, code=code)
+
+    async def _say_goodbye(self, code: int) -> None:
+        """A close frame, bounded: the other side may be beyond taking it."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._socket.close(code=code)
+        except TimeoutError:
+            logger.debug("the gateway did not answer our close")
+
+    def _closed_by_gateway(self) -> GatewayClosed:
+        code = self._socket.close_code
+        # aiohttp's word for a socket that just ended: on the wire there was no code at all.
+        return GatewayClosed("the gateway is gone", code=None if code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE else code)
+
+    def _end(self, ending: GatewayClosed) -> None:
+        self._session.closed()
+        self._closed.set_result(ending)
+        logger.debug("gateway connection closed", reason=str(ending), code=ending.code)
+
+    def _fail_hello(self, refused: ClawkakaError) -> None:
+        if not self._hello.done():
+            self._hello.set_exception(refused)
+            self._hello.exception()  # seen, also where nobody waits for it any more
+
+
+def _read(shape: type[T], payload: dict[str, Any]) -> T:
+    try:
+        return shape.model_validate(payload)  # type: ignore[attr-defined,no-any-return]
+    except ValidationError:
+        raise GatewayRefused(f"an answer in an unknown shape ({shape.__name__})", code="BAD_ANSWER") from None
+
+
+# Opening ----------------------------------------------------------------------------------------------------------
+
+
+async def open_connection(socket: Path, token: str, *, owner_uids: frozenset[int], timeout_s: float) -> Connection:
+    """Connect once, up to hello-ok and the subscription. Cancelling leaves nothing open.
+
+    Raises `GatewayUnavailable` (not ready: try again), `GatewayRefused` (token, scopes, protocol: stop) and
+    `SandboxTampered` (what is at the path is not the sandbox's socket: stop and tell).
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await _dial(socket, token, owner_uids)
+            try:
+                await connection.handshake()
+            except BaseException:
+                await connection.aclose()
+                raise
+    except TimeoutError:
+        raise GatewayUnavailable(f"no hello-ok within {timeout_s:g} s") from None
+    except GatewayClosed as closed:
+        raise GatewayUnavailable(f"closed before it was ready: {closed}") from closed
+    return connection
+
+
+async def _dial(socket: Path, token: str, owner_uids: frozenset[int]) -> Connection:
+    with held_socket(socket, owner_uids) as path:
+        http = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(path=path),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),  # our own deadlines are around every wait
+        )
+        try:
+            upgraded = await http.ws_connect(
+                "ws://localhost/",
+                max_msg_size=MAX_FRAME_BYTES,
+                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
+            )
+        except BaseException as problem:
+            await http.close()
+            if isinstance(problem, aiohttp.ClientError | OSError):
+                raise GatewayUnavailable(f"cannot connect: {type(problem).__name__}") from problem
+            raise
+    return Connection(http, upgraded, Session(token))
+
+
+async def connect_when_ready(socket: Path, token: str, *, owner_uids: frozenset[int], timeout_s: float) -> Connection:
+    """Connect as soon as the gateway is ready, trying for `timeout_s`; raises what `open_connection()` raises.
+
+    Only `GatewayUnavailable` is tried again, after the pause that the gateway asked for, or a short one.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while True:
+        try:
+            return await open_connection(socket, token, owner_uids=owner_uids, timeout_s=deadline - loop.time())
+        except GatewayUnavailable as problem:
+            pause = min(max(problem.retry_after_s or RETRY_S, RETRY_S), 5.0)
+            if loop.time() + pause >= deadline:
+                raise GatewayUnavailable(f"not ready within {timeout_s:g} s: {problem}") from problem
+            await asyncio.sleep(pause)

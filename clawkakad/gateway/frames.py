@@ -1,0 +1,261 @@
+"""The gateway's frames as typed values: protocol 4, JSON text over one WebSocket.
+
+Owns the shapes and nothing else: no I/O, no state, no decision. Only the fields that we read are named here; all
+others are dropped while parsing, so a gateway of another version may add what it likes. An event that we do not
+know, or no longer understand, becomes an `OtherEvent`: losing one event is survivable (a turn is settled from the
+history), losing the connection over every one of them is not. A frame that is not a frame at all is a `BadFrame`.
+"""
+
+import json
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from clawkakad.errors import BadFrame
+
+PROTOCOL = 4
+MAX_FRAME_BYTES = 25 * 1024 * 1024
+"""The gateway's own `policy.maxPayload`, held in both directions."""
+
+
+class Wire(BaseModel):
+    """What all shapes have in common: frozen, camelCase outside, unknown fields ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+
+def _texts(content: object) -> tuple[str, ...]:
+    """The text parts of a message's content, which is a string or a list of typed parts."""
+    if isinstance(content, str):
+        return (content,)
+    if not isinstance(content, list):
+        return ()
+    parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
+    return tuple(part["text"] for part in parts if isinstance(part.get("text"), str))
+
+
+class Message(Wire):
+    """The message of a chat event."""
+
+    texts: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(default=(), alias="content")
+
+    @property
+    def text(self) -> str:
+        """All that a person should read of it."""
+        return "\n\n".join(self.texts).strip()
+
+
+# Events -----------------------------------------------------------------------------------------------------------
+
+
+class Challenge(Wire):
+    """`connect.challenge`, the first frame of every connection."""
+
+    nonce: str
+
+
+class ErrorDetail(Wire):
+    """Why a run failed, as far as the gateway could tell."""
+
+    failover_reason: str | None = None
+
+
+class ChatEvent(Wire):
+    """`chat`: a run's progress. `state` is status, delta, final, error or aborted; others may come and mean nothing."""
+
+    run_id: str
+    session_key: str
+    state: str
+    message: Message | None = None
+    error_message: str | None = None
+    error_detail: ErrorDetail | None = None
+
+
+class AgentEvent(Wire):
+    """`agent`: the inner life of a run. We only read whether it is a proactive one."""
+
+    run_id: str
+    session_key: str | None = None
+    is_heartbeat: bool | None = None
+
+
+class HeartbeatEvent(Wire):
+    """`heartbeat`: what became of a `wake`. `preview` is cut at 200 characters: never the text to send."""
+
+    status: str
+    reason: str | None = None
+    preview: str | None = None
+
+
+class Tick(Wire):
+    """`tick`: the gateway is alive, every `policy.tickIntervalMs`."""
+
+
+class Shutdown(Wire):
+    """`shutdown`: the gateway stops; a close with 1012 follows."""
+
+    reason: str | None = None
+
+
+class OtherEvent(Wire):
+    """An event of no interest, or a known one in a shape that we do not know (`understood` is False)."""
+
+    name: str
+    understood: bool = True
+
+
+Event: TypeAlias = Challenge | ChatEvent | AgentEvent | HeartbeatEvent | Tick | Shutdown | OtherEvent
+
+_EVENTS: dict[str, type[Challenge | ChatEvent | AgentEvent | HeartbeatEvent | Tick | Shutdown]] = {
+    "connect.challenge": Challenge,
+    "chat": ChatEvent,
+    "agent": AgentEvent,
+    "heartbeat": HeartbeatEvent,
+    "tick": Tick,
+    "shutdown": Shutdown,
+}
+
+
+# Responses --------------------------------------------------------------------------------------------------------
+
+
+class ErrorDetails(Wire):
+    """The finer grain of a refusal: `code` at the handshake, `reason` elsewhere."""
+
+    code: str | None = None
+    reason: str | None = None
+
+
+class ErrorShape(Wire):
+    """Why a request was refused."""
+
+    code: str
+    message: str = ""
+    details: ErrorDetails | None = None
+    retryable: bool = False
+    retry_after_ms: float | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """The most precise word that the gateway has for it."""
+        return (self.details.code or self.details.reason) if self.details else None
+
+
+class Response(Wire):
+    """The answer to one request. A refused one may carry a payload too."""
+
+    id: str
+    ok: bool
+    payload: Any = None
+    error: ErrorShape | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The payload where it is an object, else an empty one."""
+        return self.payload if isinstance(self.payload, dict) else {}
+
+
+Frame: TypeAlias = Response | Event
+
+
+# Payloads of responses --------------------------------------------------------------------------------------------
+
+
+class Server(Wire):
+    """Which gateway process answered: `boot_id` is new after each start."""
+
+    version: str = ""
+    boot_id: str | None = None
+
+
+class Auth(Wire):
+    """What the connection may do: the truth, whatever was asked for."""
+
+    scopes: tuple[str, ...] = ()
+
+
+class Policy(Wire):
+    """The gateway's limits and rhythm."""
+
+    tick_interval_ms: float = Field(default=30_000, gt=0)
+
+
+class HelloOk(Wire):
+    """The answer to `connect`."""
+
+    protocol: int
+    server: Server = Server()
+    auth: Auth = Auth()
+    policy: Policy = Policy()
+
+
+class ChatAck(Wire):
+    """The answer to `chat.send`: `status` is started, in_flight (same key, running), or ok, timeout, error (ended)."""
+
+    run_id: str
+    status: str
+
+
+class TerminalReply(Wire):
+    """How a run ended for the person: visible with a text, or silent."""
+
+    disposition: str = ""
+    text: str = ""
+
+
+class RunStatus(Wire):
+    """The answer to `agent.wait`: ok, error, or timeout (still running, or unknown to this process)."""
+
+    status: str
+    terminal_reply: TerminalReply | None = None
+    error: str | None = None
+    stop_reason: str | None = None
+
+
+# Decoding ---------------------------------------------------------------------------------------------------------
+
+
+def decode(text: str) -> Frame:
+    """One frame of the gateway; raises `BadFrame` (whose text never quotes the frame)."""
+    try:
+        frame = json.loads(text)
+    except (ValueError, RecursionError) as problem:
+        raise BadFrame(f"not JSON: {type(problem).__name__}, {len(text)} characters") from None
+    if not isinstance(frame, dict):
+        raise BadFrame("not an object")
+    match frame.get("type"):
+        case "event":
+            return _event(frame)
+        case "res":
+            return _response(frame)
+    raise BadFrame("neither an event nor a response")
+
+
+def _event(frame: dict[str, Any]) -> Event:
+    name = frame.get("event")
+    if not isinstance(name, str):
+        raise BadFrame("an event without a name")
+    shape = _EVENTS.get(name)
+    if shape is None:
+        return OtherEvent(name=name[:64])
+    try:
+        return shape.model_validate(frame.get("payload") or {})
+    except ValidationError:
+        return OtherEvent(name=name[:64], understood=False)
+
+
+def _response(frame: dict[str, Any]) -> Response:
+    try:
+        return Response.model_validate(frame)
+    except ValidationError as problem:
+        raise BadFrame(f"a response in an unknown shape: {problem.error_count()} problems") from None
+
+
+def encode(request_id: str, method: str, params: dict[str, Any]) -> str:
+    """One request of ours; raises `BadFrame` when it is larger than the gateway takes."""
+    frame = {"type": "req", "id": request_id, "method": method, "params": params}
+    text = json.dumps(frame, separators=(",", ":"))  # ASCII only: one character, one byte
+    if len(text) > MAX_FRAME_BYTES:
+        raise BadFrame(f"{method}: larger than {MAX_FRAME_BYTES} bytes")
+    return text

@@ -1,0 +1,251 @@
+"""What the gateway's own record says about one turn: the only memory that outlives its process.
+
+Run ids and idempotency live in the gateway's memory and die with it; the rows of `chat.history` are on its disk. So
+after any interruption this module decides, from the rows alone, where a turn stands. No I/O.
+
+Facts it rests on, seen on gateway 2026.9.6:
+- the row of a message carries `idempotencyKey: "<run id>:user"`, rows of an assistant the `runId` that made them;
+- a gateway that died in mid-turn continues it by itself at its next start, under a run id of its own, with a user row
+  whose provenance is `main_session_restart_recovery`; that run id is among the active ones before the row is written;
+- a row with `stopReason: "stop"` is a finished reply, except when it is marked as aborted; `toolUse` and rows without
+  one are steps on the way; `error` is the end of a failed run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from clawkakad.gateway.frames import Message, Wire
+
+RECOVERY = "main_session_restart_recovery"
+"""Provenance of the row with which a restarted gateway continues an interrupted turn."""
+
+
+class Origin(Wire):
+    """Which run wrote a row, or which running one took a message in beside its own."""
+
+    run_id: str | None = None
+    steer_target_run_id: str | None = None
+
+
+class Provenance(Wire):
+    """Which part of the gateway wrote a user row, where it was not a user."""
+
+    source_tool: str | None = None
+
+
+class Abort(Wire):
+    """Marks the partial reply of a run that was aborted."""
+
+    aborted: bool = False
+
+
+class Row(Message):
+    """One row of the history. `run_id` is known for rows of an assistant; `asked` is the run that a user row began."""
+
+    role: str
+    timestamp: float = 0
+    stop_reason: str | None = None
+    idempotency_key: str = ""
+    provenance: Provenance | None = None
+    abort: Abort | None = Field(default=None, alias="openclawAbort")
+    origin: Origin | None = Field(default=None, alias="__openclaw")
+
+    @property
+    def run_id(self) -> str | None:
+        return self.origin.run_id if self.origin else None
+
+    @property
+    def asked(self) -> str | None:
+        key, _, suffix = self.idempotency_key.rpartition(":")
+        return key if self.role == "user" and suffix == "user" and key else None
+
+    @property
+    def recovers(self) -> bool:
+        return self.provenance is not None and self.provenance.source_tool == RECOVERY
+
+    @property
+    def finished(self) -> bool:
+        return self.role == "assistant" and self.stop_reason == "stop" and not self.aborted
+
+    @property
+    def aborted(self) -> bool:
+        return self.abort is not None and self.abort.aborted
+
+
+def _rows(rows: object) -> tuple[Row, ...]:
+    """The readable rows; one that is not is left out instead of spoiling the others."""
+    readable = []
+    for row in rows if isinstance(rows, list) else ():
+        try:
+            readable.append(Row.model_validate(row))
+        except ValidationError:
+            continue
+    return tuple(readable)
+
+
+class InFlight(Wire):
+    """A run that is going on."""
+
+    run_id: str | None = None
+
+
+class PendingInputs(Wire):
+    """Messages that were accepted and whose row is not written yet."""
+
+    items: tuple[InFlight, ...] = ()
+
+
+class SessionInfo(Wire):
+    """The session's own summary."""
+
+    active_run_ids: tuple[str, ...] | None = None
+
+
+class History(Wire):
+    """The answer to `chat.history`, oldest row first."""
+
+    rows: Annotated[tuple[Row, ...], BeforeValidator(_rows)] = Field(default=(), alias="messages")
+    in_flight_run: InFlight | None = None
+    pending_inputs: PendingInputs = PendingInputs()
+    session_info: SessionInfo = SessionInfo()
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The ids of all runs that have not ended, each once."""
+        pending = [item.run_id for item in self.pending_inputs.items]
+        in_flight = [self.in_flight_run.run_id] if self.in_flight_run else []
+        active = list(self.session_info.active_run_ids or ())
+        return tuple(dict.fromkeys(run_id for run_id in in_flight + pending + active if run_id))
+
+
+def read_history(payload: dict[str, Any]) -> History:
+    """The history in a response; what cannot be read is as if it were not there."""
+    try:
+        return History.model_validate(payload)
+    except ValidationError:
+        return History.model_validate({"messages": payload.get("messages")})
+
+
+# Where a turn stands ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The gateway never wrote the message down: sending it (again) is safe."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """`run_id` is working on it: wait for it."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Another run is going on, perhaps the one that continues ours: wait until it ended, then look again."""
+
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Answered:
+    """`run_id` finished it with `text`, which may be empty."""
+
+    run_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """`run_id` ended it with an error, which `text` explains."""
+
+    run_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """`attempt` has no end on record and nothing works on it now; `run_id` was the last that did."""
+
+    attempt: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Aborted:
+    """`attempt` was stopped from outside: nothing will continue it."""
+
+    attempt: str
+
+
+Standing: TypeAlias = Absent | Running | Busy | Answered | Broken | Interrupted | Aborted
+
+
+def standing(history: History, attempts: Sequence[str]) -> Standing:
+    """Where the turn stands whose attempts had these run ids, oldest first; the latest one on record counts."""
+    start = _latest_attempt(history.rows, attempts)
+    if start is None:
+        return _unwritten(history, attempts)
+    chain, rows = _chain(history.rows[start:])
+    going = [run_id for run_id in history.running if run_id in (*chain, *attempts)]
+    if going:
+        return Running(going[0])
+    return _ended(chain, rows) or _unended(history, chain)
+
+
+def newest_reply(history: History, *, since_ms: float) -> Answered | None:
+    """The latest finished reply that is not older than `since_ms` (the gateway's clock, which is this machine's)."""
+    for row in reversed(history.rows):
+        if row.finished and row.timestamp >= since_ms and row.text and row.run_id:
+            return Answered(row.run_id, row.text)
+    return None
+
+
+def _latest_attempt(rows: Sequence[Row], attempts: Sequence[str]) -> int | None:
+    asked = [index for index, row in enumerate(rows) if row.asked in attempts]
+    return asked[-1] if asked else None
+
+
+def _unwritten(history: History, attempts: Sequence[str]) -> Standing:
+    for run_id in history.running:
+        return Running(run_id) if run_id in attempts else Busy(run_id)
+    return Absent()
+
+
+def _chain(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
+    """The runs that worked on the turn whose user row comes first, and the rows they wrote from there on.
+
+    That is the run itself, the one that it was merged into if another was going on, and recoveries.
+    """
+    chain = [rows[0].asked or ""]
+    if rows[0].origin and rows[0].origin.steer_target_run_id:
+        chain.append(rows[0].origin.steer_target_run_id)
+    for row in rows[1:]:
+        if row.asked and not row.recovers:
+            break
+        if row.asked:
+            chain.append(row.asked)
+    return chain, [row for row in rows if row.run_id in chain]
+
+
+def _ended(chain: Sequence[str], rows: Sequence[Row]) -> Standing | None:
+    """How it ended, by the run that came last and left an end."""
+    for run_id in reversed(chain):
+        own = [row for row in rows if row.run_id == run_id]
+        if any(row.aborted for row in own):
+            return Aborted(chain[0])
+        finished = [row for row in own if row.finished]
+        if finished:
+            return Answered(run_id, "\n\n".join(row.text for row in finished if row.text))
+        failed = [row for row in own if row.stop_reason == "error"]
+        if failed:
+            return Broken(run_id, failed[-1].text)
+    return None
+
+
+def _unended(history: History, chain: Sequence[str]) -> Standing:
+    return Busy(history.running[0]) if history.running else Interrupted(chain[0], chain[-1])

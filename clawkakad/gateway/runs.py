@@ -1,0 +1,105 @@
+"""How runs end, as values, and a short memory of those of one sandbox's main session. No I/O.
+
+A run is the gateway's work on one turn. Its id is ours where we asked for it, and the gateway's own where it spoke
+first (heartbeat) or continued an interrupted turn. Runs of other sessions (scheduled jobs have their own) are none of
+our business and never reach a person from here.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import StrEnum
+
+from clawkakad.gateway.frames import AgentEvent, ChatEvent, RunStatus
+
+MAIN_SESSION = "agent:main:main"
+"""The full name of the one session of a sandbox, as events carry it."""
+
+MAX_RUNS = 256
+"""How many runs are remembered; the oldest is forgotten first."""
+
+
+class Ending(StrEnum):
+    """How a run can end."""
+
+    FINAL = "final"  # finished; an empty text means that there is nothing to say
+    ERROR = "error"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of one run. `kind` is the gateway's word for the cause of an error, if it has one."""
+
+    run_id: str
+    ending: Ending
+    text: str
+    kind: str | None = None
+
+
+def outcome_of_chat(event: ChatEvent) -> Outcome | None:
+    """The end that a chat event tells of, or None for progress and for states that we do not know."""
+    try:
+        ending = Ending(event.state)
+    except ValueError:
+        return None
+    if ending is Ending.ERROR:
+        kind = event.error_detail.failover_reason if event.error_detail else None
+        return Outcome(event.run_id, ending, event.error_message or "", kind)
+    return Outcome(event.run_id, ending, event.message.text if event.message else "")
+
+
+def outcome_of_wait(run_id: str, status: RunStatus) -> Outcome | None:
+    """The end that an answer to `agent.wait` tells of, or None where it tells none."""
+    match status.status:
+        case "ok":
+            reply = status.terminal_reply
+            visible = reply is not None and reply.disposition == "visible"
+            return Outcome(run_id, Ending.FINAL, reply.text.strip() if reply and visible else "")
+        case "error" if status.stop_reason == "rpc":
+            return Outcome(run_id, Ending.ABORTED, "")
+        case "error":
+            return Outcome(run_id, Ending.ERROR, status.error or "")
+    return None
+
+
+@dataclass
+class _Run:
+    heartbeat: bool | None = None
+    outcome: Outcome | None = None
+
+
+class RunBook:
+    """What was heard of the runs of one sandbox's main session: each ends once, whatever is repeated."""
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, _Run] = OrderedDict()
+
+    def hear(self, event: ChatEvent | AgentEvent) -> Outcome | None:
+        """Note an event; returns the outcome when this is the first news of the run's end."""
+        if event.session_key not in (None, MAIN_SESSION):
+            return None
+        run = self._run(event.run_id)
+        if isinstance(event, AgentEvent):
+            run.heartbeat = event.is_heartbeat if run.heartbeat is None else run.heartbeat or event.is_heartbeat
+            return None
+        outcome = outcome_of_chat(event)
+        if outcome is None or run.outcome is not None:
+            return None
+        run.outcome = outcome
+        return outcome
+
+    def forget(self, run_id: str) -> None:
+        """As if nothing had been heard of it."""
+        self._runs.pop(run_id, None)
+
+    def is_heartbeat(self, run_id: str) -> bool | None:
+        """Whether a run is a proactive one; None where nothing was heard of that."""
+        run = self._runs.get(run_id)
+        return run.heartbeat if run else None
+
+    def _run(self, run_id: str) -> _Run:
+        run = self._runs.setdefault(run_id, _Run())
+        self._runs.move_to_end(run_id)
+        while len(self._runs) > MAX_RUNS:
+            self._runs.popitem(last=False)
+        return run
