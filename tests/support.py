@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -33,6 +34,13 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], *, within_s: flo
             name = getattr(condition, "__qualname__", str(condition))
             raise AssertionError(f"not within {within_s * SCALE:g} s: {name}")
         await asyncio.sleep(every_s)
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody had a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -147,7 +147,7 @@ class Conversations:
         """One message, to its end."""
         if message.attempt >= MOST_ATTEMPTS:
             logger.error("message given up: it was begun twice and never ended", inbox=message.id)
-            await self._settle(message, InboxState.FAILED, "begun twice, never ended", words.GAVE_UP, origin="notice")
+            await self._settle(message, InboxState.FAILED, "begun twice, never ended", words.GAVE_UP)
             return
         async with self._presence.typing(message.wamid):
             sandbox_id = await self._awake(message.user_id)
@@ -163,12 +163,12 @@ class Conversations:
                 )
             except (TurnFailed, GatewayRefused) as error:
                 logger.error("turn failed", inbox=message.id, error=str(error))
-                await self._settle(message, InboxState.FAILED, str(error), _in_words(error), origin="notice")
+                await self._settle(message, InboxState.FAILED, str(error), _in_words(error))
             except GatewayUnavailable as error:
                 logger.error("turn given up", inbox=message.id, error=str(error))
-                await self._settle(message, InboxState.FAILED, str(error), words.TOO_LONG, origin="notice")
+                await self._settle(message, InboxState.FAILED, str(error), words.TOO_LONG)
             else:
-                await self._settle(message, InboxState.ANSWERED, "", answer.text, origin="reply", told=sent)
+                await self._settle(message, InboxState.ANSWERED, "", answer.text, run_id=answer.run_id, told=sent)
 
     async def _awake(self, user_id: UserId) -> SandboxId:
         """The person's sandbox, ready. Waits as long as it takes: the message is safe, the supervisor works on it."""
@@ -189,17 +189,20 @@ class Conversations:
         reason: str,
         text: str,
         *,
-        origin: str,
+        run_id: str | None = None,
         told: Sequence[Reminder] = (),
     ) -> None:
-        """End the message and queue what the person gets, in one transaction; a full disk is waited for."""
+        """End the message and queue what the person gets, in one transaction; a full disk is waited for.
+
+        A reply is named after its run: the same run heard again, as a late answer say, adds nothing.
+        """
         parts = formatting.split(formatting.to_whatsapp(text)) if text.strip() else []
+        origin, source = ("notice", f"inbox:{message.id}") if run_id is None else ("reply", f"run:{run_id}")
         while True:
             try:
                 now = self._clock()
                 async with self._registry.db.transaction() as tx:
                     if await inbox.settle(tx, message.id, state, reason, now):
-                        source = f"inbox:{message.id}"
                         await outbox.add(tx, message.user_id, parts, origin=origin, source=source, now=now)
                         await reminders.told(tx, told)
             except RegistryUnavailable as error:
