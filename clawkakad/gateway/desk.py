@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 
 from clawkakad.gateway.frames import AgentEvent, ChatEvent, Event, HeartbeatEvent
-from clawkakad.gateway.runs import Ending, Outcome, RunBook
+from clawkakad.gateway.runs import Answer, Ending, Outcome, RunBook
 
 MAX_REMEMBERED = 256
 """How many run ids are remembered as asked for, and as handed on; the oldest is forgotten first."""
@@ -44,6 +44,13 @@ class Desk:
         """The run was recognised as somebody's: no stray, now or later. Its end, if it was heard already."""
         future = self.expect(run_id)
         return future.result() if future.done() else None
+
+    def recognise(self, run_id: str, text: str) -> Answer:
+        """The answer of a run that proved to be somebody's; an empty one if the person got its text as a stray."""
+        heard = self.claim(run_id)
+        if self.was_told(run_id):
+            return Answer(run_id, "")
+        return Answer(run_id, heard.text if heard and heard.text else text)
 
     def was_told(self, run_id: str) -> bool:
         """Whether its end was handed on as a stray before anybody recognised it: the person has its text already."""

@@ -9,7 +9,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 
+from clawkakad.errors import TurnFailed
 from clawkakad.gateway.frames import AgentEvent, ChatEvent, RunStatus
+from clawkakad.gateway.session import printable
 
 MAIN_SESSION = "agent:main:main"
 """The full name of the one session of a sandbox, as events carry it."""
@@ -34,6 +36,23 @@ class Outcome:
     ending: Ending
     text: str
     kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a run said. An empty text means that there is nothing to say."""
+
+    run_id: str
+    text: str
+
+
+def text_of(outcome: Outcome) -> str:
+    """What a finished run said; raises `TurnFailed` for one that did not finish."""
+    if outcome.ending is Ending.ERROR:
+        raise TurnFailed(printable(outcome.text or "the agent failed"), kind=outcome.kind)
+    if outcome.ending is Ending.ABORTED:
+        raise TurnFailed("the turn was stopped", kind="aborted")
+    return outcome.text
 
 
 def outcome_of_chat(event: ChatEvent) -> Outcome | None:

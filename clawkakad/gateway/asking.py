@@ -1,0 +1,136 @@
+"""One message and its reply, over as many connections and gateway processes as it takes.
+
+The socket may drop (the run goes on), the gateway may die (it continues the turn by itself, under another run id),
+our own daemon may have died (somebody asked before). Nothing is guessed: a reply is recognised by its run id, and
+after any interruption the gateway's history decides (`history.py`) before anything is sent a second time.
+
+Invariant: a message is sent under `key`, and under `key.2` only if its first run is over without a reply. The caller
+bounds the whole (`turns.py`); cancelling leaves the run going.
+"""
+
+import asyncio
+from typing import assert_never
+
+from loguru import logger
+
+from clawkakad.errors import GatewayClosed, GatewayUnavailable, TurnFailed
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.desk import Desk
+from clawkakad.gateway.history import Aborted, Absent, Answered, Broken, Busy, Interrupted, Running, standing
+from clawkakad.gateway.pool import Pool
+from clawkakad.gateway.runs import Answer, Ending, Outcome, text_of
+from clawkakad.gateway.session import printable
+from clawkakad.gateway.tempo import HISTORY_ROWS, Tempo, now, pause_after
+from clawkakad.model import SandboxId
+
+
+class Ask:
+    """One turn of a person. `run_id` is what works on it, as far as we know: what to stop when it takes too long."""
+
+    def __init__(self, pool: Pool, sandbox_id: SandboxId, desk: Desk, tempo: Tempo, *, key: str, text: str) -> None:
+        self._pool = pool
+        self._sandbox_id = sandbox_id
+        self._desk = desk
+        self._tempo = tempo
+        self._attempts = (key, f"{key}.2")
+        self._text = text
+        self._patience_ends: float | None = None
+        self.run_id: str | None = None
+
+    async def answer(self, *, again: bool, deadline: float) -> Answer:
+        """From connection to connection until there is an answer. `again`: the gateway may know the message.
+
+        Raises `TurnFailed`, `GatewayRefused`, and `GatewayUnavailable` when there is no connection by `deadline`.
+        """
+        while True:
+            connection = await self._pool.ready(self._sandbox_id, timeout_s=deadline - now())
+            self._patience_ends = None  # another process of the gateway gets its own time
+            asked, again = again, True  # before the first byte: from here on only the history knows
+            try:
+                return await self._over(connection, asked)
+            except GatewayClosed:
+                logger.debug("connection lost in a turn", sandbox=self._sandbox_id)
+            except GatewayUnavailable as problem:
+                logger.debug("the gateway says later", sandbox=self._sandbox_id, problem=str(problem))
+                await asyncio.sleep(pause_after(problem, self._tempo))
+
+    async def _over(self, connection: Connection, asked: bool) -> Answer:
+        """The turn over one connection: send it if it is new, then look how it stands until it is over."""
+        answer = None if asked else await self._send(connection, self._attempts[0])
+        while answer is None:
+            answer = await self._look(connection)
+        return answer
+
+    async def _send(self, connection: Connection, run_id: str) -> Answer | None:
+        self.run_id = run_id
+        future = self._desk.expect(run_id)
+        ack = await connection.chat(run_id, self._text)
+        if ack.status in ("started", "in_flight"):
+            return self._reply(await self._listen(connection, future, run_id))
+        outcome = await connection.wait_run(run_id, 0)
+        if outcome is None:
+            await self._pause()
+        elif outcome.ending is Ending.ABORTED:
+            return await self._send_next(connection, run_id)
+        return self._reply(outcome)
+
+    async def _listen(self, connection: Connection, future: asyncio.Future[Outcome], run_id: str) -> Outcome | None:
+        """The end of a run, by its event or, after a while of silence, by asking once. None: it goes on, or is lost."""
+        try:
+            async with asyncio.timeout(self._tempo.quiet_s):
+                return await connection.while_open(future)
+        except TimeoutError:
+            return await connection.wait_run(run_id, 0)
+
+    async def _look(self, connection: Connection) -> Answer | None:
+        """Read the history and do the one thing that follows from it. None: look again."""
+        where = standing(await connection.history(HISTORY_ROWS), self._attempts)
+        logger.debug("looked how a turn stands", sandbox=self._sandbox_id, standing=type(where).__name__)
+        match where:
+            case Absent():
+                self._desk.forget(self._attempts[0])
+                return await self._send(connection, self._attempts[0])
+            case Running(run_id):
+                self.run_id = run_id
+                return self._reply(await self._listen(connection, self._desk.expect(run_id), run_id))
+            case Busy(run_id):
+                await self._outlast(connection, run_id)
+                return None
+            case Answered(run_id, text):
+                return self._desk.recognise(run_id, text)
+            case Broken(_, text):
+                raise TurnFailed(printable(text))
+            case Aborted(attempt):
+                return await self._send_next(connection, attempt)
+            case Interrupted(attempt, run_id):
+                return await self._revive(connection, attempt, run_id)
+        assert_never(where)
+
+    async def _outlast(self, connection: Connection, run_id: str) -> None:
+        """Another run is in the way; a message sent now would be merged into it. At the deadline, it is stopped."""
+        self.run_id = run_id
+        await connection.wait_run(run_id, self._tempo.poll_s)
+        await self._pause()
+
+    async def _revive(self, connection: Connection, attempt: str, run_id: str) -> Answer | None:
+        """No end on record and nobody works on it: this process may remember an end, or be about to continue it."""
+        outcome = await connection.wait_run(run_id, 0)
+        if outcome is not None and outcome.ending is not Ending.ABORTED:
+            return self._reply(outcome)
+        if self._patience_ends is None:
+            self._patience_ends = now() + self._tempo.revive_s
+        if outcome is None and now() < self._patience_ends:
+            await self._pause()
+            return None
+        return await self._send_next(connection, attempt)
+
+    async def _send_next(self, connection: Connection, attempt: str) -> Answer | None:
+        if attempt == self._attempts[-1]:
+            raise TurnFailed("cut short twice", kind="interrupted")
+        return await self._send(connection, self._attempts[-1])
+
+    def _reply(self, outcome: Outcome | None) -> Answer | None:
+        return None if outcome is None else self._desk.recognise(outcome.run_id, text_of(outcome))
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._tempo.poll_s)

@@ -1,0 +1,35 @@
+"""How patient turns are: the numbers that `asking.py` and `waking.py` share."""
+
+import asyncio
+from dataclasses import dataclass
+
+from clawkakad.errors import GatewayUnavailable
+
+HISTORY_ROWS = 100
+"""How far back we look for a message: a turn with forty tool calls writes eighty rows."""
+
+MAX_PAUSE_S = 60.0
+"""The longest pause that a gateway may ask for, or that grows by itself."""
+
+
+@dataclass(frozen=True)
+class Tempo:
+    """All in seconds; tests are less patient."""
+
+    quiet_s: float = 30.0  # how long we only listen before the gateway is asked how a run stands
+    revive_s: float = 20.0  # for a restarted gateway to continue an interrupted turn; it was seen to do so at once
+    poll_s: float = 1.0  # between two looks, and after a refusal that named no pause
+
+
+PATIENT = Tempo()
+"""What the daemon uses."""
+
+
+def now() -> float:
+    """The event loop's clock."""
+    return asyncio.get_running_loop().time()
+
+
+def pause_after(problem: GatewayUnavailable, tempo: Tempo) -> float:
+    """How long to leave a gateway alone that said "later"."""
+    return min(problem.retry_after_s or tempo.poll_s, MAX_PAUSE_S)
