@@ -13,7 +13,6 @@ from pathlib import Path
 from .arguments import Shape, parse
 from .context import Context
 from .errors import PaError
-from .host import HostApi
 from .profile import read_profile
 from .table import COMMANDS, FIRST_WORDS, MEANT, SECOND_WORDS, Run
 from .text import one_line
@@ -93,7 +92,7 @@ def _context() -> Context:
         now=_now(),
         profile=read_profile(Path(os.environ.get("PA_PROFILE") or PROFILE)),
         database_path=Path(os.environ.get("PA_DB") or DATABASE),
-        host=HostApi(os.environ.get("PA_HOST") or HOST),
+        host_url=os.environ.get("PA_HOST") or HOST,
     )
 
 

@@ -4,17 +4,19 @@ import sqlite3
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from .arguments import Arguments
 from .database import open_database
 from .days import Lean
 from .errors import PaError
-from .host import HostApi
 from .journal import Value
 from .profile import Profile
 from .when import Moment, noon, parse_when, stamp
+
+if TYPE_CHECKING:
+    from .host import HostApi
 
 
 class Happened(NamedTuple):
@@ -31,7 +33,7 @@ class Context:
     now: datetime
     profile: Profile
     database_path: Path
-    host: HostApi
+    host_url: str
     _db: sqlite3.Connection | None = field(default=None, repr=False)
 
     @property
@@ -40,6 +42,13 @@ class Context:
         if self._db is None:
             self._db = open_database(self.database_path)
         return self._db
+
+    @property
+    def host(self) -> "HostApi":
+        """The daemon's host API."""
+        from .host import HostApi
+
+        return HostApi(self.host_url)
 
     def close(self) -> None:
         """Closes what was opened."""

@@ -4,16 +4,18 @@ What a person wrote is stored as it is: quotes, emoji, SQL and all. Only what te
 a NUL (which would cut the text in its tools) and bytes that were not UTF-8.
 """
 
+import re
+
 from .errors import PaError
 
 MOST_CHARACTERS = 4000  # a WhatsApp message ends at 4096; longer means something else went wrong
 SHOWN_CHARACTERS = 200  # a line of output is for a small model's eyes
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and what Python makes of bytes that are no UTF-8
 
 
 def clean(text: str) -> str:
     """The text as it may be stored: trimmed, without NUL and broken characters. Raises PaError when too long."""
-    whole = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    stored = whole.replace("\0", "\N{REPLACEMENT CHARACTER}").strip()
+    stored = UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text).strip()
     if len(stored) > MOST_CHARACTERS:
         raise PaError(f"that text has {len(stored)} characters; write at most {MOST_CHARACTERS}")
     return stored

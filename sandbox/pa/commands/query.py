@@ -24,7 +24,7 @@ MOST_CELL = 200
 LONGEST_S = 5.0
 LARGEST_VALUE = 1_000_000  # bytes of one text or blob
 READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-LOOKING = {"table_info", "table_list", "index_list", "index_info"}
+LOOKING = {"table_info", "table_list", "index_list", "index_info"}  # as PRAGMA; as functions they would write
 
 
 def query(context: Context, args: Arguments) -> list[str]:
@@ -75,7 +75,7 @@ def _cell(value: object) -> str:
 
 
 def _teach(message: str) -> str:
-    if "not authorized" in message or "readonly" in message:
+    if "not authorized" in message or "authorization denied" in message:
         return "pa sql only reads; to change rows use pa expense, pa task, pa row ..., for a table or column: pa evolve"
     if "interrupted" in message:
         return f"the query took longer than {LONGEST_S:.0f} s; narrow it down"

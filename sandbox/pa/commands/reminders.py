@@ -14,7 +14,6 @@ from ..context import Context
 from ..database import transaction
 from ..days import Lean
 from ..errors import HostRefused, PaError
-from ..host import JsonObject
 from ..journal import Entry, Value
 from ..lines import reminder_line
 from ..when import Moment, instant, stamp
@@ -84,7 +83,7 @@ def _set_again(context: Context, entry: Entry) -> str:
         raise PaError(f"the time of {reminder_line(old)} is past, so it cannot be set again")
     # The key comes from the journal entry: undoing it once more after a lost answer makes no second reminder.
     key = uuid.uuid5(UNDO_KEYS, f"{entry.id} {entry.created_at} {old['due_at']}")
-    request: JsonObject = {"at": old["due_at"], "text": old["text"], "key": str(key), "zone": old["zone"]}
+    request: dict[str, object] = {"at": old["due_at"], "text": old["text"], "key": str(key), "zone": old["zone"]}
     row = _row(context.host.call("POST", PATH, request))
     with transaction(context.db) as db:
         _mirror(context, row, str(old["source_text"]))
@@ -101,7 +100,7 @@ def _to_come(context: Context, args: Arguments, asked: str) -> Moment:
     return moment
 
 
-def _attempt(context: Context, asked: str, moment: Moment, text: str) -> JsonObject:
+def _attempt(context: Context, asked: str, moment: Moment, text: str) -> dict[str, object]:
     """The request, on disk before it leaves; the very same one if it was left unanswered a while ago."""
     oldest = stamp(context.now - SAME_REQUEST_WITHIN)
     with transaction(context.db) as db:
@@ -134,7 +133,7 @@ def _as_sent(context: Context, moment: Moment) -> str:
     return here.strftime("%Y-%m-%dT%H:%M:%S") if here.second else here.strftime("%Y-%m-%dT%H:%M")
 
 
-def _post(context: Context, request: JsonObject, source: str) -> dict[str, Value]:
+def _post(context: Context, request: dict[str, object], source: str) -> dict[str, Value]:
     try:
         row = _row(context.host.call("POST", PATH, request))
     except HostRefused:
@@ -148,7 +147,7 @@ def _post(context: Context, request: JsonObject, source: str) -> dict[str, Value
     return row
 
 
-def _forget(context: Context, request: JsonObject) -> None:
+def _forget(context: Context, request: dict[str, object]) -> None:
     context.db.execute("DELETE FROM reminder_attempts WHERE key = ?", (str(request["key"]),))
 
 
@@ -195,7 +194,7 @@ def _mirror(context: Context, row: dict[str, Value], source: str) -> None:
     )
 
 
-def _row(body: JsonObject) -> dict[str, Value]:
+def _row(body: dict[str, object]) -> dict[str, Value]:
     """The daemon's reminder object, checked. Raises PaError for anything else: only what it said is confirmed."""
     number, due_at = body.get("id"), body.get("due_at")
     if not isinstance(number, int) or not isinstance(due_at, str):

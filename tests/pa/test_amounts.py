@@ -1,0 +1,83 @@
+"""Amounts as people write them."""
+
+import pytest
+
+from pa.currencies import CODES, DIGITS
+from pa.errors import PaError
+from pa.money import format_amount, parse_amount
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("280", "280.00 INR"),
+        ("280.5", "280.50 INR"),
+        ("₹280", "280.00 INR"),
+        ("Rs. 280", "280.00 INR"),
+        ("rs280/-", "280.00 INR"),
+        ("280 INR", "280.00 INR"),
+        ("inr280", "280.00 INR"),
+        ("280 rupees", "280.00 INR"),
+        ("1,200.50", "1200.50 INR"),
+        ("1.200,50", "1200.50 INR"),
+        ("1 200,50", "1200.50 INR"),
+        ("1,20,000", "120000.00 INR"),
+        ("1.200.000", "1200000.00 INR"),
+        ("4,50", "4.50 INR"),
+        (".5", "0.50 INR"),
+        ("1.5k", "1500.00 INR"),
+        ("2 lakh", "200000.00 INR"),
+        ("$12.99", "12.99 USD"),
+        ("12 euros", "12.00 EUR"),
+        ("¥1200", "1200 JPY"),
+        ("1.250 KWD", "1.250 KWD"),
+        ("٢٨٠", "280.00 INR"),
+        ("０.10 usd", "0.10 USD"),
+    ],
+)
+def test_amounts_are_understood_as_people_write_them(written: str, shown: str) -> None:
+    amount = parse_amount(written, "INR")
+    assert format_amount(amount.minor, amount.currency) == shown
+
+
+def test_minor_units_follow_the_currency() -> None:
+    assert parse_amount("280", "INR").minor == 28000
+    assert parse_amount("500", "JPY").minor == 500
+    assert parse_amount("1.5", "KWD").minor == 1500
+    assert parse_amount("0.1", "USD").minor == 10
+
+
+def test_a_shared_symbol_means_the_persons_own_currency() -> None:
+    assert parse_amount("$5", "CAD").currency == "CAD"
+    assert parse_amount("$5", "INR").currency == "USD"
+    assert parse_amount("Rs 5", "PKR").currency == "PKR"
+    assert parse_amount("$5", "INR", named="aud").currency == "AUD"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "abc", "-5", "0", "0.00", "1.234", "1.2.3", "12,34.5", "1e5", "½", "280 dogs", "9" * 17, "280 usd eur"],
+)
+def test_what_is_no_amount_is_refused(written: str) -> None:
+    with pytest.raises(PaError):
+        parse_amount(written, "INR")
+
+
+def test_two_currencies_at_once_are_refused() -> None:
+    with pytest.raises(PaError, match="two currencies"):
+        parse_amount("€5", "INR", named="USD")
+
+
+def test_more_decimals_than_the_currency_has_are_never_rounded() -> None:
+    with pytest.raises(PaError, match="JPY has 0 decimals"):
+        parse_amount("99.5", "JPY")
+
+
+def test_an_unknown_home_currency_is_asked_for() -> None:
+    with pytest.raises(PaError, match="pa profile set --currency"):
+        parse_amount("280", None)
+    assert parse_amount("280 INR", None).currency == "INR"
+
+
+def test_every_currency_with_unusual_decimals_exists() -> None:
+    assert set(DIGITS) <= CODES
