@@ -1,0 +1,156 @@
+"""Markdown as a model writes it, turned into what WhatsApp shows. No I/O.
+
+Owns the blocks; `inline.py` has the inside of a paragraph, `splitting.py` the length of a message.
+Works on the token stream of a CommonMark parser, never on patterns, so that `2 * 3 * 4`, snake_case and code stay as
+they are. What WhatsApp cannot show becomes plain text: headings bold, links "label: address", tables one block a row.
+Line breaks and blank lines stay where the author put them. No word is ever dropped.
+
+https://faq.whatsapp.com/539178204879377
+"""
+
+from collections.abc import Callable, Sequence
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from clawkakad.whatsapp.cleaning import clean_text
+from clawkakad.whatsapp.inline import render_inline
+from clawkakad.whatsapp.splitting import split
+
+__all__ = ["split", "to_whatsapp"]
+
+_NESTING = 60  # levels; the parser drops what is deeper, so such a text is left alone
+_UNWRAPPED = ("markdown", "md")  # a whole answer in a code block of this kind was meant as text
+_MARKDOWN = (
+    MarkdownIt("commonmark", {"html": False, "maxNesting": _NESTING})
+    .enable(["table", "strikethrough"])
+    # In a chat, indented text is no code, dashes underline nothing, and "[1]: https://…" is meant to be read.
+    .disable(["code", "lheading", "reference", "html_block", "html_inline"])
+)
+
+
+def to_whatsapp(markdown: str) -> str:
+    """The text as WhatsApp shows it best; plain text without markup stays as it is."""
+    source = clean_text(markdown)
+    rendered = _render(source)
+    return rendered if rendered or not source else source
+
+
+def _render(source: str, *, unwrap: bool = True) -> str:
+    tokens = _MARKDOWN.parse(source)
+    if any(token.level >= _NESTING - 2 for token in tokens):
+        return source
+    return _Blocks(tokens, source.split("\n"), unwrap=unwrap).all().strip("\n")
+
+
+class _Blocks:
+    """Walks the block tokens of one text, depth first. Nesting is bounded by the parser."""
+
+    def __init__(self, tokens: Sequence[Token], lines: Sequence[str], *, unwrap: bool) -> None:
+        self._tokens = tokens
+        self._lines = lines
+        self._unwrap = unwrap
+        self._at = 0
+
+    def all(self) -> str:
+        return self._until("")
+
+    def _until(self, closing: str) -> str:
+        """The blocks up to the closing token, which is consumed, with a blank line where the source has one."""
+        text = ""
+        blank = False
+        while self._at < len(self._tokens):
+            token = self._tokens[self._at]
+            self._at += 1
+            if token.type == closing:
+                break
+            blank = blank or self._blank_before(token)
+            block = self._block(token)
+            if block:
+                text += ("\n\n" if blank else "\n") * bool(text) + block
+                blank = token.type == "table_open"
+            else:
+                blank = True  # a rule: "---"
+        return text
+
+    def _blank_before(self, token: Token) -> bool:
+        return bool(token.map and token.map[0] > 0 and not self._lines[token.map[0] - 1].strip(" \t>"))
+
+    def _block(self, token: Token) -> str:
+        render = _RENDERERS.get(token.type)
+        return render(self, token) if render else token.content
+
+    def _inline(self, closing: str, *, bold: bool = False) -> str:
+        """The inline content of a paragraph, heading or cell, up to its closing token."""
+        text = ""
+        while self._at < len(self._tokens):
+            token = self._tokens[self._at]
+            self._at += 1
+            if token.type == closing:
+                break
+            text += render_inline(token.children or [], bold=bold)
+        return text
+
+    def paragraph(self, token: Token) -> str:
+        return self._inline("paragraph_close")
+
+    def heading(self, token: Token) -> str:
+        return self._inline("heading_close", bold=True)
+
+    def fence(self, token: Token) -> str:
+        code = token.content.rstrip("\n")
+        if self._unwrap and token.info.strip().lower() in _UNWRAPPED:
+            return _render(code, unwrap=False)
+        if not code.strip():
+            return ""
+        # WhatsApp ends a block at the first three backticks, wherever they stand.
+        return code if "```" in code else f"```\n{code}\n```"
+
+    def quote(self, token: Token) -> str:
+        inner = self._until("blockquote_close")
+        return "\n".join(line if line.startswith("> ") else f"> {line}".rstrip() for line in inner.split("\n"))
+
+    def listing(self, token: Token) -> str:
+        return self._until(token.type.replace("open", "close"))
+
+    def item(self, token: Token) -> str:
+        marker = f"{token.info}. " if token.info else "- "
+        first, *others = self._until("list_item_close").split("\n")
+        return "\n".join([marker + first, *(f"  {line}" if line else "" for line in others)])
+
+    def table(self, token: Token) -> str:
+        """One block for each row: WhatsApp has no tables, and a phone no width."""
+        header, *rows = self._rows()
+        if not rows:
+            return " | ".join(cell for cell in header if cell)
+        return "\n\n".join(filter(None, (_row(header, row) for row in rows)))
+
+    def _rows(self) -> list[list[str]]:
+        rows: list[list[str]] = []
+        while self._at < len(self._tokens):
+            token = self._tokens[self._at]
+            self._at += 1
+            if token.type == "table_close":
+                break
+            if token.type == "tr_open":
+                rows.append([])
+            elif token.type in ("th_open", "td_open"):
+                rows[-1].append(self._inline(token.type.replace("open", "close")))
+        return rows
+
+
+def _row(header: Sequence[str], row: Sequence[str]) -> str:
+    titles = [title.strip("*") for title in header]
+    return "\n".join(f"*{title}:* {cell}" if title else cell for title, cell in zip(titles, row, strict=True) if cell)
+
+
+_RENDERERS: dict[str, Callable[[_Blocks, Token], str]] = {
+    "paragraph_open": _Blocks.paragraph,
+    "heading_open": _Blocks.heading,
+    "fence": _Blocks.fence,
+    "blockquote_open": _Blocks.quote,
+    "bullet_list_open": _Blocks.listing,
+    "ordered_list_open": _Blocks.listing,
+    "list_item_open": _Blocks.item,
+    "table_open": _Blocks.table,
+}

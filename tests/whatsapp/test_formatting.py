@@ -1,0 +1,115 @@
+"""Markdown in, WhatsApp out: the cases that go wrong elsewhere, and texts that nobody thought of."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawkakad.whatsapp.formatting import split, to_whatsapp
+
+CASES = {
+    "bold": ("**b** and __b__", "*b* and *b*"),
+    "italic": ("*i* and _i_", "_i_ and _i_"),
+    "strike": ("~~s~~", "~s~"),
+    "bold italic": ("***x*** **_x_** _**x**_", "*_x_* *_x_* *_x_*"),
+    "italic in bold": ("**a *b* c**", "*a _b_ c*"),
+    "bold in bold": ("**a **b** c**", "*a b c*"),
+    "arithmetic": ("2 * 3 * 4 and 2*3*4 and 2**3**4", "2 * 3 * 4 and 2*3*4 and 2**3**4"),
+    "snake case": ("call snake_case_name or __init__.py", "call snake_case_name or *init*.py"),
+    "bold before a word": ("**Note:**text", "*Note:*text"),
+    "bold without spaces": ("这是**重点**内容", "这是*重点*内容"),
+    "bold over a line end": ("**one\ntwo**", "*one*\n*two*"),
+    "heading": ("# Title\ntext\n\n## Next\nmore", "*Title*\ntext\n\n*Next*\nmore"),
+    "bold heading": ("# **Bold** title", "*Bold title*"),
+    "underlined": ("Total\n---\n280", "Total\n\n280"),
+    "link": ("[label](https://a.b/c_(d))", "label: https://a.b/c_(d)"),
+    "link as its own label": ("[https://a.b](https://a.b) <https://a.b>", "https://a.b https://a.b"),
+    "link with a like label": ("[a.b](https://a.b/)", "https://a.b/"),
+    "link in bold": ("**[label](https://a.b)**", "*label: https://a.b*"),
+    "mail": ("<me@a.b> [me@a.b](mailto:me@a.b)", "me@a.b me@a.b"),
+    "unsafe link": ("[x](javascript:alert(1))", "[x](javascript:alert(1))"),
+    "bare address": ("see https://a.b/x_y_z?a*b=c&d", "see https://a.b/x_y_z?a*b=c&d"),
+    "footnote": ("as said [1]\n\n[1]: https://a.b", "as said [1]\n\n[1]: https://a.b"),
+    "image": ("![alt](https://a.b/c.png) ![](https://a.b/c.png)", "alt: https://a.b/c.png https://a.b/c.png"),
+    "inline code": ("`a *b* c`", "`a *b* c`"),
+    "inline code with a backtick": ("``a`b``", "```a`b```"),
+    "code block": ("```py\nx = 1  # *no*\n```\nafter", "```\nx = 1  # *no*\n```\nafter"),
+    "code block with backticks": ("````\na ``` b\n````", "a ``` b"),
+    "open code block": ("```\nx = 1", "```\nx = 1\n```"),
+    "wrapped answer": ("```markdown\n# Hi\n**x**\n```", "*Hi*\n*x*"),
+    "indented text": ("text\n\n    more", "text\n\nmore"),
+    "rule": ("a\n\n---\n\nb\n***\nc", "a\n\nb\n\nc"),
+    "list": ("* a\n* b\n+ c", "- a\n- b\n- c"),
+    "nested list": ("- a\n  - b\n    - c\n- d", "- a\n  - b\n    - c\n- d"),
+    "loose list": ("- a\n\n- b", "- a\n\n- b"),
+    "numbered list": ("3. a\n4. b\n\n1) c", "3. a\n4. b\n\n1. c"),
+    "list after text": ("You have:\n- a\n- b\nand more", "You have:\n- a\n- b\n  and more"),
+    "tasks": ("- [ ] a\n- [x] b", "- [ ] a\n- [x] b"),
+    "quote": ("> a\n> b\n\nc", "> a\n> b\n\nc"),
+    "nested quote": ("> a\n>> b", "> a\n> b"),
+    "table": ("| Day | **Sum** |\n|:--|--:|\n| Mon | *280* |\n| Tue | |", "*Day:* Mon\n*Sum:* _280_\n\n*Day:* Tue"),
+    "table between": ("a\n\n|A|\n|-|\n|1|\n\nb", "a\n\n*A:* 1\n\nb"),
+    "no table": ("| just | bars |", "| just | bars |"),
+    "escapes": ("\\*a\\* &amp; &lt; &#42;", "*a* & < *"),
+    "html": ("<b>a</b> & <br>", "<b>a</b> & <br>"),
+    "line breaks": ("a\nb  \nc\\\nd", "a\nb\nc\nd"),
+    "blank lines": ("a\n\n\n\nb", "a\n\nb"),
+    "only marks": ("---", "---"),
+    "nothing": (" \n ", ""),
+    "emoji": ("**👨‍👩‍👧** 👍🏽", "*👨‍👩‍👧* 👍🏽"),
+    "deception": ("pay\u202etxt.exe\x00", "paytxt.exe"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_markdown_becomes_what_whatsapp_shows(name: str) -> None:
+    markdown, expected = CASES[name]
+
+    assert to_whatsapp(markdown) == expected
+
+
+@pytest.mark.parametrize("mark", [">", "- ", "> - ", "1. "])
+def test_no_depth_of_nesting_loses_words(mark: str) -> None:
+    for depth in (1, 5, 18, 30, 58, 60, 200):
+        assert "word" in to_whatsapp(mark * depth + "word"), depth
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece", ["*", "**a", "*a **b ", "[", "![[", "> ", "- ", "`", "|a", "_a*", "[a](b", "<a", "&amp", "\\"]
+)
+def test_hostile_repetition_takes_no_time(piece: str) -> None:
+    to_whatsapp(piece * 2000)
+
+
+@given(st.text())
+def test_no_text_makes_it_raise(text: str) -> None:
+    to_whatsapp(text)
+
+
+@given(st.text(st.sampled_from("ab1 \n\t*_~`#>-+.|[]()!<&\\:é"), max_size=120))
+def test_no_markup_makes_it_raise(text: str) -> None:
+    to_whatsapp(text)
+
+
+@given(st.text(st.sampled_from("ab1 \n*_#>-+.\\é"), max_size=120))
+def test_no_word_is_ever_dropped(text: str) -> None:
+    def words(of: str) -> str:
+        return "".join(char for char in of if char.isalnum())
+
+    assert words(to_whatsapp(text)) == words(text)
+
+
+@given(st.text(st.sampled_from("abc .,!?é😀\n"), max_size=120))
+def test_plain_text_stays_plain(text: str) -> None:
+    assert to_whatsapp(text).split() == text.split()
+
+
+@given(st.text(st.sampled_from("ab1 \n*_~`#>-|."), max_size=400), st.integers(16, 60))
+def test_what_was_formatted_can_be_split(text: str, limit: int) -> None:
+    whole = to_whatsapp(text)
+    parts = split(whole, limit)
+
+    assert all(len(part) <= limit for part in parts)
+    assert re.sub(r"[\s`]", "", "".join(parts)) == re.sub(r"[\s`]", "", whole)
