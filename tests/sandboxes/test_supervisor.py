@@ -1,0 +1,488 @@
+"""Sandboxes are made, found again, healed and removed; nothing foreign is touched; an absent engine changes nothing."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from clawkakad.errors import EngineUnavailable, Rejected, Transient
+from clawkakad.model import SandboxId, SandboxState
+from clawkakad.sandboxes.profile import container_name, volume_name
+from tests.fakes.engine import FakeContainer
+from tests.sandboxes.world import FAST, INSTANCE, PROFILE, World, open_world
+from tests.support import eventually
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with open_world() as opened:
+        yield opened
+
+
+async def _state(world: World, user_id: str) -> SandboxState:
+    row = await world.registry.sandboxes.of_user(user_id)  # type: ignore[arg-type]
+    assert row is not None
+    return row.state
+
+
+# Making
+
+
+async def test_a_new_person_gets_a_container_a_volume_and_a_connection(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        sandbox_id = await supervisor.ensure(ann)
+        assert sandbox_id == await supervisor.ensure(ann)
+        row = await world.ready(ann)
+
+        container = world.container(row.id)
+        assert (container.id, container.image_id) == (row.container_id, row.image_id)
+        assert container.labels["clawkaka.config"] == row.config_hash
+        assert {
+            volume_name(row.id): {"clawkaka.instance": INSTANCE, "clawkaka.sandbox": row.id}
+        } == world.engine.volumes
+        assert 1 == world.engine.count("POST /containers/create")
+
+
+async def test_the_container_finds_its_config_its_profile_and_the_host_api(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        config_dir = world.container(row.id).source("/etc/clawkaka")
+        config = json.loads((config_dir / "openclaw.json").read_text())
+
+        assert 64 == len(config["gateway"]["auth"]["token"])
+        assert "Asia/Kolkata" == config["agents"]["defaults"]["userTimezone"]
+        assert "INR" == json.loads((config_dir / "profile.json").read_text())["currency"]
+        assert 0o640 == (config_dir / "openclaw.json").stat().st_mode & 0o777
+        assert (world.container(row.id).source("/run/clawkaka/host") / "host.sock").is_socket()
+
+
+async def test_a_changed_profile_is_told_to_the_container(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        await supervisor.profile_changed(ann, replace(PROFILE, currency="EUR"))
+
+        profile = world.container(row.id).source("/etc/clawkaka") / "profile.json"
+        assert "EUR" == json.loads(profile.read_text())["currency"]
+
+
+async def test_a_missing_image_is_waited_for(world: World) -> None:
+    image_id = world.engine.images.pop(world.image)
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await eventually(lambda: _is(world, ann, SandboxState.UNHEALTHY))
+        assert "clawkakad image build" in (await world.row(ann)).reason
+        world.engine.images[world.image] = image_id
+
+        await world.ready(ann)
+
+
+async def _is(world: World, user_id: str, state: SandboxState) -> bool:
+    return await _state(world, user_id) is state
+
+
+# Finding again
+
+
+async def test_a_restart_of_the_daemon_finds_the_running_container_and_makes_nothing(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        before = await world.ready(ann)
+    assert "running" == world.container(before.id).status
+    assert [1001] == world.gateways.close_codes
+    assert not (world.container(before.id).source("/run/clawkaka/host") / "host.sock").exists()
+
+    world.engine.calls.clear()
+    async with world.daemon():
+        after = await world.ready(ann)  # nobody wrote
+
+    assert before.container_id == after.container_id
+    assert 0 == world.engine.count("/containers/create") == world.engine.count("/start")
+
+
+async def test_a_container_that_ended_while_the_daemon_was_away_is_started(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        before = await world.ready(ann)
+    await world.engine.die(container_name(before.id), 1)
+    async with world.daemon():
+        after = await world.ready(ann)
+
+    assert before.container_id == after.container_id
+
+
+async def test_a_container_removed_behind_our_back_is_made_again_with_the_same_volume(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        before = await world.ready(ann)
+    del world.engine.containers[container_name(before.id)]
+    await world.gateways.close_all()
+    async with world.daemon():
+        after = await world.ready(ann)
+
+    assert before.container_id != after.container_id
+    assert [volume_name(before.id)] == list(world.engine.volumes)
+
+
+async def test_a_drifted_container_is_made_again_at_its_next_start_and_not_before(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        before = await world.ready(ann)
+    world.memory_mb = 2048
+    async with world.daemon():
+        assert before.container_id == (await world.ready(ann)).container_id
+        await world.engine.die(container_name(before.id), 1)
+        await eventually(lambda: _another_container(world, ann, before.container_id))
+        after = await world.ready(ann)
+
+    assert before.config_hash != after.config_hash
+    assert 2048 * 1024 * 1024 == world.container(after.id).body["HostConfig"]["Memory"]
+
+
+async def test_a_new_image_is_taken_at_the_next_start(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        before = await world.ready(ann)
+        world.engine.images[world.image] = "sha256:" + "2" * 64
+        await world.engine.die(container_name(before.id), 1)
+        await eventually(lambda: _another_container(world, ann, before.container_id))
+
+        assert "sha256:" + "2" * 64 == (await world.ready(ann)).image_id
+
+
+async def _another_container(world: World, user_id: str, than: str | None) -> bool:
+    row = await world.registry.sandboxes.of_user(user_id)  # type: ignore[arg-type]
+    return row is not None and row.container_id is not None and row.container_id != than
+
+
+# Healing
+
+
+async def test_a_container_that_dies_is_started_again(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        await world.engine.die(container_name(row.id), 137)
+        await eventually(lambda: world.engine.count("/start") == 2)
+
+        assert row.container_id == (await world.ready(ann)).container_id
+
+
+async def test_a_container_that_keeps_dying_is_tried_ever_more_rarely(world: World) -> None:
+    ann = await world.person()
+    world.engine.on_start = _dies_at_once(world)
+    async with world.daemon(timing=replace(FAST, first_delay_s=0.05, last_delay_s=60.0)) as supervisor:
+        await supervisor.ensure(ann)
+        await eventually(lambda: world.engine.count("/start") >= 4)
+        await asyncio.sleep(0.5)  # 0.05 + 0.1 + 0.2 + 0.4 s: without backoff there would be dozens
+
+        assert world.engine.count("/start") <= 6
+        assert SandboxState.READY is not await _state(world, ann)
+
+
+def _dies_at_once(world: World):  # type: ignore[no-untyped-def]
+    async def die(container: FakeContainer) -> None:
+        await world.engine.die(container.name, 78)
+
+    return die
+
+
+async def test_a_gateway_that_hangs_is_restarted_though_the_engine_calls_it_running(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        world.gateways.mute = True
+        await eventually(lambda: world.engine.count("/stop") == 1)
+        world.gateways.mute = False
+        await eventually(lambda: world.engine.count("/start") == 2)
+
+        assert row.container_id == (await world.ready(ann)).container_id
+
+
+async def test_a_container_whose_gateway_never_comes_up_is_restarted(world: World) -> None:
+    ann = await world.person()
+    world.gateways.dead = True
+    async with world.daemon(timing=replace(FAST, start_s=0.3)) as supervisor:
+        await supervisor.ensure(ann)
+        await eventually(lambda: world.engine.count("/start") == 2)
+        world.gateways.dead = False
+
+        await world.ready(ann)
+
+
+async def test_a_lost_connection_is_made_again_without_touching_the_container(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        first = world.pool.get(row.id)
+        await world.gateways.close(world.container(row.id))
+        await eventually(lambda: world.pool.get(row.id) is None)
+        await world.gateways.open(world.container(row.id))
+        await eventually(lambda: world.pool.get(row.id) not in (None, first))
+
+        assert 1 == world.engine.count("/start")
+
+
+async def test_a_symlink_in_place_of_the_socket_is_never_followed_and_cleared_away(world: World) -> None:
+    ann = await world.person()
+
+    async def plant(container: FakeContainer) -> None:
+        (container.source("/run/clawkaka/gateway") / "gateway.sock").symlink_to(world.engine.socket)
+
+    world.engine.on_start = plant
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await eventually(lambda: _is(world, ann, SandboxState.UNHEALTHY))
+        assert "symlink" in (await world.row(ann)).reason
+        world.engine.on_start = world.gateways.open
+
+        await world.ready(ann)
+
+
+async def test_one_persons_trouble_is_not_anothers(world: World) -> None:
+    ann, bob = await world.person("4915100000001"), await world.person("4915100000002")
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        world.engine.fail = (f"/containers/{container_name(row.id)}", 500)
+        await world.gateways.close(world.container(row.id))
+        await supervisor.ensure(bob)
+
+        await world.ready(bob)
+        assert SandboxState.UNHEALTHY is await _state(world, ann)
+
+
+# The engine is away
+
+
+async def test_an_engine_that_goes_away_changes_nothing_for_who_is_connected(world: World) -> None:
+    ann, bob = await world.person("4915100000001"), await world.person("4915100000002")
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        connection = world.pool.get(row.id)
+        await world.engine.down()
+        await supervisor.ensure(bob)
+        await asyncio.sleep(0.5)  # several rounds of everything
+
+        assert connection is world.pool.get(row.id)
+        assert SandboxState.READY is await _state(world, ann)
+        assert SandboxState.ABSENT is await _state(world, bob)
+
+        await world.engine.up()
+        await world.ready(bob)
+        assert connection is world.pool.get(row.id)
+
+
+async def test_a_daemon_that_starts_before_its_engine_waits_for_it(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+    await world.engine.down()
+    async with world.daemon():
+        await asyncio.sleep(0.3)
+        assert SandboxState.READY is await _state(world, ann)  # as it was: nothing is known
+        await world.engine.up()
+        await world.ready(ann)
+
+    assert 1 == world.engine.count("/start")
+    assert "running" == world.container(row.id).status
+
+
+# What is not ours
+
+
+async def test_a_container_of_another_installation_is_refused_and_never_touched(world: World) -> None:
+    ann = await world.person()
+    row = await world.registry.sandboxes.ensure(ann)
+    body = {"Image": world.image, "Labels": {"clawkaka.instance": "other"}, "HostConfig": {"Mounts": []}}
+    foreign = FakeContainer("f" * 64, container_name(row.id), body, "sha256:0", status="running")
+    world.engine.containers[foreign.name] = foreign
+    async with world.daemon() as supervisor:
+        await eventually(lambda: _is(world, ann, SandboxState.UNHEALTHY))
+        assert "not ours" in (await world.row(ann)).reason
+        await supervisor.remove(ann)
+
+    assert foreign is world.engine.containers[foreign.name]
+    assert "running" == foreign.status
+    assert await world.registry.sandboxes.of_user(ann) is None
+
+
+async def test_a_volume_of_another_installation_is_refused_and_never_touched(world: World) -> None:
+    ann = await world.person()
+    row = await world.registry.sandboxes.ensure(ann)
+    world.engine.volumes[volume_name(row.id)] = {"clawkaka.instance": "other"}
+    async with world.daemon() as supervisor:
+        await eventually(lambda: _is(world, ann, SandboxState.UNHEALTHY))
+        await supervisor.remove(ann)
+
+    assert {volume_name(row.id): {"clawkaka.instance": "other"}} == world.engine.volumes
+
+
+async def test_a_container_of_ours_that_nobody_knows_is_stopped_and_kept(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+    await world.registry.sandboxes.remove(row.id)
+    async with world.daemon():
+        await eventually(lambda: world.container(row.id).status == "exited")
+
+    assert [volume_name(row.id)] == list(world.engine.volumes)
+
+
+# Removing
+
+
+async def test_removal_takes_everything_and_the_person_may_come_back(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        await supervisor.remove(ann)
+
+        assert {} == world.engine.containers
+        assert {} == world.engine.volumes
+        assert [] == list(world.runtime.iterdir())
+        assert frozenset() == supervisor.kept()
+        assert await world.registry.sandboxes.of_user(ann) is None
+        assert world.pool.get(row.id) is None
+        await supervisor.remove(ann)
+
+        assert row.id != await supervisor.ensure(ann)
+        await world.ready(ann)
+
+
+async def test_the_operators_wish_in_the_registry_is_carried_out(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        await world.registry.sandboxes.want_removed(row.id)
+        await eventually(lambda: _gone(world, ann))
+
+    assert {} == world.engine.containers
+
+
+async def _gone(world: World, user_id: str) -> bool:
+    return await world.registry.sandboxes.of_user(user_id) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("call", ["DELETE /containers", "DELETE /volumes", "GET /volumes"])
+async def test_a_removal_that_failed_half_way_is_finished_after_a_restart(world: World, call: str) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await world.ready(ann)
+        world.engine.fail = (call, 503)
+        with pytest.raises(EngineUnavailable):
+            await supervisor.remove(ann)
+        with pytest.raises(Transient):
+            await supervisor.ensure(ann)
+    world.engine.fail = None
+    async with world.daemon():
+        await eventually(lambda: _gone(world, ann))
+
+    assert ({}, {}) == (world.engine.containers, world.engine.volumes)
+    assert [] == list(world.runtime.iterdir())
+
+
+async def test_a_key_that_cannot_be_deleted_holds_back_the_row_but_not_the_data(world: World) -> None:
+    class Stubborn:
+        away = True
+
+        async def key(self, sandbox_id: SandboxId) -> str | None:
+            return None
+
+        async def forget(self, sandbox_id: SandboxId, key_hash: str | None) -> None:
+            if self.away:
+                raise Transient("away")
+
+    world.keys = keys = Stubborn()
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await world.ready(ann)
+        with pytest.raises(Transient, match="away"):
+            await supervisor.remove(ann)
+
+        assert ({}, {}) == (world.engine.containers, world.engine.volumes)
+        assert (await world.row(ann)).remove_wanted
+        keys.away = False
+        await supervisor.remove(ann)
+        assert await _gone(world, ann)
+
+
+async def test_a_neighbour_is_not_touched_by_a_removal(world: World) -> None:
+    ann, bob = await world.person("4915100000001"), await world.person("4915100000002")
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await supervisor.ensure(bob)
+        await world.ready(ann)
+        row = await world.ready(bob)
+        await supervisor.remove(ann)
+
+        assert [container_name(row.id)] == list(world.engine.containers)
+        assert [volume_name(row.id)] == list(world.engine.volumes)
+        assert await world.is_ready(bob)
+
+
+# The pulse
+
+
+async def test_the_pulse_is_what_pa_says(world: World) -> None:
+    ann = await world.person()
+    commands: list[list[str]] = []
+
+    def pa(command: list[str]) -> tuple[int, bytes]:
+        commands.append(command)
+        return 0, b'overdue task 3: "Pay rent"\n'
+
+    world.engine.command = pa
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+
+        assert 'overdue task 3: "Pay rent"' == await supervisor.pulse(row.id, mark=False)
+        await supervisor.pulse(row.id, mark=True)
+        assert [["pa", "pulse"], ["pa", "pulse", "--mark"]] == [command[4:] for command in commands]
+        world.engine.command = lambda _: (0, b"")
+        assert "" == await supervisor.pulse(row.id, mark=True)
+        world.engine.command = lambda _: (1, b"half an answer")
+        with pytest.raises(Rejected):
+            await supervisor.pulse(row.id, mark=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root owns what another user's check would refuse")
+async def test_a_socket_of_another_user_is_refused(world: World) -> None:
+    ann = await world.person()
+
+    async def give_away(container: FakeContainer) -> None:
+        await world.gateways.open(container)
+        socket: Path = container.source("/run/clawkaka/gateway") / "gateway.sock"
+        os.chown(socket, 4321, -1)
+
+    world.engine.on_start = give_away
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await eventually(lambda: _is(world, ann, SandboxState.UNHEALTHY))
+
+        assert "uid 4321" in (await world.row(ann)).reason

@@ -1,0 +1,208 @@
+"""A small world for keepers: a fake engine whose containers open a gateway, a real registry, real sockets."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from clawkakad.gateway.pool import Pool
+from clawkakad.model import IdentifierKind, Profile, SandboxId, SandboxState, UserId
+from clawkakad.registry import Registry, SandboxRow, open_registry
+from clawkakad.registry.users import ensure_user
+from clawkakad.sandboxes import secrets
+from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.engine import open_engine
+from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.keeper import Timing
+from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
+from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream
+from clawkakad.sandboxes.openclaw import ModelLimits
+from clawkakad.sandboxes.profile import Sealing, container_name
+from clawkakad.sandboxes.supervisor import Supervisor
+from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
+from tests.support import eventually, short_directory
+
+INSTANCE = "0123456789ab"
+SECRET = "s3cret"
+PROFILE = Profile(name="Asha", time_zone="Asia/Kolkata", currency="INR", language="en", country="IN")
+FAST = Timing(
+    start_s=2.0,
+    adopt_s=1.0,
+    attempt_s=0.5,
+    liveness_every_s=0.05,
+    liveness_within_s=0.1,
+    first_delay_s=0.02,
+    last_delay_s=0.2,
+    engine_last_delay_s=0.05,
+    owner_uids=frozenset({os.geteuid()}),
+)
+
+
+@dataclass
+class Gateways:
+    """The gateways of the containers that run. `mute`: health is not answered; `dead`: none is opened at a start."""
+
+    mute: bool = False
+    dead: bool = False
+    close_codes: list[int | None] = field(default_factory=list)
+    _running: dict[str, web.AppRunner] = field(default_factory=dict)
+
+    async def open(self, container: FakeContainer) -> None:
+        if self.dead:
+            return
+        app = web.Application()
+        app.router.add_get("/", self._serve)
+        runner = web.AppRunner(app, shutdown_timeout=0.05)
+        await runner.setup()
+        socket = container.source("/run/clawkaka/gateway") / "gateway.sock"
+        await web.UnixSite(runner, str(socket)).start()
+        self._running[container.name] = runner
+
+    async def close(self, container: FakeContainer) -> None:
+        runner = self._running.pop(container.name, None)
+        if runner is not None:
+            await runner.cleanup()
+
+    async def close_all(self) -> None:
+        for runner in self._running.values():
+            await runner.cleanup()
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"type": "event", "event": "connect.challenge", "payload": {"nonce": "n", "ts": 1}})
+        async for message in socket:
+            asked: dict[str, Any] = message.json()
+            if not (self.mute and asked["method"] == "health"):
+                await socket.send_json({"type": "res", "id": asked["id"], "ok": True, "payload": _answer(asked)})
+        self.close_codes.append(socket.close_code)
+        return socket
+
+
+class World:
+    """What outlives a daemon, and a way to run one."""
+
+    def __init__(self, directory: Path, fake: FakeEngine, registry: Registry) -> None:
+        self.runtime, self.state = directory / "run", directory / "state"
+        self.engine, self.registry = fake, registry
+        self.gateways = Gateways()
+        fake.on_start, fake.on_stop = self.gateways.open, self.gateways.close
+        self.keys: KeySource = SharedKey(None)
+        self.image = "clawkaka-sandbox:latest"
+        self.memory_mb = 1280
+        self.pool = Pool()
+
+    async def person(self, number: str = "4915123456789") -> UserId:
+        async with self.registry.db.transaction() as tx:
+            return await ensure_user(tx, [(IdentifierKind.WA_ID, number)], PROFILE, datetime.now(UTC))
+
+    async def row(self, user_id: UserId) -> SandboxRow:
+        row = await self.registry.sandboxes.of_user(user_id)
+        assert row is not None
+        return row
+
+    async def is_ready(self, user_id: UserId) -> bool:
+        row = await self.registry.sandboxes.of_user(user_id)
+        return row is not None and row.state is SandboxState.READY and self.pool.get(row.id) is not None
+
+    async def ready(self, user_id: UserId) -> SandboxRow:
+        await eventually(lambda: self.is_ready(user_id))
+        return await self.row(user_id)
+
+    def container(self, sandbox_id: SandboxId) -> FakeContainer:
+        return self.engine.containers[container_name(sandbox_id)]
+
+    @contextlib.asynccontextmanager
+    async def daemon(self, *, timing: Timing = FAST, gid: int | None = None) -> AsyncIterator[Supervisor]:
+        """One life of the daemon's part that cares for sandboxes."""
+        self.pool, gid = Pool(), os.getegid() if gid is None else gid
+        async with open_engine(self.engine.address) as engine, aiohttp.ClientSession() as session:
+            builder = Builder(
+                engine=engine,
+                sealing=Sealing(instance=INSTANCE, image=self.image, gid=gid, memory_mb=self.memory_mb),
+                runtime_dir=self.runtime,
+                token_of=lambda sandbox_id: secrets.gateway_token(SECRET, sandbox_id),
+                limits=ModelLimits(),
+                keys=self.keys,
+                containers=self.registry.sandboxes,
+                profiles=self.registry.users,
+            )
+            proxy = ModelProxy(
+                session,
+                upstream=Upstream("http://127.0.0.1:1/v1", "m"),
+                key_for=self.keys.key,
+                usage=self.registry.usage,
+            )
+            host_api = HostApi(proxy=proxy, services=NoServices(), gid=gid, profile_changed=builder.write_profile)
+            supervisor = Supervisor(
+                engine=engine,
+                registry=self.registry,
+                builder=builder,
+                host_api=host_api,
+                pool=self.pool,
+                keys=self.keys,
+                timing=timing,
+                reconcile_every_s=0.2,
+                removals_every_s=0.05,
+            )
+            running = asyncio.create_task(supervisor.run(), name="supervisor")
+            try:
+                yield supervisor
+                assert not running.done(), "the supervisor ended"
+            finally:
+                running.cancel()
+                await asyncio.wait({running})
+
+
+class NoServices:
+    """Nobody asks for these here."""
+
+    async def profile(self, user_id: UserId) -> Profile:
+        return PROFILE
+
+    async def change_profile(self, user_id: UserId, changes: Mapping[str, str]) -> Profile:
+        return PROFILE
+
+    async def add_reminder(
+        self, user_id: UserId, *, at: str, zone: str | None, text: str, key: str
+    ) -> tuple[dict[str, object], bool]:
+        return {}, False
+
+    async def list_reminders(self, user_id: UserId) -> list[dict[str, object]]:
+        return []
+
+    async def cancel_reminder(self, user_id: UserId, reminder_id: int) -> dict[str, object] | None:
+        return None
+
+
+@contextlib.asynccontextmanager
+async def open_world() -> AsyncIterator[World]:
+    with short_directory() as directory:
+        (directory / "state").mkdir()
+        async with (
+            fake_engine(directory) as fake,
+            open_registry(directory / "state" / "registry.sqlite", lambda: datetime.now(UTC)) as registry,
+        ):
+            world = World(directory, fake, registry)
+            try:
+                yield world
+            finally:
+                await world.gateways.close_all()
+
+
+def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    if asked["method"] != "connect":
+        return {"ok": True}
+    return {
+        "type": "hello-ok",
+        "protocol": 4,
+        "auth": {"role": "operator", "scopes": asked["params"]["scopes"]},
+        "policy": {"tickIntervalMs": 30000},
+    }
