@@ -31,8 +31,8 @@ def add_row(context: Context, table: str, values: dict[str, Value]) -> list[str]
     return [f"ok {line}", *([note] if earlier else [])]
 
 
-def edit_row(context: Context, table: str, row_id: int, values: dict[str, Value]) -> str:
-    """New values of some columns; the line of the row as it is now."""
+def edit_row(context: Context, table: str, row_id: int, values: dict[str, Value], verb: str = "") -> str:
+    """New values of some columns; the line of the row as it is now. `verb` names the change where the line cannot."""
     with transaction(context.db) as db:
         old = existing(context, table, row_id)
         changed = {name: value for name, value in values.items() if old.get(name) != value}
@@ -42,7 +42,8 @@ def edit_row(context: Context, table: str, row_id: int, values: dict[str, Value]
         line = row_line(table, new, row_id)
         if changed:
             before = {name: old[name] for name in changed}
-            summary = f"{line} (was: {row_line(table, old, row_id).partition(': ')[2]})"
+            was = row_line(table, old, row_id).partition(": ")[2]
+            summary = f"{verb} {line}" if verb else f"{line} (was: {was})"
             journal.record(db, "edit", table, row_id, summary, context.stamp, before=before, after=changed)
     return line
 

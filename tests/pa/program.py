@@ -1,4 +1,4 @@
-"""Runs `pa` as the agent does: a process of its own, words in, lines out."""
+"""Runs `pa` as the agent does: words in, lines out, a process of its own each time."""
 
 import json
 import os
@@ -22,11 +22,39 @@ class Outcome:
     code: int
 
 
+class Runner:
+    """Runs the program again and again without importing it each time (see `forker`)."""
+
+    def __init__(self, sandbox: Path) -> None:
+        self.sandbox = sandbox
+        script = str(Path(__file__).with_name("forker.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-W", "error", script, str(sandbox)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def run(self, words: list[str], environment: dict[str, str]) -> Outcome:
+        """One run, to its end."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps({"words": words, "environment": environment}), file=self._process.stdin, flush=True)
+        done = json.loads(self._process.stdout.readline())
+        return Outcome(done["out"].splitlines(), done["err"].splitlines(), done["code"])
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.communicate(timeout=10)
+
+
 class Program:
     """One person's `pa`."""
 
-    def __init__(self, sandbox: Path, directory: Path) -> None:
-        self.sandbox = sandbox
+    def __init__(self, runner: Runner, directory: Path) -> None:
+        self.runner = runner
+        self.sandbox = runner.sandbox
         self.database_path = directory / "pa" / "pa.sqlite"
         self.profile_path = directory / "profile.json"
         self.host_url = "http://127.0.0.1:9"  # the discard port: nobody there
@@ -49,9 +77,7 @@ class Program:
 
     def run(self, *words: str | bytes) -> Outcome:
         """Runs it to its end."""
-        done = subprocess.run(self.command(*words), env=self.environment, capture_output=True, timeout=30, check=False)
-        out, err = done.stdout.decode("utf-8"), done.stderr.decode("utf-8")
-        return Outcome(out.splitlines(), err.splitlines(), done.returncode)
+        return self.runner.run([os.fsdecode(word) for word in words], self.environment)
 
     def lines(self, *words: str | bytes) -> list[str]:
         """The lines of a run that must go well."""

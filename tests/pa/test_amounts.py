@@ -1,10 +1,14 @@
 """Amounts as people write them."""
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pa.currencies import CODES, DIGITS
 from pa.errors import PaError
-from pa.money import format_amount, parse_amount
+from pa.money import MOST_MINOR, Money, format_amount, parse_amount
 
 
 @pytest.mark.parametrize(
@@ -81,3 +85,14 @@ def test_an_unknown_home_currency_is_asked_for() -> None:
 
 def test_every_currency_with_unusual_decimals_exists() -> None:
     assert set(DIGITS) <= CODES
+
+
+@given(minor=st.integers(1, MOST_MINOR), currency=st.sampled_from(sorted(CODES)))
+def test_what_is_shown_can_be_read_back(minor: int, currency: str) -> None:
+    assert parse_amount(format_amount(minor, currency), "INR") == Money(minor, currency)
+
+
+@given(written=st.text(max_size=30) | st.text(alphabet="0123456789.,' k₹$-/inrs", max_size=20))
+def test_no_text_breaks_it(written: str) -> None:
+    with suppress(PaError):
+        assert parse_amount(written, "INR").minor > 0

@@ -18,8 +18,14 @@ def test_a_person_is_kept_and_added_to(pa: Program) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "kept"),
-    [("1990-11-23", "1990-11-23"), ("11-23", "--11-23"), ("23 Nov", "--11-23"), ("29 feb", "--02-29")]
-    + [("2 march 1985", "1985-03-02"), ("02-29", "--02-29")],
+    [
+        ("1990-11-23", "1990-11-23"),
+        ("11-23", "--11-23"),
+        ("23 Nov", "--11-23"),
+        ("29 feb", "--02-29"),
+        ("2 march 1985", "1985-03-02"),
+        ("02-29", "--02-29"),
+    ],
 )
 def test_birthdays_with_and_without_a_year(pa: Program, typed: str, kept: str) -> None:
     pa.line("contact", "add", "Asha", "--birthday", typed)

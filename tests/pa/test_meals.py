@@ -28,8 +28,14 @@ def test_a_meal_is_kept_with_its_estimate(pa: Program) -> None:
 
 @pytest.mark.parametrize(
     ("at", "meal"),
-    [("08:00", "breakfast"), ("yesterday 13:00", "lunch"), ("yesterday 17:00", "snack"), ("yesterday 20:30", "dinner")]
-    + [("yesterday 23:30", "snack"), ("02:00", "snack")],
+    [
+        ("08:00", "breakfast"),
+        ("yesterday 13:00", "lunch"),
+        ("yesterday 17:00", "snack"),
+        ("yesterday 20:30", "dinner"),
+        ("yesterday 23:30", "snack"),
+        ("02:00", "snack"),
+    ],
 )
 def test_the_clock_says_which_meal_it_was(pa: Program, at: str, meal: str) -> None:
     assert (

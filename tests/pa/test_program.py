@@ -75,7 +75,7 @@ def test_the_launcher_is_sealed_off_from_the_environment(pa: Program) -> None:
 
 
 def test_it_starts_as_a_module_too(pa: Program) -> None:
-    start = "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('pa', run_name='__main__', alter_sys=True)"
+    start = "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('pa', {}, '__main__', True)"
     command = [sys.executable, "-I", "-c", start, str(pa.sandbox), "task", "list"]
     done = subprocess.run(command, env=pa.environment, capture_output=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (0, b"no open tasks\n")

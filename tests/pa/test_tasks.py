@@ -49,7 +49,7 @@ def test_a_task_is_done_once(pa: Program) -> None:
     assert pa.line("task", "done", "task 1") == 'ok done task 1: "Pay rent"'
     assert pa.row("SELECT state, done_at FROM tasks") == {"state": "done", "done_at": "2026-11-23T03:00:00Z"}
     assert pa.line("task", "done", "1") == 'ok already done, task 1: "Pay rent"'
-    assert pa.line("undo") == 'ok undone: task 1: "Pay rent" (was: "Pay rent")'
+    assert pa.line("undo") == 'ok undone: done task 1: "Pay rent"'
     assert pa.row("SELECT state, done_at FROM tasks") == {"state": "open", "done_at": None}
 
 

@@ -1,9 +1,12 @@
 """WHEN, seen from 08:30 on Monday 2026-11-23 in India unless a test says otherwise."""
 
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pa.days import Lean
 from pa.errors import PaError
@@ -11,6 +14,7 @@ from pa.when import Moment, noon, parse_when, stamp
 
 INDIA = ZoneInfo("Asia/Kolkata")
 NEW_YORK = ZoneInfo("America/New_York")
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # changes its clocks by half an hour
 MONDAY = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 
 
@@ -93,14 +97,22 @@ def test_what_has_been(words: str, meant: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["", "later", "9", "25:00", "13pm", "0am", "2026-13-01", "2026-02-30", "23/11/2026", "30 feb", "monday tuesday"]
-    + [
-        "in 99999 months",
-        "in 20m ago",
-        "0001-01-01",
-        "9999-12-31 23:59",
-        "09:00 tomorrow 10:00",
-        "'; DROP TABLE tasks",
+    [
+        *(
+            "",
+            "later",
+            "9",
+            "25:00",
+            "13pm",
+            "0am",
+            "2026-13-01",
+            "2026-02-30",
+            "23/11/2026",
+            "30 feb",
+            "monday tuesday",
+        ),
+        *("in 99999 months", "in 20m ago", "0001-01-01", "9999-12-31 23:59", "09:00 tomorrow 10:00"),
+        *("half a day", "'; DROP TABLE tasks"),
     ],
 )
 def test_what_is_no_time_is_refused_with_the_forms(words: str) -> None:
@@ -146,3 +158,56 @@ class TestChangeOfClocks:
         beirut = ZoneInfo("Asia/Beirut")  # goes forward at midnight, 2026-03-29
         day = parse_when("2026-03-29", datetime(2026, 3, 20, tzinfo=UTC), beirut, Lean.FUTURE)
         assert stamp(noon(day, beirut)) == "2026-03-29T09:00:00Z"
+
+
+@given(words=st.text(max_size=40), lean=st.sampled_from(Lean))
+def test_no_text_breaks_it(words: str, lean: Lean) -> None:
+    with suppress(PaError):
+        parse_when(words, MONDAY, INDIA, lean)
+
+
+@given(
+    words=st.lists(
+        st.sampled_from(
+            [
+                "in",
+                "ago",
+                "20m",
+                "3",
+                "days",
+                "monday",
+                "next",
+                "last",
+                "tomorrow",
+                "9:00",
+                "at",
+                "on",
+                "9",
+                "am",
+                "pm",
+                "29",
+                "feb",
+                "2026-11-23",
+                "a",
+                "half",
+                "an",
+                "hour",
+            ]
+        ),
+        max_size=6,
+    ),
+    lean=st.sampled_from(Lean),
+)
+def test_no_order_of_known_words_breaks_it(words: list[str], lean: Lean) -> None:
+    with suppress(PaError):
+        parse_when(" ".join(words), MONDAY, INDIA, lean)
+
+
+@given(at=st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1)), zone=st.sampled_from([INDIA, NEW_YORK, LORD_HOWE]))
+def test_a_wall_time_that_exists_once_comes_back_as_it_was(at: datetime, zone: ZoneInfo) -> None:
+    at = at.replace(second=0, microsecond=0)
+    moment = parse_when(at.isoformat(), MONDAY, zone, Lean.FUTURE)
+    assert moment.at is not None
+    back = moment.at.astimezone(zone).replace(tzinfo=None)
+    skipped = at.replace(tzinfo=zone).utcoffset() != at.replace(tzinfo=zone, fold=1).utcoffset() and back != at
+    assert back == at or (skipped and timedelta() < back - at <= timedelta(hours=1))

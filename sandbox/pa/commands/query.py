@@ -21,7 +21,7 @@ SHOW_TABLES = 'tables and columns: pa sql "SELECT name, sql FROM sqlite_schema"'
 
 MOST_ROWS = 50
 MOST_CELL = 200
-LONGEST_S = 5.0
+LONGEST_S = 2.0
 LARGEST_VALUE = 1_000_000  # bytes of one text or blob
 READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 LOOKING = {"table_info", "table_list", "index_list", "index_info"}  # as PRAGMA; as functions they would write

@@ -47,7 +47,8 @@ def finish_task(context: Context, args: Arguments) -> list[str]:
     row = existing(context, "tasks", _task_number(context, args))
     if row["state"] == "done":
         return [f"ok already done, {task_line(row)}"]
-    line = edit_row(context, "tasks", int(row["id"] or 0), {"state": "done", "done_at": context.stamp})
+    values: dict[str, Value] = {"state": "done", "done_at": context.stamp}
+    line = edit_row(context, "tasks", int(row["id"] or 0), values, verb="done")
     return [f"ok done {line}"]
 
 
