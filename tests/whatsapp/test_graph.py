@@ -188,6 +188,11 @@ async def test_a_name_that_does_not_resolve_means_nothing_sent(session: aiohttp.
         await client_of(session, "http://graph.invalid").mark_read(Wamid("wamid.IN"), typing=False)
 
 
+async def test_an_address_that_is_none_is_refused_at_once(watched: Watched) -> None:
+    with pytest.raises(GraphRejected):
+        await client_of(watched.session, "http://").send_text(ROBIN, "hello", callback_data="out-1")
+
+
 async def test_an_api_that_comes_back_between_the_attempts_gets_the_message(watched: Watched) -> None:
     port = unused_port()
     client = client_of(watched.session, f"http://127.0.0.1:{port}")

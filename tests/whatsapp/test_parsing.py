@@ -222,6 +222,23 @@ def test_a_moved_number_is_followed_from_every_old_identifier() -> None:
     assert delivery.messages == ()
 
 
+def test_a_changed_user_id_of_a_portfolio_is_followed_too() -> None:
+    update = {
+        "user_id": {"previous": "US.1", "current": "US.9"},
+        "parent_user_id": {"previous": "US.ENT.1", "current": "US.ENT.9"},
+    }
+    body = webhook(user_id_update=[update, {}]).replace(b'"messages", "value"', b'"user_id_update", "value"')
+
+    assert [(c.old[1], c.new[0][1]) for c in parsed(body).changes] == [("US.1", "US.9"), ("US.ENT.1", "US.ENT.9")]
+    assert [n.level for n in parsed(body).notices] == ["warning"]
+
+
+def test_a_webhook_that_does_not_say_which_number_it_is_about_is_left_alone() -> None:
+    delivery = parsed(webhook(message(), metadata=None))
+
+    assert (delivery.messages, [n.level for n in delivery.notices]) == ((), ["warning"])
+
+
 def test_all_that_comes_out_can_be_stored() -> None:
     hostile = "a\ud800b\x00c"
     body = webhook(

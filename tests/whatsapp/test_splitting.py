@@ -110,6 +110,11 @@ def test_flags_side_by_side_are_told_apart() -> None:
     assert [at for at in range(1, 6) if is_boundary(FLAG * 3, at)] == [2, 4]
 
 
+def test_a_line_end_is_one_piece_and_marks_do_not_cling_to_it() -> None:
+    assert not is_boundary("a\r\nb", 2)
+    assert is_boundary("a\n\u0301", 2)
+
+
 @pytest.mark.parametrize("limit", [-1, 0, 15])
 def test_a_limit_without_room_is_refused(limit: int) -> None:
     with pytest.raises(ValueError, match="room"):
