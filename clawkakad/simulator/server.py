@@ -91,7 +91,8 @@ async def running_simulator(
 ) -> AsyncIterator[Simulator]:
     """A simulator that listens as long as the block lasts; port 0 is any free one.
 
-    `names`: other hosts that it may be addressed by. `directory`: where the people are kept; without one they are forgotten. Raises UsageError for a port that is taken.
+    `names`: hosts that it may be addressed by, besides `host`. `directory`: where the people are kept; without one they
+    are forgotten. Raises UsageError for a port that is taken.
     """
     people = People(directory / FILE if directory else None)
     async with aiohttp.ClientSession() as session:

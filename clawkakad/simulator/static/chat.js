@@ -4,7 +4,7 @@
 import { element, isOnlyEmoji, plain, render } from "./format.js";
 
 const $ = (id) => document.getElementById(id);
-const EMOJI = "😀 😂 🙂 😉 😍 🥳 😎 🤔 😴 😅 😢 😡 👍 👎 🙏 👏 💪 🙌 ❤️ 🔥 🎉 ✅ ⏰ 💸 ☕ 🍽️ 🚕 🛒 🏠 🏃".split(" ");
+const EMOJI = "😀 😂 🙂 😉 😍 🥳 😎 🤔 😴 😅 😢 😡 👍 👎 🙏 👏 💪 🙌 ❤️ 🔥 🎉 ✅ ⏰ 💸 ☕️ 🍽️ 🚕 🛒 🏠 🏃".split(" ");
 const SUGGESTIONS = ["Uber to office 280", "had 2 dosas for breakfast", "remind me in 1 minute to stretch", "how much today?"];
 const NEAR_END = 120; // pixels from the newest message that still count as reading it
 const FIRST_RETRY_MS = 300, LAST_RETRY_MS = 5000;
@@ -132,11 +132,11 @@ function open(wa_id) {
   if (state.current !== wa_id) {
     state.drafts.set(state.current, $("text").value);
     $("text").value = state.drafts.get(wa_id) ?? "";
-    grow();
   }
   state.current = wa_id;
   state.atEnd = true;
   $("app").dataset.view = "chat";
+  grow();
   remember(wa_id);
   showPeople();
   showChat();
@@ -172,9 +172,9 @@ function showPeople() {
 
 function personRow(person) {
   const messages = chatOf(person.wa_id), last = messages[messages.length - 1], unread = state.unread.get(person.wa_id) ?? 0;
-  const button = element("button", avatar(person), rowText(person, last), rowEnd(last, unread));
+  const button = element("button", avatar(person), span("row-main", rowText(person, last), rowEnd(last, unread)));
   button.type = "button";
-  button.className = "person";
+  button.className = "row";
   button.onclick = () => open(person.wa_id);
   button.setAttribute("aria-current", String(person.wa_id === state.current));
   return element("li", button);
@@ -272,9 +272,19 @@ function bubble(message, isFirst) {
   time.dateTime = message.at;
   const meta = span("meta", time);
   if (message.author === "person") meta.append(ticks(message.state));
+  makeRoom(body, message);
   const node = element("div", ...quoted(message), body, meta);
   node.className = `bubble ${message.author}${isFirst ? " first" : ""}`;
   return node;
+}
+
+// The time stands in the last line if there is room, else below it.
+function makeRoom(body, message) {
+  const last = body.lastElementChild, line = last?.matches("ul, ol") ? last.lastElementChild : last;
+  if (!line?.matches("p, li") || body.classList.contains("big")) return body.classList.add("above-meta");
+  const room = span(`room ${message.author}`);
+  room.dataset.time = clock(message.at);
+  line.append(room);
 }
 
 function quoted(message) {
@@ -345,7 +355,7 @@ function toEnd() {
 function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
-  use.setAttribute("href", `#${name}`);
+  use.setAttribute("href", `#i-${name}`);
   svg.append(use);
   return svg;
 }
