@@ -48,7 +48,10 @@ class Daemon:
     async def start(self, **extra: str) -> None:
         """Start it and wait until it serves."""
         await self.spawn(**extra)
-        await eventually(self._serves, within_s=20, every_s=0.05)
+        try:
+            await eventually(self._serves, within_s=20, every_s=0.05)
+        except AssertionError as error:
+            raise AssertionError(f"the daemon does not serve:\n{self.tail()}") from error
 
     async def spawn(self, **extra: str) -> None:
         """Start it, and do not wait."""

@@ -45,7 +45,10 @@ def _country_and_zone(identifiers: Sequence[Identifier]) -> tuple[str | None, st
 def _zone(number: phonenumbers.PhoneNumber, country: str | None) -> str | None:
     """The zone of the number's area; where it fits several, the country's most populous one among them."""
     fitting = [z for z in phone_zones.time_zones_for_number(number) if z != phone_zones.UNKNOWN_TIMEZONE]
-    return next((zone for zone in _zones_of(country) if zone in fitting), fitting[0] if fitting else None)
+    countrys = _zones_of(country)
+    if len(countrys) == 1:  # also where the number's zone goes by an old name, such as Asia/Calcutta
+        return countrys[0]
+    return next((zone for zone in countrys if zone in fitting), fitting[0] if fitting else None)
 
 
 @cache

@@ -36,7 +36,7 @@ def test_the_door(access: Access, allow: tuple[str, ...], let_in: bool) -> None:
     ("number", "zone", "currency", "country"),
     [
         ("4915123456789", "Europe/Berlin", "EUR", "DE"),
-        ("919876543210", "Asia/Calcutta", "INR", "IN"),
+        ("919876543210", "Asia/Kolkata", "INR", "IN"),
         ("447700900123", "Europe/London", "GBP", "GB"),
         ("819012345678", "Asia/Tokyo", "JPY", "JP"),
     ],
@@ -44,7 +44,7 @@ def test_the_door(access: Access, allow: tuple[str, ...], let_in: bool) -> None:
 def test_a_number_tells_where_its_person_probably_lives(number: str, zone: str, currency: str, country: str) -> None:
     profile = places.guess([(IdentifierKind.WA_ID, number)], "Robin")
 
-    assert ZoneInfo(profile.time_zone).utcoffset(NOW) == ZoneInfo(zone).utcoffset(NOW)
+    assert profile.time_zone == zone
     assert (profile.currency, profile.country, profile.name) == (currency, country, "Robin")
 
 
