@@ -1,0 +1,484 @@
+"""A scriptable gateway: a real WebSocket server on a unix socket that speaks the recorded protocol.
+
+In a test: `async with FakeGateway(path, "token") as gateway`, then set its knobs. As a program with an echo behaviour:
+`python -m tests.fakes.gateway SOCKET TOKEN [--rows FILE]`; SIGTERM stops it as it stops the real one.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from tests.fakes import gateway_frames as frames
+from tests.fakes.gateway_agent import Agent, Disk, Reply, Run, echo, silence
+from tests.fakes.gateway_frames import Frame
+
+SCOPES = ("operator.read", "operator.write", "operator.admin")
+CHAT_FIELDS = {"sessionKey", "message", "idempotencyKey", "suppressCommandInterpretation"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request that the fake got."""
+
+    method: str
+    params: Frame
+
+
+class FakeGateway:
+    """The gateway of one sandbox. `disk` outlives `kill()` and `restart()`; runs do not."""
+
+    def __init__(
+        self, socket: Path, token: str, *, agent: Agent = echo, heartbeat: Agent = silence, disk: Disk | None = None
+    ) -> None:
+        self.socket, self.token, self.agent, self.heartbeat = socket, token, agent, heartbeat
+        self.disk = disk or Disk()
+        # Knobs of the handshake
+        self.starting = 0  # this many connects are refused with startup-sidecars
+        self.slam = 0  # this many connections are closed before a single frame
+        self.scopes: tuple[str, ...] = SCOPES
+        self.protocol = 4
+        self.tick_s = 30.0
+        self.ticking = True
+        # Knobs of everything after
+        self.suspended = False  # every request answers UNAVAILABLE
+        self.refuse: dict[str, Frame] = {}  # method: the error to answer with
+        self.unanswered: set[str] = set()  # methods that are carried out and never answered
+        self.late_s: dict[str, float] = {}  # method: answered so much later
+        self.empty: set[str] = set()  # methods answered with an empty payload
+        self.mute: set[str] = set()  # chat states that are lost on the way
+        self.duplicate = False  # every event comes twice
+        self.drop_after: int | None = None  # the socket dies after so many more frames, once
+        self.drop_on: str | None = None  # the socket dies instead of answering this method, once; it is carried out
+        self.row_after_s = 0.0  # how long a message stays pending before its row is written
+        self.resumes = True  # whether a restart continues an interrupted turn
+        self.resumes_after_s = 0.0
+        # What it saw
+        self.asked: list[Asked] = []
+        self.boot_id = ""
+        self.runs: dict[str, Run] = {}
+        self._peers: set[Peer] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.kill()
+
+    # Life and death -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """A new process: nothing is remembered but the rows; an interrupted turn is continued."""
+        self.boot_id, self.runs = str(uuid4()), {}
+        app = web.Application()
+        app.router.add_get("/", self._serve)
+        app.router.add_get("/healthz", _healthz)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.UnixSite(self._runner, str(self.socket)).start()
+        self.socket.chmod(0o660)
+        self.spawn(self._tick())
+        text = self.disk.interrupted()
+        if self.resumes and text is not None:
+            run = self.runs[run_id] = Run(run_id := str(uuid4()), text)
+            run.task = self.spawn(self._resume(run))
+
+    async def stop(self) -> None:
+        """As on SIGTERM: shutdown event, close 1012."""
+        await self.emit("shutdown", {"reason": "gateway stopping"})
+        for peer in list(self._peers):
+            await peer.socket.close(code=WSCloseCode.SERVICE_RESTART)
+        await self.kill()
+
+    async def kill(self) -> None:
+        """The process is gone: sockets end without a word, all runs are forgotten."""
+        await self.drop()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        self._runner = None
+
+    async def restart(self) -> None:
+        await self.kill()
+        await self.start()
+
+    async def drop(self) -> None:
+        """Every connection ends without a word; the runs go on."""
+        for peer in list(self._peers):
+            peer.abort()
+            await peer.gone.wait()
+
+    # For tests ----------------------------------------------------------------------------------------------------
+
+    def count(self, method: str) -> int:
+        """How many requests of this kind came."""
+        return sum(asked.method == method for asked in self.asked)
+
+    @property
+    def connections(self) -> int:
+        return len(self._peers)
+
+    async def emit(self, name: str, payload: Frame) -> None:
+        """Any event, to everybody who said hello."""
+        await self._broadcast(frames.event(name, payload))
+
+    async def garbage(self, text: str) -> None:
+        """Any text at all, to everybody."""
+        for peer in list(self._peers):
+            await peer.socket.send_str(text)
+
+    async def close(self, code: int) -> None:
+        """Close every connection with a code."""
+        for peer in list(self._peers):
+            await peer.socket.close(code=code)
+
+    async def stray(self, text: str) -> str:
+        """A reply that nobody asked for."""
+        run = self.runs[run_id] = Run(run_id := str(uuid4()), "")
+        await self._say(run, Reply(text))
+        return run_id
+
+    # Connections --------------------------------------------------------------------------------------------------
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if self.slam:
+            self.slam -= 1
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        socket = web.WebSocketResponse(compress=False)
+        await socket.prepare(request)
+        peer = Peer(self, socket, request)
+        self._peers.add(peer)
+        try:
+            await peer.serve()
+        finally:
+            self._peers.discard(peer)
+        return socket
+
+    def spawn(self, work: Any) -> "asyncio.Task[Any]":
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(self.tick_s)
+            if self.ticking:
+                await self.emit("tick", {"ts": frames.now_ms()})
+
+    async def _broadcast(self, frame: Frame, *, subscribed: bool = False) -> None:
+        for peer in list(self._peers):
+            if peer.ready and (peer.subscribed or not subscribed):
+                await peer.send(frame)
+                if self.duplicate:
+                    await peer.send(frame)
+
+    # Runs ---------------------------------------------------------------------------------------------------------
+
+    async def _chat(self, run: Run, state: str, **more: Any) -> None:
+        run.seq += 1
+        if state not in self.mute:
+            await self._broadcast(frames.chat(run.run_id, run.seq, state, **more), subscribed=run.heartbeat)
+
+    async def _life(self, run: Run, phase: str, **more: Any) -> None:
+        run.seq += 1
+        frame = frames.agent(run.run_id, run.seq, "lifecycle", {"phase": phase, **more}, heartbeat=run.heartbeat)
+        await self._broadcast(frame, subscribed=run.heartbeat)
+
+    def _write(self, row: Frame) -> None:
+        self.disk.add(row)
+
+    async def work(self, run: Run) -> None:
+        """A run that was asked for: its row, its progress, its end."""
+        for phase in ("preparing_workspace", "preparing_context"):
+            await self._chat(run, "status", phase=phase)
+        await asyncio.sleep(self.row_after_s)
+        self._write(frames.user_row(run.run_id, run.asked))
+        run.written = True
+        await self._chat(run, "status", phase="starting_model")
+        await self._say(run, self.agent(run.asked))
+
+    async def _resume(self, run: Run) -> None:
+        await asyncio.sleep(self.resumes_after_s)
+        self._write(frames.user_row(run.run_id, frames.RECOVERY_TEXT, recovery=True))
+        run.written = True
+        await self._say(run, self.agent(run.asked))
+
+    async def _say(self, run: Run, reply: Reply) -> None:
+        await self._life(run, "start")
+        if reply.text and not run.heartbeat:
+            await self._chat(run, "delta", deltaText=reply.text[:2], message=frames.message(reply.text[:2]))
+        await asyncio.sleep(reply.after_s)
+        if reply.hangs:
+            await asyncio.Event().wait()
+        if reply.error is not None:
+            return await self._fail(run, reply.error, reply.kind)
+        text = "\n\n".join(part for part in (reply.text, *run.steered) if part)
+        await self._finish(run, text)
+
+    async def _finish(self, run: Run, text: str) -> None:
+        run.reply = text
+        if text:
+            self._write(frames.assistant_row(run.run_id, text))
+        disposition = {"disposition": "visible", "text": text} if text else {"disposition": "silent"}
+        await self._life(run, "end", terminalReply=disposition)
+        await self._end(run, "ok", "final", stopReason="stop", **({"message": frames.message(text)} if text else {}))
+
+    async def _fail(self, run: Run, text: str, kind: str) -> None:
+        run.reply = text
+        self._write(frames.assistant_row(run.run_id, text, stop="error"))
+        detail = {"provider": "stub", "model": "stub-model", "failoverReason": kind}
+        await self._end(run, "error", "error", errorMessage=text, errorDetail=detail)
+
+    async def _end(self, run: Run, status: str, state: str, **more: Any) -> None:
+        run.status = status
+        run.ended.set()
+        await self._chat(run, state, **more)
+
+    async def abort(self, run: Run) -> None:
+        if run.task is not None:
+            run.task.cancel()
+        if run.written:
+            self._write(frames.assistant_row(run.run_id, "", aborted=True))
+        await self._end(run, "aborted", "aborted", stopReason="rpc")
+
+    async def beat(self, text: str) -> None:
+        """A wake: it waits until nothing else runs, and says so each time."""
+        while self.running():
+            await self._broadcast(frames.heartbeat_skipped("requests-in-flight"))
+            await asyncio.sleep(0.05)
+        run = self.runs[run_id] = Run(run_id := str(uuid4()), text, heartbeat=True)
+        run.task = self.spawn(self._say(run, self.heartbeat(text)))
+        await run.ended.wait()
+        outcome = frames.heartbeat_spoke(run.reply) if run.reply else frames.heartbeat_silent()
+        await self._broadcast(outcome)
+
+    def running(self) -> list[Run]:
+        return [run for run in self.runs.values() if run.status == "running"]
+
+
+class Peer:
+    """One connection to the fake."""
+
+    def __init__(self, gateway: FakeGateway, socket: web.WebSocketResponse, request: web.Request) -> None:
+        self._gateway, self.socket, self._request = gateway, socket, request
+        self._seq = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.ready = self.subscribed = False
+        self.gone = asyncio.Event()
+
+    async def serve(self) -> None:
+        try:
+            await self.send(frames.challenge())
+            async for message in self.socket:
+                if message.type is WSMsgType.TEXT:
+                    task = asyncio.create_task(self._take(json.loads(message.data)))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+        finally:
+            self.gone.set()
+            for task in self._tasks:
+                task.cancel()
+
+    async def send(self, frame: Frame) -> None:
+        if self._gateway.drop_after is not None:
+            self._gateway.drop_after -= 1
+            if self._gateway.drop_after < 0:
+                self._gateway.drop_after = None
+                return self.abort()
+        if frame["type"] == "event":
+            self._seq += 1
+            frame = {**frame, "seq": self._seq}
+        with contextlib.suppress(ConnectionError):  # it may be gone by now, as with the real one
+            await self.socket.send_str(json.dumps(frame))
+
+    def abort(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    async def _take(self, frame: Frame) -> None:
+        gateway, method = self._gateway, frame["method"]
+        gateway.asked.append(Asked(method, frame["params"]))
+        answer = await self._answer(frame["id"], method, frame["params"])
+        if gateway.drop_on == method:
+            gateway.drop_on = None
+            return self.abort()
+        await asyncio.sleep(gateway.late_s.get(method, 0))
+        if method not in gateway.unanswered:
+            await self.send(frames.answered(frame["id"], {}) if method in gateway.empty else answer)
+
+    async def _answer(self, request_id: str, method: str, params: Frame) -> Frame:
+        gateway = self._gateway
+        if method == "connect":
+            return await self._connect(request_id, params)
+        if gateway.suspended:
+            return frames.refused(request_id, frames.SUSPENDED)
+        if method in gateway.refuse:
+            return frames.refused(request_id, gateway.refuse[method])
+        handler = METHODS.get(method)
+        if handler is None:
+            return frames.refused(request_id, frames.error("INVALID_REQUEST", f"unknown method: {method}"))
+        return await handler(gateway, self, request_id, params)
+
+    async def _connect(self, request_id: str, params: Frame) -> Frame:
+        gateway = self._gateway
+        trouble, code = None, WSCloseCode.POLICY_VIOLATION
+        if gateway.starting:
+            gateway.starting -= 1
+            trouble, code = frames.STARTING, WSCloseCode.TRY_AGAIN_LATER
+        elif not params["minProtocol"] <= gateway.protocol <= params["maxProtocol"]:
+            trouble, code = frames.BAD_PROTOCOL, WSCloseCode.PROTOCOL_ERROR
+        elif params["auth"]["token"] != gateway.token:
+            trouble = frames.BAD_TOKEN
+        if trouble is not None:
+            await self.send(frames.refused(request_id, trouble))
+            await self.socket.close(code=code)
+            return frames.refused(request_id, trouble)
+        self.ready = True
+        scopes = [scope for scope in params["scopes"] if scope in gateway.scopes]
+        return frames.answered(request_id, frames.hello_ok(gateway.boot_id, scopes, gateway.tick_s, gateway.protocol))
+
+
+# Methods ----------------------------------------------------------------------------------------------------------
+
+
+async def _chat_send(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
+    unknown = set(params) - CHAT_FIELDS
+    if unknown:
+        return frames.refused(request_id, frames.error("INVALID_REQUEST", f"unexpected property {unknown}"))
+    run_id, text = params["idempotencyKey"], params["message"]
+    known = gateway.runs.get(run_id)
+    if known is not None:
+        return _met_again(known, request_id, text)
+    ack = {"runId": run_id, "status": "started"}
+    active = gateway.running()
+    run = gateway.runs[run_id] = Run(run_id, text)
+    if active:
+        gateway.disk.add(frames.user_row(run_id, text, steered_into=active[0].run_id))
+        active[0].steered.append(gateway.agent(text).text or "")
+        run.task = gateway.spawn(gateway._end(run, "ok", "final"))
+    else:
+        run.task = gateway.spawn(gateway.work(run))
+    return frames.answered(request_id, ack)
+
+
+def _met_again(run: Run, request_id: str, text: str) -> Frame:
+    if run.asked != text:
+        return frames.refused(request_id, frames.CONFLICT)
+    head = {"runId": run.run_id}
+    if run.status == "error":
+        problem = frames.error("UNAVAILABLE", run.reply)
+        return frames.refused(request_id, problem, {**head, "status": "error", "summary": run.reply})
+    if run.status == "aborted":
+        return frames.answered(request_id, {**head, "status": "timeout", "summary": "aborted", "stopReason": "rpc"})
+    return frames.answered(request_id, {**head, "status": {"running": "in_flight", "ok": "ok"}[run.status]})
+
+
+async def _chat_history(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
+    running = gateway.running()
+    pending = [{"id": run.run_id, "state": "queued", "runId": run.run_id} for run in running if not run.written]
+    written = [run for run in running if run.written]
+    info: Frame = {"key": frames.MAIN, "hasActiveRun": bool(running)}
+    payload: Frame = {
+        "sessionKey": params["sessionKey"],
+        "messages": gateway.disk.rows[-params["limit"] :],
+        "pendingInputs": {"items": pending, "total": len(pending)},
+        "hasMore": len(gateway.disk.rows) > params["limit"],
+        "totalMessages": len(gateway.disk.rows),
+        "sessionInfo": info,
+    }
+    if written:
+        payload["inFlightRun"] = {"runId": written[0].run_id, "text": "", "startedAt": frames.now_ms()}
+    else:
+        info["activeRunIds"] = [run.run_id for run in running]
+    return frames.answered(request_id, payload)
+
+
+async def _agent_wait(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
+    run = gateway.runs.get(params["runId"])
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(params["timeoutMs"] / 1000):
+            await (run.ended if run else asyncio.Event()).wait()
+    head = {"runId": params["runId"]}
+    if run is None or run.status == "running":
+        return frames.answered(request_id, {**head, "status": "timeout"})
+    if run.status == "ok":
+        reply = {"disposition": "visible", "text": run.reply} if run.reply else {"disposition": "silent"}
+        return frames.answered(request_id, {**head, "status": "ok", "terminalReply": reply})
+    why = {"error": "aborted", "stopReason": "rpc"} if run.status == "aborted" else {"error": run.reply}
+    return frames.answered(request_id, {**head, "status": "error", **why})
+
+
+async def _chat_abort(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
+    run = gateway.runs.get(params["runId"])
+    if run is None or run.status != "running":
+        return frames.answered(request_id, {"ok": True, "aborted": False, "runIds": []})
+    await gateway.abort(run)
+    return frames.answered(request_id, {"ok": True, "aborted": True, "runIds": [run.run_id]})
+
+
+async def _wake(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
+    gateway.spawn(gateway.beat(params["text"]))
+    return frames.answered(request_id, {"ok": True})
+
+
+async def _subscribe(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
+    peer.subscribed = True
+    return frames.answered(request_id, {"subscribed": True, "key": frames.MAIN})
+
+
+async def _health(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
+    return frames.answered(request_id, {"ok": True, "ts": frames.now_ms(), "durationMs": 1})
+
+
+async def _healthz(request: web.Request) -> web.Response:
+    return web.json_response({"ok": True, "status": "live"})
+
+
+METHODS: dict[str, Callable[[FakeGateway, Peer, str, Frame], Awaitable[Frame]]] = {
+    "chat.send": _chat_send,
+    "chat.history": _chat_history,
+    "chat.abort": _chat_abort,
+    "agent.wait": _agent_wait,
+    "wake": _wake,
+    "sessions.messages.subscribe": _subscribe,
+    "health": _health,
+}
+
+
+# As a program -----------------------------------------------------------------------------------------------------
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("socket", type=Path)
+    parser.add_argument("token")
+    parser.add_argument("--rows", type=Path, help="keep the session's rows in this file")
+    arguments = parser.parse_args()
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    gateway = FakeGateway(arguments.socket, arguments.token, disk=Disk(arguments.rows))
+    await gateway.start()
+    await stopped.wait()
+    await gateway.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,161 @@
+"""Frames: every recorded one is read, and nothing that a sandbox may send raises anything but BadFrame."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawkakad.errors import BadFrame
+from clawkakad.gateway.frames import (
+    MAX_FRAME_BYTES,
+    AgentEvent,
+    ChatEvent,
+    HeartbeatEvent,
+    HelloOk,
+    OtherEvent,
+    Response,
+    Shutdown,
+    decode,
+    encode,
+)
+from tests.gateway.recordings import NAMES, events, payloads, received
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+PAYLOAD_FIELDS = ["runId", "sessionKey", "state", "message", "content", "status", "nonce", "isHeartbeat", "errorDetail"]
+FRAME = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(["event", "res"]),
+        "event": st.sampled_from(["chat", "agent", "heartbeat", "tick", "shutdown", "connect.challenge"]) | JSON,
+        "id": st.text() | JSON,
+        "ok": st.booleans() | JSON,
+        "payload": st.dictionaries(st.sampled_from(PAYLOAD_FIELDS), JSON) | JSON,
+        "error": JSON,
+    }
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recorded_frame_is_understood(name: str) -> None:
+    for record in received(name):
+        frame = decode(record.text)
+
+        assert not isinstance(frame, OtherEvent) or frame.understood
+
+
+def test_a_final_carries_its_text() -> None:
+    finals = [
+        decode(json.dumps(frame)) for frame in events("chat-text", "chat") if frame["payload"]["state"] == "final"
+    ]
+
+    assert [final.message.text for final in finals if isinstance(final, ChatEvent) and final.message] == [
+        "Hi from stub, a text answer"
+    ]
+
+
+def test_a_silent_final_has_no_message() -> None:
+    final = decode(json.dumps(events("heartbeat-ok", "chat")[-1]))
+
+    assert isinstance(final, ChatEvent)
+    assert final.message is None
+
+
+def test_proactive_runs_are_marked() -> None:
+    marks = [decode(json.dumps(frame)) for frame in events("heartbeat-alert", "agent")]
+
+    assert all(isinstance(mark, AgentEvent) and mark.is_heartbeat for mark in marks)
+
+
+def test_a_heartbeat_event_says_what_became_of_it() -> None:
+    heartbeat = decode(json.dumps(events("heartbeat-alert", "heartbeat")[0]))
+
+    assert isinstance(heartbeat, HeartbeatEvent)
+    assert (heartbeat.status, heartbeat.reason) == ("skipped", "target-none")
+
+
+def test_the_reason_of_a_shutdown() -> None:
+    assert decode(json.dumps(events("shutdown", "shutdown")[0])) == Shutdown(reason="gateway stopping")
+
+
+def test_hello_ok_tells_process_scopes_and_rhythm() -> None:
+    hello = HelloOk.model_validate(payloads("connect-sealed", "connect")[0])
+
+    assert hello.protocol == 4
+    assert hello.server.boot_id == "e7720634-2cdc-4a4a-9dd9-443ff3d74c55"
+    assert hello.auth.scopes == ("operator.read", "operator.write", "operator.admin")
+    assert hello.policy.tick_interval_ms == 30_000
+
+
+def test_an_unknown_event_is_no_error() -> None:
+    assert decode('{"type":"event","event":"ui.command","payload":{"x":1}}') == OtherEvent(name="ui.command")
+
+
+def test_a_known_event_in_an_unknown_shape_is_no_error() -> None:
+    frame = decode('{"type":"event","event":"chat","payload":{"runId":5}}')
+
+    assert frame == OtherEvent(name="chat", understood=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "[]",
+        "null",
+        "{}",
+        '{"type":"req"}',
+        '{"type":"event"}',
+        '{"type":"event","event":7}',
+        '{"type":"res","ok":true}',
+        '{"type":"res","id":"1"}',
+        '{"type":"res","id":"1","ok":false,"error":"no"}',
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_frame_is_a_bad_frame(text: str) -> None:
+    with pytest.raises(BadFrame):
+        decode(text)
+
+
+def test_a_bad_frame_is_never_quoted() -> None:
+    with pytest.raises(BadFrame) as caught:
+        decode('{"type":"res","id":"1","ok":"my secret"}')
+
+    assert "secret" not in str(caught.value)
+
+
+@given(st.text() | JSON.map(json.dumps) | FRAME.map(json.dumps))
+def test_nothing_but_bad_frame_is_ever_raised(text: str) -> None:
+    try:
+        decode(text)
+    except BadFrame:
+        return
+
+
+def test_a_payload_that_is_no_object_reads_as_an_empty_one() -> None:
+    response = decode('{"type":"res","id":"1","ok":true,"payload":null}')
+
+    assert isinstance(response, Response)
+    assert response.fields == {}
+
+
+def test_a_request_is_one_line_of_ascii_json() -> None:
+    text = encode("1", "chat.send", {"message": "naïve 🦀 \ud800"})
+
+    assert text.isascii()
+    assert json.loads(text) == {
+        "type": "req",
+        "id": "1",
+        "method": "chat.send",
+        "params": {"message": "naïve 🦀 \ud800"},
+    }
+
+
+def test_a_request_larger_than_the_gateway_takes_is_not_sent() -> None:
+    with pytest.raises(BadFrame):
+        encode("1", "chat.send", {"message": "x" * MAX_FRAME_BYTES})

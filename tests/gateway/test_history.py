@@ -1,0 +1,211 @@
+"""Where a turn stands, read from recorded histories and from every shape that we could think of."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawkakad.gateway.history import (
+    Aborted,
+    Absent,
+    Answered,
+    Broken,
+    Busy,
+    History,
+    Interrupted,
+    Running,
+    newest_reply,
+    read_history,
+    standing,
+)
+from tests.fakes.gateway_frames import assistant_row, user_row
+from tests.gateway.recordings import payloads
+
+RECOVERED = "the run that continues"
+
+
+def recorded(name: str, index: int = -1) -> History:
+    return read_history(payloads(name, "chat.history")[index])
+
+
+def history(*rows: dict[str, Any], active: tuple[str, ...] = (), pending: tuple[str, ...] = ()) -> History:
+    """A history with these rows and runs going on."""
+    items = [{"id": run_id, "state": "queued", "runId": run_id} for run_id in pending]
+    return read_history(
+        {
+            "messages": list(rows),
+            "pendingInputs": {"items": items, "total": len(items)},
+            "sessionInfo": {"activeRunIds": list(active)},
+        }
+    )
+
+
+def tries(key: str) -> tuple[str, str]:
+    return (key, f"{key}.2")
+
+
+# Recorded ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_turn_with_a_tool_call() -> None:
+    assert standing(recorded("history-answered"), tries("k1")) == Answered("k1", "default answer")
+
+
+def test_an_empty_history() -> None:
+    assert standing(recorded("connect-sealed"), tries("k1")) == Absent()
+
+
+def test_a_turn_whose_socket_dropped_goes_on_and_then_is_answered() -> None:
+    assert standing(recorded("drop", 0), tries("d1")) == Running("d1")
+    assert standing(recorded("drop", 1), tries("d1")) == Answered("d1", "w0 w1 w2 w3 w4 w5 w6 w7 default answer")
+
+
+def test_an_aborted_turn_is_not_answered_by_its_beginning() -> None:
+    assert standing(recorded("abort"), tries("a1")) == Aborted("a1")
+
+
+def test_a_failed_turn_is_broken() -> None:
+    where = standing(recorded("error-again"), tries("f1"))
+
+    assert isinstance(where, Broken)
+    assert "401" in where.text
+
+
+def test_a_message_merged_into_a_running_turn_is_answered_there() -> None:
+    assert standing(recorded("steer"), tries("s2")) == Answered("s1", "second")
+    assert standing(recorded("steer"), tries("s1")) == Answered("s1", "w0 w1 w2 w3 w4 w5 default answer\n\nsecond")
+
+
+def test_a_gateway_killed_in_mid_turn_continues_it_under_another_run_id() -> None:
+    looks = [standing(recorded("restart-recovery", index), tries("r1")) for index in range(len(_restart()))]
+
+    kinds = [type(look) for look in looks]
+    assert kinds[0] is Running
+    assert kinds[1] is Busy, "its own run id is active before its row is written"
+    assert kinds[-2] is Running
+    assert isinstance(looks[-1], Answered)
+    assert looks[-1].text.endswith("default answer")
+    assert looks[-1].run_id != "r1"
+
+
+def _restart() -> list[dict[str, Any]]:
+    return payloads("restart-recovery", "chat.history")
+
+
+def test_what_a_heartbeat_wrote_is_found_by_time() -> None:
+    after = recorded("wake-history")
+
+    found = newest_reply(after, since_ms=after.rows[-1].timestamp)
+    assert found is not None
+    assert found.text.startswith("Something is due")
+    assert newest_reply(after, since_ms=after.rows[-1].timestamp + 1) is None
+
+
+# Made up ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_was_accepted_and_not_written_yet_is_running() -> None:
+    assert standing(history(pending=("k",)), tries("k")) == Running("k")
+
+
+def test_another_run_is_waited_for_before_a_new_message_is_sent() -> None:
+    assert standing(history(active=("heartbeat",)), tries("k")) == Busy("heartbeat")
+
+
+def test_a_row_without_an_end_is_interrupted() -> None:
+    assert standing(history(user_row("k", "x")), tries("k")) == Interrupted("k", "k")
+
+
+def test_a_heartbeat_after_an_interrupted_turn_is_not_its_answer() -> None:
+    rows = (user_row("k", "x"), assistant_row("heartbeat", "Something is due"))
+
+    assert standing(history(*rows), tries("k")) == Interrupted("k", "k")
+
+
+def test_steps_on_the_way_are_no_answer() -> None:
+    rows = (user_row("k", "x"), assistant_row("k", "let me see", stop="toolUse"))
+
+    assert standing(history(*rows), tries("k")) == Interrupted("k", "k")
+
+
+def test_a_later_turn_is_not_mixed_in() -> None:
+    rows = (user_row("k", "x"), assistant_row("k", "one"), user_row("m", "y"), assistant_row("m", "two"))
+
+    assert standing(history(*rows), tries("k")) == Answered("k", "one")
+    assert standing(history(*rows), tries("m")) == Answered("m", "two")
+
+
+def test_a_recovery_of_another_turn_is_not_ours() -> None:
+    rows = (
+        user_row("k", "x"),
+        user_row("m", "y"),
+        user_row(RECOVERED, "[System]", recovery=True),
+        assistant_row(RECOVERED, "for m"),
+    )
+
+    assert standing(history(*rows), tries("k")) == Interrupted("k", "k")
+    assert standing(history(*rows), tries("m")) == Answered(RECOVERED, "for m")
+
+
+def test_the_second_of_two_recoveries_answers() -> None:
+    rows = (
+        user_row("k", "x"),
+        user_row("one", "[System]", recovery=True),
+        user_row("two", "[System]", recovery=True),
+        assistant_row("two", "done"),
+    )
+
+    assert standing(history(*rows), tries("k")) == Answered("two", "done")
+    assert standing(history(*rows[:2]), tries("k")) == Interrupted("k", "one")
+
+
+def test_the_second_attempt_counts_once_it_is_on_record() -> None:
+    rows = (user_row("k", "x"), user_row("k.2", "x"))
+
+    assert standing(history(*rows), tries("k")) == Interrupted("k.2", "k.2")
+    assert standing(history(*rows, active=("k.2",)), tries("k")) == Running("k.2")
+    assert standing(history(*rows, assistant_row("k.2", "done")), tries("k")) == Answered("k.2", "done")
+
+
+def test_an_answer_may_be_empty() -> None:
+    assert standing(history(user_row("k", "x"), assistant_row("k", "")), tries("k")) == Answered("k", "")
+
+
+def test_an_unreadable_row_spoils_nothing() -> None:
+    rows = ({"role": 7}, user_row("k", "x"), {"nonsense": True}, assistant_row("k", "done"))
+
+    assert standing(history(*rows), tries("k")) == Answered("k", "done")
+
+
+@pytest.mark.parametrize("payload", [{}, {"messages": 3}, {"messages": [], "inFlightRun": 7, "sessionInfo": []}])
+def test_an_unreadable_history_reads_as_an_empty_one(payload: dict[str, Any]) -> None:
+    assert standing(read_history(payload), tries("k")) == Absent()
+
+
+ROW = st.one_of(
+    st.builds(user_row, st.sampled_from(["k", "k.2", "m"]), st.just("x")),
+    st.builds(user_row, st.sampled_from(["r", "s"]), st.just("[System]"), recovery=st.just(True)),
+    st.builds(
+        assistant_row,
+        st.sampled_from(["k", "k.2", "m", "r", "s"]),
+        st.sampled_from(["", "text"]),
+        stop=st.sampled_from(["stop", "toolUse", "error"]),
+        aborted=st.booleans(),
+    ),
+)
+
+
+@given(st.lists(ROW, max_size=10), st.lists(st.sampled_from(["k", "k.2", "r", "z"]), max_size=2))
+def test_an_answer_always_comes_from_a_run_of_the_turn(rows: list[dict[str, Any]], active: list[str]) -> None:
+    where = standing(history(*rows, active=tuple(active)), tries("k"))
+
+    match where:
+        case Answered(run_id) | Broken(run_id):
+            assert run_id in {"k", "k.2", "r", "s"}
+        case Running(run_id) | Busy(run_id):
+            assert run_id in active
+        case Interrupted(attempt) | Aborted(attempt):
+            assert attempt in tries("k")
+        case Absent():
+            assert not any(row.get("idempotencyKey") in ("k:user", "k.2:user") for row in rows)
