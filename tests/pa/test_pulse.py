@@ -61,10 +61,12 @@ def test_marked_findings_are_told_once_a_day(pa: Program) -> None:
     assert pa.lines("pulse", "--mark") == finding
 
 
-def test_looking_without_a_mark_marks_nothing(pa: Program) -> None:
+def test_looking_for_news_marks_nothing(pa: Program) -> None:
     pa.line("task", "add", "Pay rent", "--due", "yesterday")
+    for how in ((), ("--new",), ("--new",), ("--mark",)):
+        assert len(pa.lines("pulse", *how)) == 1
+    assert pa.lines("pulse", "--new") == []
     assert len(pa.lines("pulse")) == 1
-    assert len(pa.lines("pulse", "--mark")) == 1
 
 
 def test_a_changed_finding_is_news(pa: Program) -> None:

@@ -1,7 +1,8 @@
 """`pa pulse`: what needs attention now; nothing at all when nothing does.
 
-`--mark` is the heartbeat's: it tells only what is news and remembers having told it. A finding is told at most once a
-day, after three times at most once a week, and anew when it changes (another due time, another text).
+Plain, it tells everything. For the heartbeat, `--new` tells only what is news, `--mark` tells the same and remembers
+having told it. A finding is news at most once a day, after three times at most once a week, and anew when it changes
+(another due time, another text).
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ..text import quoted
 from ..when import stamp
 from .tasks import is_overdue
 
-PULSE = Shape("pa pulse", "pa pulse", flags=("mark",))
+PULSE = Shape("pa pulse", "pa pulse", flags=("new", "mark"))
 
 KINDS = ("overdue", "due soon", "due today", "due tomorrow")
 SOON = timedelta(hours=3)
@@ -34,11 +35,13 @@ class Finding:
 
 
 def pulse(context: Context, args: Arguments) -> list[str]:
-    """The findings, a line each; with --mark only the new ones."""
-    if "mark" not in args.flags:
+    """The findings, a line each; with --new or --mark only the new ones."""
+    if not args.flags:
         return _cut(findings(context))
     with transaction(context.db):
         news = [finding for finding in findings(context) if _is_news(context, finding)]
+        if "mark" not in args.flags:
+            return _cut(news)
         for finding in news[:MOST_LINES]:
             _mark(context, finding)
         context.db.execute("DELETE FROM pulse_marks WHERE reported_at < ?", (stamp(context.now - KEPT_MARKS),))
