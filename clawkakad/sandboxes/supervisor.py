@@ -103,11 +103,11 @@ class Supervisor:
             await self._carry_out(row)
 
     async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
-        """What needs the person's attention, from inside the sandbox; empty if nothing does. `mark`: it has been said.
+        """What needs attention and is news, as seen inside the sandbox; empty if nothing is. `mark`: it has been said.
 
         Raises EngineUnavailable, and Rejected where the container does not run or `pa` failed.
         """
-        command = [*PULSE, "--mark"] if mark else PULSE
+        command = [*PULSE, "--mark" if mark else "--new"]
         ran = await self._engine.run(container_name(sandbox_id), command, deadline_s=PULSE_S, limit=PULSE_LIMIT)
         if ran.exit_code != 0:
             raise Rejected(f"pa pulse ended with exit code {ran.exit_code}")
