@@ -1,10 +1,9 @@
-"""Brings one sandbox's files, volume and container to where they should be, and takes them away again.
+"""Brings one sandbox's files, volume and container to where they should be. How they go is in `removal`.
 
 Owns the order of those steps. Decides nothing about when: that is the keeper's. What carries our name but not our
 labels is somebody else's: it is reported and never touched.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +20,11 @@ from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.paths import SandboxPaths
 from clawkakad.sandboxes.profile import (
     LABEL_CONFIG,
-    LABEL_INSTANCE,
-    LABEL_SANDBOX,
     Body,
     Sealing,
     container_body,
     container_name,
+    is_owned,
     volume_body,
     volume_name,
 )
@@ -85,7 +83,7 @@ class Builder:
     async def find(self, sandbox_id: SandboxId) -> Container | None:
         """The sandbox's container, or None. Raises Foreign, EngineUnavailable."""
         found = await self.engine.inspect(container_name(sandbox_id))
-        if found is not None and not self._is_ours(found.labels, sandbox_id):
+        if found is not None and not is_owned(found.labels, self.sealing.instance, sandbox_id):
             raise Foreign(f"the container {found.name} is not ours: rename or remove it")
         return found
 
@@ -113,22 +111,6 @@ class Builder:
         await self.engine.start(container_id)
         return await self._record(row)
 
-    async def discard(self, row: SandboxRow) -> None:
-        """Remove container, volume and directories for good. Idempotent. What is foreign is left alone."""
-        try:
-            found = await self.find(row.id)
-        except Foreign as error:
-            logger.error("left alone", sandbox=row.id, reason=str(error))
-        else:
-            if found is not None:
-                await self.engine.remove(found.id)
-        labels = await self.engine.volume_labels(volume_name(row.id))
-        if labels is not None and self._is_ours(labels, row.id):
-            await self.engine.remove_volume(volume_name(row.id))
-        elif labels is not None:
-            logger.error("left alone", sandbox=row.id, reason="its volume is not ours")
-        await asyncio.to_thread(paths.discard, self.paths(row.id))
-
     async def _create(self, row: SandboxRow, body: Body) -> str:
         await self._ensure_volume(row.id)
         try:
@@ -141,7 +123,7 @@ class Builder:
         labels = await self.engine.volume_labels(volume_name(sandbox_id))
         if labels is None:
             await self.engine.create_volume(volume_body(self.sealing, sandbox_id))
-        elif not self._is_ours(labels, sandbox_id):
+        elif not is_owned(labels, self.sealing.instance, sandbox_id):
             raise Foreign(f"the volume {volume_name(sandbox_id)} is not ours: remove it, or restore its labels")
 
     async def _write_config(self, row: SandboxRow) -> None:
@@ -161,9 +143,6 @@ class Builder:
             row.id, container_id=container.id, image_id=container.image_id, config_hash=container.config_hash
         )
         return container
-
-    def _is_ours(self, labels: dict[str, str], sandbox_id: SandboxId) -> bool:
-        return labels.get(LABEL_INSTANCE) == self.sealing.instance and labels.get(LABEL_SANDBOX) == sandbox_id
 
 
 def _drifted(found: Container, body: Body, image_id: str | None) -> bool:

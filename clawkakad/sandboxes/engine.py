@@ -185,6 +185,28 @@ class Engine:
             with _absent_is_none():
                 await self._volume(name).delete()  # type: ignore[no-untyped-call]
 
+    async def remove_instance(self, instance: str) -> int:
+        """Remove every container and volume of an installation, running or not; how many there were."""
+        containers = await self.ours(instance)
+        for container in containers:
+            await self.remove(container.id)
+        volumes = await self._volumes_of(instance)
+        for name in volumes:
+            await self.remove_volume(name)
+        return len(containers) + len(volumes)
+
+    async def remove_image(self, image: str) -> None:
+        """Remove an image's name, and the image if it has no other; no error if it is gone."""
+        async with _asking("remove an image"):
+            with _absent_is_none():
+                await self._docker.images.delete(image)
+
+    async def _volumes_of(self, instance: str) -> list[str]:
+        wanted = {"label": [f"{LABEL_INSTANCE}={instance}"]}
+        async with _asking("list volumes"):
+            found = await self._docker.volumes.list(filters=wanted)  # type: ignore[no-untyped-call]
+        return [str(volume["Name"]) for volume in found["Volumes"] or []]
+
     async def events(self, instance: str) -> AsyncGenerator[Event | None, None]:
         """What happens to our containers, until the engine goes away (EngineUnavailable).
 

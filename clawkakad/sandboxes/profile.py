@@ -8,6 +8,7 @@ config hash, and a container made from another hash is made again at its next st
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def volume_name(sandbox_id: SandboxId) -> str:
 def owner_labels(instance: str, sandbox_id: SandboxId) -> dict[str, str]:
     """What marks an engine object as ours: nothing without these is ever touched."""
     return {LABEL_INSTANCE: instance, LABEL_SANDBOX: sandbox_id}
+
+
+def is_owned(labels: Mapping[str, str], instance: str, sandbox_id: SandboxId) -> bool:
+    """Whether an engine object is this very sandbox's."""
+    return labels.get(LABEL_INSTANCE) == instance and labels.get(LABEL_SANDBOX) == sandbox_id
 
 
 def volume_body(sealing: Sealing, sandbox_id: SandboxId) -> Body:

@@ -1,9 +1,11 @@
 """How a sandbox goes: its model key, container, volume and directories, and its row last.
 
 While the row is there, the removal is not done, and all of it may be repeated. A key that cannot be deleted now holds
-back the row, but not the person's data.
+back the row, but not the person's data. What has a sandbox's name but not our labels is left alone.
 """
 
+import asyncio
+from pathlib import Path
 from typing import Protocol
 
 from loguru import logger
@@ -11,8 +13,10 @@ from loguru import logger
 from clawkakad.errors import Rejected, Transient
 from clawkakad.model import SandboxId
 from clawkakad.registry import SandboxRow
-from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.engine import Engine
 from clawkakad.sandboxes.modelkeys import KeySource
+from clawkakad.sandboxes.paths import discard, paths_of
+from clawkakad.sandboxes.profile import container_name, is_owned, volume_name
 
 
 class Rows(Protocol):
@@ -21,15 +25,36 @@ class Rows(Protocol):
     async def remove(self, sandbox_id: SandboxId) -> None: ...
 
 
-async def remove_sandbox(row: SandboxRow, *, builder: Builder, keys: KeySource, rows: Rows) -> None:
+async def remove_sandbox(
+    row: SandboxRow, *, engine: Engine, instance: str, runtime_dir: Path, keys: KeySource, rows: Rows
+) -> None:
     """Remove it for good; nothing may keep it any more. Idempotent. Raises Transient, Rejected: call again later."""
     trouble: Transient | Rejected | None = None
     try:
         await keys.forget(row.id, row.key_hash)
     except (Transient, Rejected) as error:
         trouble = error
-    await builder.discard(row)
+    await _remove_container(engine, instance, row.id)
+    await _remove_volume(engine, instance, row.id)
+    await asyncio.to_thread(discard, paths_of(runtime_dir, row.id))
     if trouble is not None:
         raise trouble
     await rows.remove(row.id)
     logger.info("sandbox removed", sandbox=row.id)
+
+
+async def _remove_container(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:
+    found = await engine.inspect(container_name(sandbox_id))
+    if found is not None and is_owned(found.labels, instance, sandbox_id):
+        await engine.remove(found.id)
+    elif found is not None:
+        logger.error("a container is not ours and left alone", sandbox=sandbox_id, container=found.name)
+
+
+async def _remove_volume(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:
+    name = volume_name(sandbox_id)
+    labels = await engine.volume_labels(name)
+    if labels is not None and is_owned(labels, instance, sandbox_id):
+        await engine.remove_volume(name)
+    elif labels is not None:
+        logger.error("a volume is not ours and left alone", sandbox=sandbox_id, volume=name)

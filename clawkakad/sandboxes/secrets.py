@@ -22,6 +22,11 @@ def instance_id(state_dir: Path) -> str:
     return _kept(state_dir / INSTANCE_FILE, length_bytes=6)
 
 
+def read_instance_id(state_dir: Path) -> str | None:
+    """The id, where one was ever made; makes none."""
+    return instance_id(state_dir) if (state_dir / INSTANCE_FILE).exists() else None
+
+
 def installation_secret(state_dir: Path, given: str | None) -> str:
     """The secret of the settings, else one made on first use. Raises UsageError where it cannot be kept."""
     return given or _kept(state_dir / SECRET_FILE, length_bytes=32)

@@ -184,7 +184,14 @@ class Supervisor:
     async def _carry_out(self, row: SandboxRow) -> None:
         async with self._removing.setdefault(row.id, asyncio.Lock()):
             await self._let_go(row.id)
-            await remove_sandbox(row, builder=self._builder, keys=self._keys, rows=self._registry.sandboxes)
+            await remove_sandbox(
+                row,
+                engine=self._engine,
+                instance=self._builder.sealing.instance,
+                runtime_dir=self._builder.runtime_dir,
+                keys=self._keys,
+                rows=self._registry.sandboxes,
+            )
         self._removing.pop(row.id, None)
         self._removal_not_before.pop(row.id, None)
 

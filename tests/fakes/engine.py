@@ -113,6 +113,7 @@ class FakeEngine:
             web.get("/{v}/version", self._version),
             web.get("/{v}/events", self._events),
             web.get("/{v}/images/{name}/json", self._image),
+            web.delete("/{v}/images/{name}", self._delete_image),
             web.post("/{v}/containers/create", self._create),
             web.get("/{v}/containers/json", self._list),
             web.get("/{v}/containers/{id}/json", self._inspect),
@@ -124,6 +125,7 @@ class FakeEngine:
             web.delete("/{v}/containers/{id}", self._delete),
             web.post("/{v}/exec/{id}/start", self._exec),
             web.get("/{v}/exec/{id}/json", self._exec_ended),
+            web.get("/{v}/volumes", self._list_volumes),
             web.get("/{v}/volumes/{name}", self._volume),
             web.post("/{v}/volumes/create", self._create_volume),
             web.delete("/{v}/volumes/{name}", self._delete_volume),
@@ -146,6 +148,10 @@ class FakeEngine:
     async def _image(self, request: web.Request) -> web.Response:
         image_id = self.images.get(request.match_info["name"])
         return _no(404, "No such image") if image_id is None else web.json_response({"Id": image_id})
+
+    async def _delete_image(self, request: web.Request) -> web.Response:
+        gone = self.images.pop(request.match_info["name"], None)
+        return _no(404, "No such image") if gone is None else web.json_response([{"Deleted": gone}])
 
     async def _create(self, request: web.Request) -> web.Response:
         body, name = await request.json(), request.query["name"]
@@ -244,6 +250,11 @@ class FakeEngine:
         if labels is None:
             return _no(404, "no such volume")
         return web.json_response({"Name": request.match_info["name"], "Labels": labels})
+
+    async def _list_volumes(self, request: web.Request) -> web.Response:
+        wanted = dict(text.split("=", 1) for text in json.loads(request.query["filters"])["label"])
+        found = [name for name, labels in self.volumes.items() if wanted.items() <= labels.items()]
+        return web.json_response({"Volumes": [{"Name": name} for name in found], "Warnings": []})
 
     async def _create_volume(self, request: web.Request) -> web.Response:
         body = await request.json()

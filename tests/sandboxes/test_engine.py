@@ -115,6 +115,22 @@ async def test_volumes_keep_their_first_labels(engine: Engine) -> None:
     assert await engine.volume_labels("v") is None
 
 
+async def test_a_whole_installation_goes_and_nothing_else(engine: Engine, fake: FakeEngine) -> None:
+    other = {"clawkaka.instance": "other"}
+    await engine.create("one", BODY)
+    await engine.start("one")
+    await engine.create("two", {**BODY, "Labels": other})
+    await engine.create_volume({"Name": "one-data", "Labels": LABELS})
+    await engine.create_volume({"Name": "two-data", "Labels": other})
+
+    assert 2 == await engine.remove_instance("inst")
+    assert 0 == await engine.remove_instance("inst")
+    assert (["two"], ["two-data"]) == (list(fake.containers), list(fake.volumes))
+    await engine.remove_image("clawkaka-sandbox:latest")
+    await engine.remove_image("clawkaka-sandbox:latest")
+    assert {} == fake.images
+
+
 async def test_events_of_ours_are_told_after_the_subscription(engine: Engine, fake: FakeEngine) -> None:
     async with contextlib.aclosing(engine.events("inst")) as events:
         assert await anext(events) is None

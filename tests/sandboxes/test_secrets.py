@@ -21,6 +21,12 @@ def test_both_are_made_once_and_kept_private(tmp_path: Path) -> None:
     assert {0o600} == {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
 
 
+def test_reading_the_id_makes_none(tmp_path: Path) -> None:
+    assert secrets.read_instance_id(tmp_path) is None
+    assert [] == list(tmp_path.iterdir())
+    assert secrets.instance_id(tmp_path) == secrets.read_instance_id(tmp_path)
+
+
 def test_the_secret_of_the_settings_wins_and_is_not_written(tmp_path: Path) -> None:
     assert "given" == secrets.installation_secret(tmp_path, "given")
     assert [] == list(tmp_path.iterdir())

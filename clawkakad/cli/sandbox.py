@@ -1,0 +1,178 @@
+"""`clawkakad sandbox …`: look at people's sandboxes, and remove them, with or without a running daemon."""
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+from typing import Annotated
+
+import aiohttp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clawkakad.assistant.who import find_user, label
+from clawkakad.cli.common import age, clock
+from clawkakad.config import Place, Settings, load_place, load_settings
+from clawkakad.errors import ConfigError, EngineUnavailable, UsageError
+from clawkakad.registry import FILE, Registry, SandboxRow, UserRow, locked, open_registry, read_registry
+from clawkakad.sandboxes.engine import Container, open_engine
+from clawkakad.sandboxes.modelkeys import KeySource, ProvisionedKeys, SharedKey
+from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.removal import remove_sandbox
+from clawkakad.sandboxes.secrets import read_instance_id
+
+WAIT_FOR_DAEMON_S = 60.0
+LOOK_EVERY_S = 0.5
+
+app = typer.Typer(no_args_is_help=True)
+
+User = Annotated[str, typer.Argument(help="A user id, a sandbox id, a phone number, or a name.")]
+
+
+@app.command("list")
+def list_() -> None:
+    """List all sandboxes: whose, in which state, since when, and what the engine says."""
+    asyncio.run(_list(load_place()))
+
+
+@app.command()
+def logs(
+    user: User, tail: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the last lines.")] = 200
+) -> None:
+    """Print what a sandbox's gateway wrote last."""
+    asyncio.run(_logs(load_place(), user, tail))
+
+
+@app.command()
+def rm(user: User, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Remove a sandbox with everything the assistant remembers of that person. There is no way back."""
+    place = load_place()
+    person = asyncio.run(_who(place, user))
+    if not yes and not typer.confirm(f"Remove the sandbox of {label(person)} ({person.id}), memory and all?", err=True):
+        raise UsageError("nothing was removed")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(place.state_dir))
+        except UsageError:  # the daemon has the lock, and so the sandbox
+            asyncio.run(_ask_daemon(place, person))
+        else:
+            asyncio.run(_remove_here(place, person))
+    Console(stderr=True).print(f"the sandbox of {label(person)} is gone")
+
+
+async def _list(place: Place) -> None:
+    async with read_registry(place.state_dir / FILE, clock) as registry:
+        rows = await registry.sandboxes.all()
+        people = {row.id: await registry.users.get(row.user_id) for row in rows}
+    containers, trouble = await _containers(place)
+    table = Table("sandbox", "user", "name", "state", "since", "container", "reason", box=None)
+    for row in rows:
+        person = people[row.id]
+        said = "?" if trouble else _said(containers.get(container_name(row.id)))
+        state = "removing" if row.remove_wanted else row.state.value
+        since = age(row.changed_at, datetime.now(UTC))
+        table.add_row(row.id, row.user_id, label(person) if person else "-", state, since, said, row.reason or "-")
+    Console().print(table if rows else "there are no sandboxes yet")
+    if trouble:
+        Console(stderr=True).print(trouble)
+
+
+async def _containers(place: Place) -> tuple[dict[str, Container], str]:
+    """What the engine has of ours, by name, and why it could not be asked."""
+    instance = read_instance_id(place.state_dir)
+    if instance is None:
+        return {}, ""
+    try:
+        async with open_engine(place.engine) as engine:
+            return {container.name: container for container in await engine.ours(instance)}, ""
+    except EngineUnavailable as error:
+        return {}, str(error)
+
+
+def _said(container: Container | None) -> str:
+    return "none" if container is None else container.status
+
+
+async def _logs(place: Place, user: str, tail: int) -> None:
+    async with read_registry(place.state_dir / FILE, clock) as registry:
+        row = await _row(registry, await find_user(registry, user))
+    async with open_engine(place.engine) as engine:
+        lines = await engine.logs(container_name(row.id), tail=tail)
+    if lines is None:
+        raise UsageError(f"{row.id} has no container: nothing was logged, or it was removed")
+    for line in lines:
+        typer.echo(line)
+
+
+async def _who(place: Place, user: str) -> UserRow:
+    async with read_registry(place.state_dir / FILE, clock) as registry:
+        person = await find_user(registry, user)
+        await _row(registry, person)
+        return person
+
+
+async def _row(registry: Registry, person: UserRow) -> SandboxRow:
+    row = await registry.sandboxes.of_user(person.id)
+    if row is None:
+        raise UsageError(f"{label(person)} has no sandbox")
+    return row
+
+
+async def _ask_daemon(place: Place, person: UserRow) -> None:
+    """Leave the wish in the registry and wait until the daemon has carried it out."""
+    async with open_registry(place.state_dir / FILE, clock) as registry:
+        row = await _row(registry, person)
+        await registry.sandboxes.want_removed(row.id)
+        try:
+            async with asyncio.timeout(WAIT_FOR_DAEMON_S):
+                while await registry.sandboxes.get(row.id) is not None:  # noqa: ASYNC110 (another process removes it)
+                    await asyncio.sleep(LOOK_EVERY_S)
+        except TimeoutError:
+            text = "the daemon was told and has not finished: its log says why; it goes on trying"
+            raise UsageError(text) from None
+
+
+async def _remove_here(place: Place, person: UserRow) -> None:
+    instance = read_instance_id(place.state_dir)
+    if instance is None:
+        raise UsageError(f"{place.state_dir} has no instance file: which containers are ours cannot be told")
+    async with (
+        open_registry(place.state_dir / FILE, clock) as registry,
+        open_engine(place.engine) as engine,
+        aiohttp.ClientSession() as http,
+    ):
+        row = await _row(registry, person)
+        await registry.sandboxes.want_removed(row.id)
+        await remove_sandbox(
+            row,
+            engine=engine,
+            instance=instance,
+            runtime_dir=place.runtime_dir,
+            keys=_keys(row, http, registry, instance),
+            rows=registry.sandboxes,
+        )
+
+
+def _keys(row: SandboxRow, http: aiohttp.ClientSession, registry: Registry, instance: str) -> KeySource:
+    """Who deletes the sandbox's model key, if one was made for it. Raises UsageError where nobody can."""
+    if row.key_hash is None:
+        return SharedKey(None)
+    settings = _settings()
+    if settings is None or settings.openrouter_provisioning_key is None:
+        raise UsageError("a model key was made for this sandbox: set OPENROUTER_PROVISIONING_KEY to have it deleted")
+    return ProvisionedKeys(
+        http,
+        base_url=settings.openrouter_base_url,
+        provisioning_key=settings.openrouter_provisioning_key.get_secret_value(),
+        instance=instance,
+        limit_usd=settings.key_limit_usd,
+        directory=settings.state_dir / "keys",
+        hashes=registry.sandboxes,
+    )
+
+
+def _settings() -> Settings | None:
+    try:
+        return load_settings()
+    except ConfigError:
+        return None

@@ -1,0 +1,126 @@
+"""`clawkakad sandbox`: beside a running daemon, and without one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from clawkakad.cli.sandbox import app
+from clawkakad.errors import UsageError
+from clawkakad.registry import locked
+from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.secrets import INSTANCE_FILE
+from tests.sandboxes.world import INSTANCE, World, open_world
+
+NUMBER = "4915123456789"
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with open_world() as opened:
+        (opened.state / INSTANCE_FILE).write_text(INSTANCE)
+        yield opened
+
+
+async def _clawkakad(world: World, *words: str, typed: str = "") -> Result:
+    """One command, in a thread: it has an event loop of its own, and the engine needs this one."""
+    places = {
+        "CLAWKAKA_STATE_DIR": str(world.state),
+        "CLAWKAKA_RUNTIME_DIR": str(world.runtime),
+        "DOCKER_HOST": world.engine.address,
+        "COLUMNS": "200",
+    }
+    return await asyncio.to_thread(CliRunner().invoke, app, list(words), input=typed, env=places)
+
+
+async def test_the_list_shows_whose_in_which_state_and_what_the_engine_says(world: World) -> None:
+    ann = await world.person(NUMBER)
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        result = await _clawkakad(world, "list")
+
+        assert 0 == result.exit_code, result.output
+        assert all(word in result.output for word in (row.id, ann, "Asha", "ready", "running"))
+        assert NUMBER not in result.output
+
+
+async def test_the_list_works_while_the_engine_is_away(world: World) -> None:
+    row = await world.registry.sandboxes.ensure(await world.person())
+    await world.engine.down()
+    result = await _clawkakad(world, "list")
+
+    assert 0 == result.exit_code, result.output
+    assert row.id in result.output
+    assert "did not answer" in result.output
+
+
+@pytest.mark.parametrize("who", ["+49 151 23456789", "asha"])
+async def test_logs_are_those_of_the_person_in_any_form(world: World, who: str) -> None:
+    ann = await world.person(NUMBER)
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        world.container(row.id).log = ["one", "two", "three"]
+        result = await _clawkakad(world, "logs", who, "--tail", "2")
+
+        assert "two\nthree\n" == result.output
+
+
+async def test_logs_of_somebody_without_a_container_are_a_usage_error(world: World) -> None:
+    await world.registry.sandboxes.ensure(await world.person(NUMBER))
+    result = await _clawkakad(world, "logs", NUMBER)
+
+    assert isinstance(result.exception, UsageError)
+    assert "no container" in str(result.exception)
+
+
+async def test_removing_beside_a_running_daemon_is_left_to_the_daemon(world: World) -> None:
+    ann = await world.person(NUMBER)
+    with locked(world.state):
+        async with world.daemon() as supervisor:
+            await supervisor.ensure(ann)
+            await world.ready(ann)
+            result = await _clawkakad(world, "rm", NUMBER, "--yes")
+
+            assert 0 == result.exit_code, result.exception
+            assert "is gone" in result.output
+            assert frozenset() == supervisor.kept()
+    assert ({}, {}) == (world.engine.containers, world.engine.volumes)
+
+
+async def test_removing_without_a_daemon_is_done_at_once(world: World) -> None:
+    ann = await world.person(NUMBER)
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await world.ready(ann)
+    result = await _clawkakad(world, "rm", ann, "--yes")
+
+    assert 0 == result.exit_code, result.exception
+    assert ({}, {}) == (world.engine.containers, world.engine.volumes)
+    assert await world.registry.sandboxes.of_user(ann) is None
+    assert [] == list(world.runtime.iterdir())
+
+
+async def test_without_a_yes_nothing_is_removed(world: World) -> None:
+    ann = await world.person(NUMBER)
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        result = await _clawkakad(world, "rm", NUMBER, typed="n\n")
+
+        assert isinstance(result.exception, UsageError)
+        assert container_name(row.id) in world.engine.containers
+
+
+async def test_a_key_that_nobody_here_can_delete_is_not_forgotten(world: World) -> None:
+    ann = await world.person(NUMBER)
+    row = await world.registry.sandboxes.ensure(ann)
+    await world.registry.sandboxes.set_key_hash(row.id, "hash1")
+    result = await _clawkakad(world, "rm", NUMBER, "--yes")
+
+    assert isinstance(result.exception, UsageError)
+    assert "OPENROUTER_PROVISIONING_KEY" in str(result.exception)
+    assert await world.registry.sandboxes.of_user(ann) is not None
