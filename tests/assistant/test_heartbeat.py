@@ -1,0 +1,190 @@
+"""Heartbeats: a free look first, a turn only for news, and never outside the hours, the window or the cap."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import time, timedelta
+
+import pytest
+
+from clawkakad.assistant.heartbeat import Heartbeats
+from clawkakad.errors import GatewayUnavailable
+from clawkakad.gateway.turns import Answer
+from clawkakad.model import SandboxId, UserId
+from clawkakad.registry import Registry, users
+from tests.conftest import Clock
+from tests.support import eventually
+
+
+class Body:
+    """The pulse and the agent of everybody."""
+
+    def __init__(self) -> None:
+        self.findings = ""
+        self.marked = 0
+        self.looks = 0
+        self.woken: list[str] = []
+        self.says: str | Exception | None = "Your rent is overdue."
+        self.awake = True
+
+    async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
+        self.looks += not mark
+        self.marked += mark
+        return self.findings
+
+    def is_ready(self, sandbox_id: SandboxId) -> bool:
+        return self.awake
+
+    async def wake(self, sandbox_id: SandboxId, *, text: str, timeout_s: float) -> Answer | None:
+        self.woken.append(text)
+        if isinstance(self.says, Exception):
+            raise self.says
+        return None if self.says is None else Answer(f"run{len(self.woken)}", self.says)
+
+
+@pytest.fixture
+def body() -> Body:
+    return Body()
+
+
+@pytest.fixture
+async def housed(registry: Registry, robin: UserId, clock: Clock) -> UserId:
+    """Robin, with a sandbox and a message of a moment ago."""
+    await registry.sandboxes.ensure(robin)
+    async with registry.db.transaction() as tx:
+        await users.touch(tx, robin, clock())
+    return robin
+
+
+@contextlib.asynccontextmanager
+async def beating(
+    registry: Registry, body: Body, clock: Clock, per_day: int = 4, lock: asyncio.Lock | None = None
+) -> AsyncIterator[None]:
+    held = lock or asyncio.Lock()
+    heartbeats = Heartbeats(
+        registry,
+        body,
+        body,
+        clock,
+        lock=lambda _: held,
+        interval=timedelta(minutes=30),
+        active_hours=(time(8), time(22)),
+        per_day=per_day,
+        on_outbox=lambda: None,
+        look_s=0.01,
+    )
+    task = asyncio.create_task(heartbeats.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def planned(registry: Registry, user: UserId) -> bool:
+    return await registry.heartbeats.next_at(user) is not None
+
+
+async def outcome(registry: Registry) -> str:
+    row = await registry.db.one("SELECT outcome FROM heartbeats")
+    return "" if row is None else str(row["outcome"])
+
+
+async def beat(registry: Registry, clock: Clock, user: UserId) -> None:
+    """Let one heartbeat fall due, and wait until it is over."""
+    await eventually(lambda: planned(registry, user))
+    before = await registry.heartbeats.next_at(user)
+    clock.advance(minutes=34)
+
+    async def over() -> bool:
+        return await registry.heartbeats.next_at(user) != before
+
+    await eventually(over)
+
+
+async def test_with_nothing_to_say_no_turn_is_asked_for(
+    registry: Registry, body: Body, clock: Clock, housed: UserId
+) -> None:
+    async with beating(registry, body, clock):
+        await beat(registry, clock, housed)
+
+    assert (body.looks, body.woken, await outcome(registry)) == (1, [], "nothing to say")
+
+
+async def test_news_become_one_message_and_are_marked_after_it_is_stored(
+    registry: Registry, body: Body, clock: Clock, housed: UserId
+) -> None:
+    body.findings = 'overdue task 1: "Pay rent"'
+    async with beating(registry, body, clock):
+        await beat(registry, clock, housed)
+
+    assert [row.text for row in await registry.outbox.all()] == ["Your rent is overdue."]
+    assert 'overdue task 1: "Pay rent"' in body.woken[0]
+    assert (body.marked, await outcome(registry)) == (1, "spoke")
+
+
+async def test_an_agent_may_stay_silent(registry: Registry, body: Body, clock: Clock, housed: UserId) -> None:
+    body.findings, body.says = "overdue task 1", None
+    async with beating(registry, body, clock):
+        await beat(registry, clock, housed)
+
+    assert await registry.outbox.all() == []
+    assert (body.marked, await outcome(registry)) == (1, "silent")
+
+
+async def test_nobody_is_disturbed_at_night(registry: Registry, body: Body, clock: Clock, housed: UserId) -> None:
+    body.findings = "overdue task 1"
+    clock.advance(hours=12)
+    async with beating(registry, body, clock):
+        await beat(registry, clock, housed)
+
+    assert (body.looks, await outcome(registry)) == (0, "outside the active hours")
+
+
+async def test_people_silent_for_a_day_cost_nothing(
+    registry: Registry, body: Body, clock: Clock, housed: UserId
+) -> None:
+    body.findings = "overdue task 1"
+    clock.advance(hours=24)
+    async with beating(registry, body, clock):
+        await beat(registry, clock, housed)
+
+    assert (body.looks, await outcome(registry)) == (0, "outside the service window")
+
+
+async def test_the_cap_of_a_day_holds(registry: Registry, body: Body, clock: Clock, housed: UserId) -> None:
+    body.findings = "overdue task 1"
+    async with beating(registry, body, clock, per_day=2):
+        for _ in range(3):
+            await beat(registry, clock, housed)
+
+    assert len(await registry.outbox.all()) == 2
+    assert await outcome(registry) == "enough for a day"
+
+
+async def test_it_never_falls_into_a_turn(registry: Registry, body: Body, clock: Clock, housed: UserId) -> None:
+    body.findings = "overdue task 1"
+    lock = asyncio.Lock()
+    async with lock, beating(registry, body, clock, lock=lock):
+        await eventually(lambda: planned(registry, housed))
+        clock.advance(minutes=34)
+        await asyncio.sleep(0.1)
+
+    assert body.looks == 0
+
+
+async def test_a_failed_one_is_tried_again_and_a_sleeping_sandbox_waited_for(
+    registry: Registry, body: Body, clock: Clock, housed: UserId
+) -> None:
+    body.findings, body.says, body.awake = "overdue task 1", GatewayUnavailable("gone"), False
+    async with beating(registry, body, clock):
+        await eventually(lambda: planned(registry, housed))
+        clock.advance(minutes=34)
+        await asyncio.sleep(0.1)
+        assert body.looks == 0
+        body.awake = True
+        await eventually(lambda: len(body.woken) >= 2)
+        body.says = "Your rent is overdue."
+        await eventually(lambda: registry.outbox.all())
+
+    assert len(await registry.outbox.all()) == 1
