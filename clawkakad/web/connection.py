@@ -7,7 +7,7 @@ Bytes that are no HTTP get a bare status line: no text, no name of a server, no 
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from loguru import logger
@@ -38,10 +38,9 @@ class GuardedConnection(web.RequestHandler):
         self._handling = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         address = str((transport.get_extra_info("peername") or ("unknown",))[0])
         if not self._turnstile.enter(address):
-            transport.abort()
+            cast(asyncio.Transport, transport).abort()  # uvloop's is one in all but its bases
             return
         self._address = address
         super().connection_made(transport)

@@ -20,6 +20,9 @@ from clawkakad.whatsapp.splitting import split
 __all__ = ["split", "to_whatsapp"]
 
 _NESTING = 60  # levels; the parser drops what is deeper, so such a text is left alone
+# What is longer goes out as it is: nobody reads eight messages for their bold words, and the event loop must not stop.
+_LENGTH = 32_768
+_BRACKETS = 1_000  # the parser's time grows with the square of these
 _UNWRAPPED = ("markdown", "md")  # a whole answer in a code block of this kind was meant as text
 _MARKDOWN = (
     MarkdownIt("commonmark", {"html": False, "maxNesting": _NESTING})
@@ -37,6 +40,8 @@ def to_whatsapp(markdown: str) -> str:
 
 
 def _render(source: str, *, unwrap: bool = True) -> str:
+    if len(source) > _LENGTH or source.count("[") > _BRACKETS:
+        return source
     tokens = _MARKDOWN.parse(source)
     if any(token.level >= _NESTING - 2 for token in tokens):
         return source

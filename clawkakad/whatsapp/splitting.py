@@ -6,6 +6,7 @@ one that is cut is closed, and opened again in the next part. Only whitespace ar
 """
 
 import re
+from itertools import takewhile
 
 from clawkakad.whatsapp.graphemes import boundary_at_or_before, is_boundary
 
@@ -35,7 +36,7 @@ def split(text: str, limit: int = LIMIT) -> list[str]:
 
 def _cut(text: str, limit: int) -> tuple[str, str]:
     """The first part, and what is left: always less than there was."""
-    blocks = [found.span() for found in _CODE.finditer(text)]
+    blocks = list(takewhile(lambda block: block[0] <= limit, (found.span() for found in _CODE.finditer(text))))
     gaps = [found.start() for found in _GAP.finditer(text, 1, limit + 1) if _allowed(text, found, blocks)]
     at = _best(text, [gap for gap in gaps if gap >= limit * _FAIR])
     if at is None:

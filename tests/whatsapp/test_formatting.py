@@ -80,12 +80,32 @@ def test_no_depth_of_nesting_loses_words(mark: str) -> None:
         assert "word" in to_whatsapp(mark * depth + "word"), depth
 
 
+PIECES = [
+    "*",
+    "**a",
+    "*a **b ",
+    "[",
+    "![[",
+    "[a](b",
+    "> ",
+    "- ",
+    "- a\n",
+    "`",
+    "`a``b",
+    "|a",
+    "_a*",
+    "<a",
+    "&amp",
+    "\\",
+    "!",
+]
+
+
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize(
-    "piece", ["*", "**a", "*a **b ", "[", "![[", "> ", "- ", "`", "|a", "_a*", "[a](b", "<a", "&amp", "\\"]
-)
+@pytest.mark.parametrize("piece", PIECES)
 def test_hostile_repetition_takes_no_time(piece: str) -> None:
-    to_whatsapp(piece * 2000)
+    for times in (300, 5000, 100_000):
+        to_whatsapp(piece * times)
 
 
 @given(st.text())
