@@ -36,13 +36,15 @@ class Transaction:
 
     async def one(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
         """The first row, or None."""
-        async with self._connection.execute(sql, params) as cursor:
-            return await cursor.fetchone()
+        rows = await self.all(sql, params)
+        return rows[0] if rows else None
 
     async def all(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006
-        """All rows."""
-        async with self._connection.execute(sql, params) as cursor:
-            return list(await cursor.fetchall())
+        """All rows.
+
+        In one step: a cursor left open by a cancellation would hold the connection in the state of its moment.
+        """
+        return list(await self._connection.execute_fetchall(sql, params))
 
 
 class Database:
@@ -62,8 +64,9 @@ class Database:
         """
         async with self._lock:
             with _as_unavailable():
-                await self._writer.execute("BEGIN IMMEDIATE")
                 try:
+                    # Inside the try: cancelled while it waits, it begins all the same, on the connection's thread.
+                    await self._writer.execute("BEGIN IMMEDIATE")
                     yield Transaction(self._writer)
                     await self._writer.execute("COMMIT")
                 except BaseException:

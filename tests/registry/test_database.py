@@ -125,3 +125,39 @@ def test_statements_are_cut_at_their_ends_only() -> None:
     script = "CREATE TABLE a (b TEXT DEFAULT ';');\nINSERT INTO a VALUES ('x;\ny');\n"
 
     assert len(list(statements(script))) == 2
+
+
+@pytest.mark.parametrize("ticks", range(12))
+async def test_a_cancellation_at_any_moment_of_a_transaction_leaves_the_writer_free(
+    registry: Registry, ticks: int
+) -> None:
+    async def write() -> None:
+        async with registry.db.transaction() as tx:
+            await tx.execute("INSERT INTO audit (at, action, subject, detail) VALUES ('t', 'a', 's', 'd')")
+
+    task = asyncio.create_task(write())
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    await write()
+    assert len(await registry.db.all("SELECT * FROM audit")) in (1, 2)
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_a_cancelled_read_does_not_make_the_next_one_stale(registry: Registry, ticks: int) -> None:
+    async with registry.db.transaction() as tx:
+        for number in range(50):
+            await tx.execute(
+                "INSERT INTO audit (at, action, subject, detail) VALUES (:n, 'a', 's', 'd')", {"n": str(number)}
+            )
+    task = asyncio.create_task(registry.db.one("SELECT * FROM audit"))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    async with registry.db.transaction() as tx:
+        await tx.execute("DELETE FROM audit")
+
+    assert await registry.db.all("SELECT * FROM audit") == []
