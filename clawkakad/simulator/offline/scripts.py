@@ -13,17 +13,20 @@ from clawkakad.simulator.offline.intents import Intent, Kind
 
 Script = Generator[str, str, str]
 
+NOTHING = re.compile(r": 0(?: kcal \(0 meals\)| open, 0 overdue)?\Z")  # a line of `pa summary` with nothing in it
+ROW = re.compile(r"(?:\w+ )?(?:expense|income|meal|task|reminder|contact) \d+: (?P<rest>.+)")  # a line of `pa find`
+MOST_FOUND = 10
 EXPENSE_LINE = re.compile(r'expense \d+: (?P<amount>[\d.,]+) (?P<currency>\w+), (?P<category>[^,]+), "(?P<what>.*)"')
 
 ASK_NAME = "What should I call you?"
 ASK_WORK = "What do you do, so that I know what matters to you?"
 WHO_I_AM = "I'm your assistant: I remember things so that you don't have to."
 CAN_DO = (
-    "Tell me things like *Uber to office 280*, *had 2 dosas for breakfast*, *add task pay rent by friday* or "
-    "*remind me at 18:30 to call mom*, and ask *how much this week?*"
+    "Tell me things like _Uber to office 280_, _had 2 dosas for breakfast_, _add task pay rent by friday_ or "
+    "_remind me at 18:30 to call mom_, and ask _how much this week?_"
 )
 WHAT_I_AM = "I'm the offline model, so I run on fixed rules and didn't get that one."
-TOOL_TROUBLE = "Nothing was saved. Try once more, or put it another way."
+TOOL_TROUBLE = "Nothing was changed. Try once more, or put it another way."
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def _expense(intent: Intent) -> Script:
 
 def _maybe_expense(intent: Intent) -> Script:
     yield from ()
-    return f"Was that money? Write *spent {intent['amount']} on {intent['what'].lower()}* and it's in the book."
+    return f"Was that money? Write _spent {intent['amount']} on {intent['what'].lower()}_ and it's in the book."
 
 
 def _income(intent: Intent) -> Script:
@@ -187,14 +190,19 @@ def _summary(intent: Intent) -> Script:
     result = Result((yield command("summary", intent["span"])))
     if result.failed or not result.lines:
         return did_not_work("add that up", result)
-    return "\n".join(f"{line[:1].upper()}{line[1:]}" for line in map(plain, result.lines))
+    lines = [re.sub(r"^(\w+) (week|month):", r"\1 this \2:", plain(line)) for line in result.lines]
+    told = [line for line in lines if not NOTHING.search(line)]
+    span = "today" if intent["span"] == "today" else f"this {intent['span']}"
+    return "\n".join(f"{line[:1].upper()}{line[1:]}" for line in told) or f"Nothing logged {span} yet."
 
 
 def _find(intent: Intent) -> Script:
     result = Result((yield command("find", "--", intent["what"])))
     if result.failed:
         return did_not_work("search", result)
-    return "\n".join(f"- {plain(line)}" for line in result.lines[:10]) or f"Nothing about {intent['what']} yet."
+    found = [ROW.match(line) for line in result.lines[:MOST_FOUND]]
+    rows = [f"- {plain(row['rest'])}" for row in found if row]
+    return "\n".join(rows) or f"Nothing about {intent['what']} yet."
 
 
 def _undo(intent: Intent) -> Script:
@@ -336,7 +344,7 @@ def which_task(wanted: str, fitting: list[tuple[str, str, str]]) -> str:
     """A question where none or several fit."""
     if not fitting:
         return f"I have no open task like “{wanted}”."
-    return "Which one? " + " or ".join(f"*done {number}* ({title})" for number, title, _ in fitting) + "."
+    return "Which one? " + " or ".join(f"_done {number}_ ({title})" for number, title, _ in fitting) + "."
 
 
 def plain(line: str) -> str:

@@ -1,0 +1,148 @@
+"""`clawkakad try`: the whole path on this machine, with a simulated WhatsApp in place of Meta."""
+
+import asyncio
+import os
+import signal
+import sys
+import webbrowser
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from clawkakad.cli import conversation
+from clawkakad.cli.child import free_port, running_child
+from clawkakad.cli.progress import Progress
+from clawkakad.cli.trial import Trial, daemon_environ, opened_trial
+from clawkakad.errors import ClawkakaError
+from clawkakad.simulator.knobs import Knobs
+from clawkakad.simulator.people import Person
+from clawkakad.simulator.server import Simulator, running_simulator
+
+PAGE_PORT, DAEMON_PORT = 3002, 3001
+DEFAULT_PERSON, DEFAULT_NUMBER = "Asha", "+91 98765 43210"
+MODEL_SETTINGS = ("OPENROUTER_API_KEY", "OPENROUTER_PROVISIONING_KEY", "MODEL_BASE_URL")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for on the command line."""
+
+    messages: list[str]
+    state: Path
+    port: int | None
+    person: str
+    browser: bool
+
+
+def try_(
+    messages: Annotated[
+        list[str] | None, typer.Argument(help="Messages to send one after another; without any: a chat.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything of earlier runs first.")] = False,
+    state: Annotated[Path, typer.Option(help="Where everything is kept between runs.")] = Path(".clawkaka"),
+    port: Annotated[
+        int | None, typer.Option(help=f"The chat page's port; default: {PAGE_PORT}, or a free one.")
+    ] = None,
+    person: Annotated[str, typer.Option(help="Who writes.")] = DEFAULT_PERSON,
+    browser: Annotated[bool, typer.Option(help="Open the chat page in a browser, where there is one.")] = True,
+) -> None:
+    """Try it here and now: a simulated WhatsApp, the real daemon, a real sandbox. Nothing leaves this machine.
+
+    (But for the model, if you set OPENROUTER_API_KEY, or MODEL_BASE_URL and MODEL: else the offline model answers.)
+    """
+    options = Options(messages or [], state, port, person, browser)
+    with opened_trial(state, fresh=fresh) as trial:
+        sys.exit(asyncio.run(_run(trial, options)))
+
+
+async def _run(trial: Trial, options: Options) -> int:
+    """The whole thing; the exit code. The first Ctrl-C stops in good order, a second one at once."""
+    work = asyncio.ensure_future(_work(trial, options))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, work.cancel)
+    try:
+        await work
+    except asyncio.CancelledError:
+        return 130
+    except conversation.NoReply as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]clawkakad:[/red] {error}")
+        return 1
+    return 0
+
+
+async def _work(trial: Trial, options: Options) -> None:
+    async with _simulator(trial, options.port) as simulator:
+        person = _person(simulator, options.person)
+        port = free_port(DAEMON_PORT)
+        environ = daemon_environ(trial, port=port, simulator_url=simulator.url, environ=os.environ)
+        console = Console(stderr=True, highlight=False)
+        stack = AsyncExitStack()
+        try:
+            with Progress(console, "starting the daemon").shown() as progress:
+                starting = stack.enter_async_context(running_child(environ, trial.log, port=port))
+                child = await progress.during(starting)
+            simulator.exchange.courier.url = child.webhook_url
+            talking = _talk(trial, options, simulator, person, console)
+            await _as_long_as(talking, child.process, trial.log)
+        finally:
+            with Progress(console, "stopping the daemon").shown() as progress:
+                await progress.during(stack.aclose())
+
+
+async def _talk(trial: Trial, options: Options, simulator: Simulator, person: Person, console: Console) -> None:
+    if options.messages:
+        await conversation.send_all(simulator.exchange, person, options.messages, trial.directory, trial.log)
+        return
+    _welcome(simulator.url, person, trial, console)
+    if options.browser and _has_screen():
+        webbrowser.open(simulator.url)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        await conversation.chat(simulator.exchange, person)
+    else:
+        await asyncio.Event().wait()
+
+
+def _welcome(url: str, person: Person, trial: Trial, console: Console) -> None:
+    model = "a real model" if any(os.environ.get(name) for name in MODEL_SETTINGS) else "the offline model"
+    console.print(f"Chat page: [bold]{url}[/bold]  [dim](you are {person.name}; {model} answers)[/dim]")
+    console.print(f"[dim]Or write here; /quit or Ctrl-D ends. The daemon's log: {trial.log}[/dim]")
+
+
+async def _as_long_as(work: Coroutine[Any, Any, None], process: asyncio.subprocess.Process, log: Path) -> None:
+    """Do the work; raises ClawkakaError if the daemon ends meanwhile."""
+    working = asyncio.ensure_future(work)
+    ending = asyncio.ensure_future(process.wait())
+    try:
+        await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClawkakaError(f"the daemon has ended; see {log}")
+        await working
+    finally:
+        working.cancel()
+        ending.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _simulator(trial: Trial, port: int | None) -> AsyncIterator[Simulator]:
+    """On the port that was asked for; on the usual one, or any, if none was."""
+    chosen = port if port is not None else free_port(PAGE_PORT)
+    knobs = Knobs(read_by_itself=True)
+    async with running_simulator(trial.secrets, port=chosen, directory=trial.directory, knobs=knobs) as simulator:
+        yield simulator
+
+
+def _person(simulator: Simulator, name: str) -> Person:
+    """The person of that name, of this run or an earlier one."""
+    number = DEFAULT_NUMBER if name == DEFAULT_PERSON else None
+    return simulator.exchange.people.named(name) or simulator.exchange.add_person(name, number)
+
+
+def _has_screen() -> bool:
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
