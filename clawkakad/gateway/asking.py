@@ -64,7 +64,7 @@ class Ask:
     async def _send(self, connection: Connection, run_id: str) -> Answer | None:
         self.run_id = run_id
         future = self._desk.expect(run_id)
-        ack = await connection.chat(run_id, self._text)
+        ack = await connection.chat(run_id, self._text, timeout_s=self._tempo.request_s)
         if ack.status in ("started", "in_flight"):
             return self._reply(await self._listen(connection, future, run_id))
         outcome = await connection.wait_run(run_id, 0)
@@ -84,7 +84,7 @@ class Ask:
 
     async def _look(self, connection: Connection) -> Answer | None:
         """Read the history and do the one thing that follows from it. None: look again."""
-        where = standing(await connection.history(HISTORY_ROWS), self._attempts)
+        where = standing(await connection.history(HISTORY_ROWS, timeout_s=self._tempo.request_s), self._attempts)
         logger.debug("looked how a turn stands", sandbox=self._sandbox_id, standing=type(where).__name__)
         match where:
             case Absent():

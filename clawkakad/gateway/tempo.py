@@ -18,6 +18,7 @@ class Tempo:
 
     quiet_s: float = 30.0  # how long we only listen before the gateway is asked how a run stands
     revive_s: float = 20.0  # for a restarted gateway to continue an interrupted turn; it was seen to do so at once
+    request_s: float = 30.0  # for any answer of the gateway that does not wait for the agent
     poll_s: float = 1.0  # between two looks, and after a refusal that named no pause
 
 

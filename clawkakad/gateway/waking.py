@@ -58,7 +58,7 @@ class Wake:
             if self._acknowledged:
                 raise TurnFailed("the connection was lost in a heartbeat", kind="interrupted")
         self._tried = True
-        await connection.wake(self._text)
+        await connection.wake(self._text, timeout_s=self._tempo.request_s)
         self._acknowledged = True
         await connection.while_open(self._end)
         return self._taken()
@@ -73,7 +73,7 @@ class Wake:
     async def _written_since(self, connection: Connection) -> Answer | None:
         """Wait until nothing runs any more, or the end is heard; then what was written since the wake."""
         while not self._end.done():
-            history = await connection.history(HISTORY_ROWS)
+            history = await connection.history(HISTORY_ROWS, timeout_s=self._tempo.request_s)
             if not history.running:
                 found = newest_reply(history, since_ms=self._since_ms)
                 return self._desk.recognise(found.run_id, found.text) if found else None

@@ -63,6 +63,7 @@ class FakeGateway:
         self.resumes_after_s = 0.0
         # What it saw
         self.asked: list[Asked] = []
+        self.goodbyes: list[int | None] = []  # the close codes of connections that clients ended
         self.boot_id = ""
         self.runs: dict[str, Run] = {}
         self._peers: set[Peer] = set()
@@ -139,7 +140,8 @@ class FakeGateway:
     async def garbage(self, text: str) -> None:
         """Any text at all, to everybody."""
         for peer in list(self._peers):
-            await peer.socket.send_str(text)
+            with contextlib.suppress(ConnectionError):
+                await peer.socket.send_str(text)
 
     async def close(self, code: int) -> None:
         """Close every connection with a code."""
@@ -293,6 +295,7 @@ class Peer:
                     task.add_done_callback(self._tasks.discard)
         finally:
             self.gone.set()
+            self._gateway.goodbyes.append(self.socket.close_code)
             for task in self._tasks:
                 task.cancel()
 

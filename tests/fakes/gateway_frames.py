@@ -5,9 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 MAIN = "agent:main:main"
-RECOVERY_TEXT = (
-    "[System] Your previous turn was interrupted by a gateway restart. Continue."
-)
+RECOVERY_TEXT = "[System] Your previous turn was interrupted by a gateway restart. Continue."
 
 Frame = dict[str, Any]
 

@@ -1,0 +1,88 @@
+"""The pool: who waits gets what is published, and a dead connection is none."""
+
+import asyncio
+
+import pytest
+
+from clawkakad.errors import GatewayUnavailable
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.frames import Event, OtherEvent
+from clawkakad.gateway.pool import Pool
+from clawkakad.model import SandboxId
+from tests.fakes.gateway import FakeGateway
+from tests.gateway.conftest import SANDBOX, dial
+from tests.support import SCALE, eventually
+
+OTHER = SandboxId("sother")
+
+
+async def test_everybody_who_waits_gets_the_connection(connection: Connection) -> None:
+    pool = Pool()
+    waiting = [asyncio.create_task(pool.ready(SANDBOX, timeout_s=5 * SCALE)) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    pool.publish(SANDBOX, connection)
+
+    assert await asyncio.gather(*waiting) == [connection] * 3
+    assert await pool.ready(SANDBOX, timeout_s=0.1) is connection
+
+
+async def test_waiting_ends_at_the_deadline(connection: Connection) -> None:
+    pool = Pool()
+    pool.publish(OTHER, connection)
+
+    with pytest.raises(GatewayUnavailable):
+        await pool.ready(SANDBOX, timeout_s=0.05)
+
+
+async def test_a_withdrawn_connection_is_none(connection: Connection) -> None:
+    pool = Pool()
+    pool.publish(SANDBOX, connection)
+    pool.withdraw(SANDBOX)
+    pool.withdraw(SANDBOX)
+
+    assert pool.get(SANDBOX) is None
+
+
+async def test_a_closed_connection_is_none_before_anybody_withdrew_it(
+    gateway: FakeGateway, connection: Connection
+) -> None:
+    pool = Pool()
+    pool.publish(SANDBOX, connection)
+    await gateway.drop()
+    await connection.wait_closed()
+
+    assert pool.get(SANDBOX) is None
+    waiting = asyncio.create_task(pool.ready(SANDBOX, timeout_s=5 * SCALE))
+    await asyncio.sleep(0)
+    second = await dial(gateway)
+    pool.publish(SANDBOX, second)
+    assert await waiting is second
+    await second.aclose()
+
+
+async def test_cancelling_a_wait_leaves_the_others_waiting(connection: Connection) -> None:
+    pool = Pool()
+    impatient, patient = [asyncio.create_task(pool.ready(SANDBOX, timeout_s=5 * SCALE)) for _ in range(2)]
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.wait({impatient})
+
+    pool.publish(SANDBOX, connection)
+
+    assert await patient is connection
+
+
+async def test_events_of_every_published_connection_are_heard(gateway: FakeGateway) -> None:
+    pool, heard = Pool(), list[tuple[SandboxId, Event]]()
+    pool.listen(lambda sandbox_id, event: heard.append((sandbox_id, event)))
+    first, second = await dial(gateway), await dial(gateway)
+    pool.publish(SANDBOX, first)
+    pool.publish(OTHER, second)
+
+    await gateway.emit("news", {})
+
+    wanted = {(SANDBOX, OtherEvent(name="news")), (OTHER, OtherEvent(name="news"))}
+    await eventually(lambda: {(sandbox_id, event) for sandbox_id, event in heard} == wanted)
+    await first.aclose()
+    await second.aclose()
