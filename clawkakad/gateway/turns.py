@@ -24,9 +24,6 @@ from clawkakad.model import SandboxId
 
 __all__ = ["Answer", "StrayHandler", "Tempo", "Turns"]
 
-STOP_S = 5.0
-"""How long stopping an overdue run may take, and handing on the last strays at the end."""
-
 StrayHandler = Callable[[SandboxId, Answer], Awaitable[None]]
 
 
@@ -88,7 +85,7 @@ class Turns:
     async def aclose(self) -> None:
         """Wait a moment for strays that are being handed on, then let go of them."""
         if self._deliveries:
-            await asyncio.wait(self._deliveries, timeout=STOP_S)
+            await asyncio.wait(self._deliveries, timeout=self._tempo.stop_s)
         for task in self._deliveries:
             task.cancel()
 
@@ -99,7 +96,7 @@ class Turns:
         if connection is None or run_id is None:
             return
         try:
-            await connection.abort(run_id, timeout_s=STOP_S)
+            await connection.abort(run_id, timeout_s=self._tempo.stop_s)
         except ClawkakaError as problem:
             logger.debug("an overdue run was not stopped", sandbox=sandbox_id, problem=str(problem))
 
@@ -109,7 +106,7 @@ class Turns:
         if connection is None:
             return
         try:
-            history = await connection.history(1, timeout_s=STOP_S)
+            history = await connection.history(1, timeout_s=self._tempo.stop_s)
         except ClawkakaError as problem:
             logger.debug("an overdue heartbeat was not stopped", sandbox=sandbox_id, problem=str(problem))
             return
