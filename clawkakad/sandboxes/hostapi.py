@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 
@@ -48,8 +49,10 @@ class HostApi:
 
     async def open(self, sandbox_id: SandboxId, user_id: UserId, paths: SandboxPaths) -> None:
         """Listen for one sandbox; its directories must be there. Raises OSError."""
-        if sandbox_id in self._doors:
+        door = self._doors.get(sandbox_id)
+        if door is not None and door.path.is_socket():
             return
+        await self._shut(sandbox_id)  # somebody took its directory away
         runner = web.AppRunner(
             self._app(sandbox_id, user_id), handler_cancellation=True, access_log=None, shutdown_timeout=CLOSE_S
         )
@@ -65,17 +68,20 @@ class HostApi:
 
     async def close(self, sandbox_id: SandboxId) -> None:
         """Stop listening, and let requests under way finish within two seconds."""
+        await self._shut(sandbox_id)
+        self._proxy.forget(sandbox_id)
+
+    async def aclose(self) -> None:
+        """Close all, side by side."""
+        await asyncio.gather(*(self.close(sandbox_id) for sandbox_id in list(self._doors)))
+
+    async def _shut(self, sandbox_id: SandboxId) -> None:
         door = self._doors.pop(sandbox_id, None)
         if door is not None:
             door.server.close()
             await door.runner.cleanup()
             with contextlib.suppress(OSError):
                 door.path.unlink()
-        self._proxy.forget(sandbox_id)
-
-    async def aclose(self) -> None:
-        """Close all, side by side."""
-        await asyncio.gather(*(self.close(sandbox_id) for sandbox_id in list(self._doors)))
 
     def _app(self, sandbox_id: SandboxId, user_id: UserId) -> web.Application:
         pa = PaHandlers(self._services, user_id, lambda profile: self._profile_changed(sandbox_id, profile))
@@ -124,5 +130,4 @@ class _Refusal(asyncio.Protocol):
     """One connection too many: closed at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        cast(asyncio.Transport, transport).abort()  # uvloop's is one in all but its bases

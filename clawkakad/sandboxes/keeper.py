@@ -9,10 +9,10 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from loguru import logger
 
@@ -144,7 +144,7 @@ class Keeper:
                 await self._move(SandboxState.STARTING, "found running")
                 return await self._connect(self._left_to_start(found.started_at))
         async with self._starting:
-            await self._builder.start(self._row)
+            await _whole(self._builder.start(self._row))
             await self._move(SandboxState.STARTING, "started")
             return await self._connect(self._timing.start_s)
 
@@ -257,3 +257,18 @@ class Keeper:
 
     def _engine_delays(self) -> Iterator[float]:
         return delays(self._timing.first_delay_s, self._timing.engine_last_delay_s)
+
+
+async def _whole(work: Coroutine[Any, Any, object]) -> None:
+    """Carried to its end though we are cancelled: the engine would end its part behind our back.
+
+    Else a removal could come between the two, and find nothing of what is there a moment later.
+    """
+    task = asyncio.create_task(work, name="start a container")
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is not None:
+            logger.debug("a start failed while its keeper was stopped", error=str(task.exception()))
+        raise

@@ -29,6 +29,7 @@ REMOVALS_EVERY_S = 3.0  # one indexed look into the registry; an operator waits 
 REMOVAL_AGAIN_S = 60.0
 STARTS_AT_ONCE = 2  # a gateway that boots takes all of a CPU for ten seconds
 STOP_S = 10.0  # for the keepers to close their connections
+LET_GO_S = 60.0  # for one keeper; a start that it has begun is ended first
 
 PULSE = ["timeout", "-k", "2", "20", "pa", "pulse"]
 PULSE_S = 30.0
@@ -156,7 +157,7 @@ class Supervisor:
         _, task = self._keepers.pop(sandbox_id, (None, None))
         if task is not None:
             task.cancel()
-            await asyncio.wait({task}, timeout=STOP_S)
+            await asyncio.wait({task}, timeout=LET_GO_S)
         await self._host_api.close(sandbox_id)
 
     async def _stop_all(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from clawkakad.errors import EngineUnavailable, Rejected, Transient
 from clawkakad.model import SandboxId, SandboxState
+from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.profile import container_name, volume_name
 from tests.fakes.engine import FakeContainer
 from tests.sandboxes.world import FAST, INSTANCE, PROFILE, World, open_world
@@ -240,6 +241,19 @@ async def test_a_lost_connection_is_made_again_without_touching_the_container(wo
         assert 1 == world.engine.count("/start")
 
 
+async def test_a_runtime_directory_that_was_emptied_is_laid_out_again(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon(timing=replace(FAST, adopt_s=0.2, start_s=0.5)) as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        paths.discard(paths.paths_of(world.runtime, row.id))
+        await world.gateways.close(world.container(row.id))
+        await eventually(lambda: world.engine.count("/start") == 2)
+        await world.ready(ann)
+
+        assert (world.container(row.id).source("/run/clawkaka/host") / "host.sock").is_socket()
+
+
 async def test_a_symlink_in_place_of_the_socket_is_never_followed_and_cleared_away(world: World) -> None:
     ann = await world.person()
 
@@ -369,6 +383,19 @@ async def test_removal_takes_everything_and_the_person_may_come_back(world: Worl
 
         assert row.id != await supervisor.ensure(ann)
         await world.ready(ann)
+
+
+async def test_a_removal_in_the_middle_of_a_start_leaves_nothing_behind(world: World) -> None:
+    ann = await world.person()
+    world.engine.slow_s = 0.1
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await eventually(lambda: world.engine.count("POST /containers/create"))
+        await supervisor.remove(ann)
+        world.engine.slow_s = 0
+        await asyncio.sleep(0.3)  # what the engine was asked before would be done by now
+
+        assert ({}, {}) == (world.engine.containers, world.engine.volumes)
 
 
 async def test_the_operators_wish_in_the_registry_is_carried_out(world: World) -> None:
