@@ -5,11 +5,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from clawkakad.model import IdentifierKind, UserId
 from clawkakad.registry import Registry, open_registry
 from clawkakad.registry.users import ensure_user
 from tests.support import NOWHERE, short_directory
+
+
+# On a busy machine a slow example says nothing about the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 class Clock:

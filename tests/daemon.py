@@ -21,6 +21,7 @@ from clawkakad.simulator.people import Author, Message, Person
 from clawkakad.simulator.server import Secrets, Simulator, running_simulator
 from tests.support import eventually, free_port
 
+PROJECT = Path(__file__).parent.parent
 NOT_NEEDED = ("playwright", "mypy", "mypyc", "ruff", "pip", "hypothesis", "coverage", "setuptools", "locale-data")
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
 
@@ -67,7 +68,7 @@ class Daemon:
                 python,
                 *("-m", "clawkakad", "run"),
                 env={**environ, **self.environ, **extra},
-                cwd="/",
+                cwd=str(PROJECT) if not self.packages else "/",
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,7 +1,8 @@
 """Delivery: sends what is in the outbox. Per person in order, one at a time; people never wait for one another.
 
 Each send is committed as `sending` before its request is written. A request whose outcome is not known becomes
-`ambiguous`: a status webhook that carries our key settles it; without one it is sent once more, then given up, listed.
+`ambiguous`: a status webhook that carries our key settles it. Where none comes within a wait it is sent again, after a
+longer wait each time: what Meta takes it reports within seconds, so silence most likely means that nothing went out.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ from clawkakad.whatsapp import errors as meta
 from clawkakad.whatsapp.graph import Recipient
 
 LOOK_AGAIN_S = 1.0  # how often rows that wait for a time are looked at
-MOST_SENDS = 2  # requests written for one message: the second only where the first has no known outcome
+LONGEST_SETTLE = timedelta(minutes=10)  # between two sends of one message whose outcome stays unknown
+GIVE_UP_AFTER = timedelta(hours=24)  # then the service window has closed anyway
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0
 STOPPED_PAUSE_S = 60.0  # token expired, number locked: nothing is lost by trying again in a minute
 
@@ -90,8 +92,12 @@ class Delivery:
 
     def _is_due(self, row: OutboxRow, now: datetime) -> bool:
         if row.state is OutboxState.AMBIGUOUS:
-            return row.changed_at + self._settle <= now
+            return row.changed_at + self._wait(row) <= now
         return row.state is OutboxState.QUEUED and row.not_before <= now
+
+    def _wait(self, row: OutboxRow) -> timedelta:
+        """How long a status may take to settle an ambiguous send, longer with each."""
+        return min(self._settle * 2.0 ** (row.attempt - 1), max(self._settle, LONGEST_SETTLE))
 
     def _done(self, user_id: UserId, _task: asyncio.Task[None]) -> None:
         del self._sending[user_id]
@@ -109,12 +115,12 @@ class Delivery:
 
     async def _resolve(self, row: OutboxRow) -> None:
         """No status came in time: send once more, or give up."""
-        if row.attempt < MOST_SENDS:
-            logger.warning("sent again: the outcome of the first send is unknown", outbox=row.id)
+        if self._clock() - row.created_at < GIVE_UP_AFTER:
+            logger.warning("sent again: the outcome of the last send is unknown", outbox=row.id, sends=row.attempt)
             await self._registry.outbox.move(row, OutboxState.QUEUED, row.reason)
         else:
-            logger.error("given up: the outcome of two sends is unknown", outbox=row.id)
-            await self._registry.outbox.move(row, OutboxState.FAILED, "outcome of two sends unknown")
+            logger.error("given up: the outcome of its sends is unknown", outbox=row.id, sends=row.attempt)
+            await self._registry.outbox.move(row, OutboxState.FAILED, "outcome of its sends unknown")
 
     async def _send(self, row: OutboxRow) -> None:
         user = await self._registry.users.get(row.user_id)

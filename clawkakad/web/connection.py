@@ -40,7 +40,7 @@ class GuardedConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         address = str((transport.get_extra_info("peername") or ("unknown",))[0])
         if not self._turnstile.enter(address):
-            cast(asyncio.Transport, transport).abort()  # uvloop's is one in all but its bases
+            cast(asyncio.Transport, transport).abort()
             return
         self._address = address
         super().connection_made(transport)

@@ -132,21 +132,36 @@ async def test_an_unknown_outcome_waits_for_a_status(
     assert sender.bodies == ["hi", "more"]
 
 
-async def test_without_a_status_it_is_sent_once_more_and_then_given_up(
+async def test_without_a_status_it_is_sent_again_after_ever_longer_waits(
     registry: Registry, sender: Sender, clock: Clock, robin: UserId
 ) -> None:
-    sender.outcomes["15550100123"] = [SendUnknown("reset"), SendUnknown("reset")]
+    sender.outcomes["15550100123"] = [SendUnknown("503")] * 3
     await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
 
     async with running(registry, sender, clock) as delivery:
-        for _ in range(2):
+        for sends, wait_s in ((1, 60), (2, 120), (3, 240)):
+            await eventually(lambda sends=sends: len(sender.bodies) == sends)
             await until(registry, OutboxState.AMBIGUOUS)
-            clock.advance(seconds=61)
+            clock.advance(seconds=wait_s - 1)
             delivery.wake()
             await asyncio.sleep(0.05)
-        await until(registry, OutboxState.FAILED)
+            assert len(sender.bodies) == sends
+            clock.advance(seconds=2)
+            delivery.wake()
+        await until(registry, OutboxState.SENT)
 
-    assert sender.bodies == ["hi", "hi"]
+
+async def test_after_a_day_of_unknown_outcomes_it_is_given_up(
+    registry: Registry, sender: Sender, clock: Clock, robin: UserId
+) -> None:
+    sender.outcomes["15550100123"] = [SendUnknown("503")]
+    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
+
+    async with running(registry, sender, clock) as delivery:
+        await until(registry, OutboxState.AMBIGUOUS)
+        clock.advance(hours=25)
+        delivery.wake()
+        await until(registry, OutboxState.FAILED)
 
 
 async def test_nobody_waits_for_somebody_elses_trouble(

@@ -1,0 +1,96 @@
+"""A stage for the real daemon: WhatsApp, the engine and the gateways are fakes on real sockets, in the test's process.
+
+The engine's containers are scriptable gateways; everything between Meta's webhook and the Graph API is the real thing.
+"""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from clawkakad.simulator.people import Person
+from tests.daemon import World, world
+from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
+from tests.fakes.gateway import FakeGateway
+from tests.fakes.gateway_agent import Disk, Reply, echo
+from tests.support import short_directory
+
+SANDBOX_UID = 1000
+
+
+@dataclass
+class Stage:
+    """The world, the engine, and the gateways by container name. What a gateway wrote outlives its container's life."""
+
+    world: World
+    engine: FakeEngine
+    gateways: dict[str, FakeGateway] = field(default_factory=dict)
+    disks: dict[str, Disk] = field(default_factory=dict)
+    agent_delay_s: float = 0.0
+
+    def agent(self, text: str) -> Reply:
+        """Repeats what it was told, after `agent_delay_s`."""
+        return Reply(f"echo: {text}", after_s=self.agent_delay_s)
+
+    async def open_gateway(self, container: FakeContainer) -> None:
+        config = json.loads((container.source("/etc/clawkaka") / "openclaw.json").read_text())
+        gateway = FakeGateway(
+            container.source("/run/clawkaka/gateway") / "gateway.sock",
+            config["gateway"]["auth"]["token"],
+            agent=self.agent,
+            disk=self.disks.setdefault(container.name, Disk()),
+        )
+        await gateway.start()
+        if os.geteuid() != SANDBOX_UID:
+            os.chown(gateway.socket, SANDBOX_UID, -1)
+        self.gateways[container.name] = gateway
+
+    async def close_gateway(self, container: FakeContainer) -> None:
+        gateway = self.gateways.pop(container.name, None)
+        if gateway is not None:
+            await gateway.kill()
+
+    def gateway(self) -> FakeGateway:
+        """The only one there is."""
+        (gateway,) = self.gateways.values()
+        return gateway
+
+    def container(self) -> FakeContainer:
+        """The only one there is."""
+        (container,) = self.engine.containers.values()
+        return container
+
+    def person(self, name: str = "Robin") -> Person:
+        return self.world.person(name)
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    """What a test sets besides; override with parametrize."""
+    return {}
+
+
+@pytest.fixture
+async def stage(settings: dict[str, str]) -> AsyncIterator[Stage]:
+    with short_directory() as directory:
+        async with fake_engine(directory) as engine:
+            base = {"DOCKER_HOST": engine.address, "CLAWKAKA_SETTLE_S": "2", "CLAWKAKA_HEARTBEAT_MINUTES": "0"}
+            async with world(directory, **base | settings) as made:
+                stage = Stage(made, engine)
+                engine.on_start, engine.on_stop = stage.open_gateway, stage.close_gateway
+                yield stage
+                if made.daemon.process is not None:
+                    await made.daemon.stop()
+            for gateway in stage.gateways.values():
+                await gateway.kill()
+
+
+def data(name: str) -> bytes:
+    """A recorded webhook body, byte for byte."""
+    return (Path(__file__).parent.parent / "data" / "payloads" / name).read_bytes()
+
+
+__all__ = ["Stage", "data", "echo"]
