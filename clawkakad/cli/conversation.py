@@ -125,7 +125,7 @@ class Screen:
         """A message of the assistant."""
         self.prompt = PROMPT
         self._clear()
-        self._console.print(Text("assistant ", "bold green") + styled(text))
+        self._console.print(Text.assemble(("assistant ", "bold green"), styled(text)))
         self._again()
 
     def elsewhere(self, event: Event) -> None:

@@ -81,7 +81,7 @@ async def _work(trial: Trial, options: Options) -> None:
         person = _person(simulator, options.person)
         port = free_port(DAEMON_PORT)
         environ = daemon_environ(trial, port=port, simulator_url=simulator.url, environ=os.environ)
-        console = Console(stderr=True, highlight=False)
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
         stack = AsyncExitStack()
         try:
             with Progress(console, "starting the daemon").shown() as progress:

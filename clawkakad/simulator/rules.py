@@ -63,11 +63,11 @@ def answer(turn: Turn) -> scripts.Script:
 
 
 def asked(turn: Turn) -> list[Intent]:
-    """What the person asks for. Lines count one by one only if each of them is understood."""
+    """What the person asks for. Lines count one by one only if each of them is understood; two may be one broken one."""
     lines = [line for line in turn.text.splitlines() if line.strip()]
     each = [understand(line) for line in lines]
     if not 1 < len(lines) <= MOST_LINES or any(intent.kind is Kind.UNKNOWN for intent in each):
-        each = [understand(turn.text)]
+        each = [understand(turn.text) if len(lines) <= 2 else Intent(Kind.UNKNOWN, turn.text)]
     if each[0].kind is Kind.UNKNOWN and _was_asked(turn, scripts.ASK_NAME) and (name := tidy_name(turn.text)):
         return [Intent(Kind.NAME, turn.text, {"name": name})]
     return [replace(intent, values={"first": "yes"}) if _is_first_hello(turn, intent) else intent for intent in each]

@@ -167,9 +167,8 @@ def _remind(intent: Intent) -> Script:
 
 def _remind_without_time(intent: Intent) -> Script:
     yield from ()
-    return (
-        f"When? Write *remind me at 18:30 {intent['what'] or 'to call mom'}*, or *in 20 minutes*, or *tomorrow at 9*."
-    )
+    what = intent["what"] if intent["what"].startswith("to ") else "to call mom"
+    return f"When? Write _remind me at 18:30 {what}_, or _in 20 minutes_, or _tomorrow at 9_."
 
 
 def _remind_list(intent: Intent) -> Script:
