@@ -196,6 +196,17 @@ async def test_a_container_that_keeps_dying_is_tried_ever_more_rarely(world: Wor
         assert SandboxState.READY is not await _state(world, ann)
 
 
+async def test_after_a_healthy_stretch_the_next_failure_counts_as_a_first_one(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon(timing=replace(FAST, first_delay_s=0.05, last_delay_s=60.0, healthy_s=0.02)) as supervisor:
+        await supervisor.ensure(ann)
+        for life in range(1, 9):  # the eighth wait would be 6 s
+            row = await world.ready(ann)
+            await asyncio.sleep(0.03)
+            await world.engine.die(container_name(row.id), 1)
+            await eventually(lambda life=life: world.engine.count("/start") == life + 1)  # type: ignore[misc]
+
+
 def _dies_at_once(world: World):  # type: ignore[no-untyped-def]
     async def die(container: FakeContainer) -> None:
         await world.engine.die(container.name, 78)
