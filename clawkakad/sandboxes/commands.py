@@ -6,14 +6,17 @@ the engine then drops the unfinished step of a build.
 
 import asyncio
 import os
+import signal
+import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from clawkakad.errors import EngineUnavailable, ImageBuildFailed
 from clawkakad.sandboxes.image import plain
 
 ASK_WITHIN_S = 30.0
+END_WITHIN_S = 10.0
 TAIL_LINES = 20
 LONGEST_LINE = 1 << 20  # bytes
 
@@ -24,9 +27,9 @@ async def ask(*arguments: str, within_s: float = ASK_WITHIN_S) -> tuple[int, lis
     Raises EngineUnavailable when it hangs or is not there.
     """
     try:
-        process = await _start(["docker", *arguments], stdin=False, stderr=asyncio.subprocess.PIPE)
+        process = await _start(["docker", *arguments], stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
     except FileNotFoundError as error:
-        raise EngineUnavailable("there is no docker command here") from error
+        raise EngineUnavailable("there is no docker command here: install it (apt-get install docker.io)") from error
     try:
         async with asyncio.timeout(within_s):
             output, complaint = await process.communicate()
@@ -40,7 +43,7 @@ async def ask(*arguments: str, within_s: float = ASK_WITHIN_S) -> tuple[int, lis
 
 
 async def run(
-    command: list[str], hear: Callable[[str], None], *, within_s: float, what: str, stdin: bytes | None = None
+    command: list[str], hear: Callable[[str], None], *, within_s: float, what: str, stdin: bytes = b""
 ) -> None:
     """Run a long command, telling each line of it. Raises ImageBuildFailed with its last lines."""
     tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -60,46 +63,18 @@ async def run(
 
 @asynccontextmanager
 async def _started(
-    command: list[str], stdin: bytes | None, hear: Callable[[str], None]
+    command: list[str], stdin: bytes, hear: Callable[[str], None]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A command whose output has been heard to its end; leaving in a hurry (cancelled, timed out) ends it."""
-    process = await _start(command, stdin=stdin is not None, stderr=asyncio.subprocess.STDOUT)
-    try:
-        async with asyncio.TaskGroup() as group:
-            if stdin is not None:
-                group.create_task(_feed(process, stdin), name="stdin of a command")
-            group.create_task(_listen(process, hear), name="output of a command")
-        yield process
-    finally:
-        await _end(process)
-
-
-async def _start(command: list[str], *, stdin: bool, stderr: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=stderr,
-        limit=LONGEST_LINE,
-        env={**os.environ, "DOCKER_BUILDKIT": "0", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
-    )
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
-        await process.wait()
-
-
-async def _feed(process: asyncio.subprocess.Process, data: bytes) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.write(data)
-        await process.stdin.drain()
-        process.stdin.close()
-        await process.stdin.wait_closed()
-    except (BrokenPipeError, ConnectionResetError):
-        return  # it ended without reading all; its exit code tells
+    with tempfile.TemporaryFile() as file:
+        file.write(stdin)
+        file.seek(0)
+        process = await _start(command, stdin=file.fileno(), stderr=asyncio.subprocess.STDOUT)
+        try:
+            await _listen(process, hear)
+            yield process
+        finally:
+            await _end(process)
 
 
 async def _listen(process: asyncio.subprocess.Process, hear: Callable[[str], None]) -> None:
@@ -108,3 +83,28 @@ async def _listen(process: asyncio.subprocess.Process, hear: Callable[[str], Non
         text = plain(line.decode(errors="replace"))
         if text:
             hear(text)
+
+
+async def _start(command: list[str], *, stdin: int, stderr: int) -> asyncio.subprocess.Process:
+    """In a session of its own, so that it can be ended together with whatever it has started."""
+    return await asyncio.create_subprocess_exec(
+        *command,
+        stdin=stdin,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
+        limit=LONGEST_LINE,
+        start_new_session=True,
+        env={**os.environ, "DOCKER_BUILDKIT": "0", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
+    )
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask it and its children to end, then make them. Cancelling this leaves them asked."""
+    for how, within_s in ((signal.SIGTERM, END_WITHIN_S), (signal.SIGKILL, None)):
+        if process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await process.wait()

@@ -15,6 +15,7 @@ from clawkakad.sandboxes import image
 from clawkakad.sandboxes.commands import ask, run
 from clawkakad.sandboxes.image import Step
 
+ETC = Path("/etc")
 PULL_WITHIN_S = 20.0  # without a registry in reach this fails at once, or hangs; with one the base is 30 MB
 BASE_WITHIN_S = 900.0  # mmdebstrap fetches about 50 MB and takes a minute
 
@@ -58,17 +59,9 @@ async def _make_base(report: Report) -> None:
     with tempfile.TemporaryDirectory(prefix="clawkaka-", dir="/var/tmp") as directory:
         tar = f"{directory}/base.tar"
         unneeded = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale")]
-        command = [
-            "mmdebstrap",
-            "--variant=minbase",
-            "--include=ca-certificates,usr-is-merged",
-            *unneeded,
-            image.SUITE,
-            tar,
-            "-",
-        ]
+        command = ["mmdebstrap", "--variant=minbase", "--include=ca-certificates,usr-is-merged", *unneeded]
         text = "".join(f"{line}\n" for line in sources).encode()
-        await run(command, report.line, within_s=BASE_WITHIN_S, stdin=text, what="mmdebstrap")
+        await run([*command, image.SUITE, tar, "-"], report.line, within_s=BASE_WITHIN_S, stdin=text, what="mmdebstrap")
         await run(["docker", "import", tar, image.MADE_BASE], report.line, within_s=BASE_WITHIN_S, what="the import")
 
 
@@ -83,11 +76,10 @@ async def _install_mmdebstrap(report: Report) -> None:
 
 
 def _read_apt() -> tuple[str, Mapping[str, str]]:
-    etc = Path("/etc")
-    files = [etc / "apt/sources.list", *(etc / "apt/sources.list.d").glob("*.list")]
-    files += (etc / "apt/sources.list.d").glob("*.sources")
+    files = [ETC / "apt/sources.list", *(ETC / "apt/sources.list.d").glob("*.list")]
+    files += (ETC / "apt/sources.list.d").glob("*.sources")
     texts = {str(path): path.read_text(errors="replace") for path in files if path.is_file()}
-    release = etc / "os-release"
+    release = ETC / "os-release"
     return (release.read_text() if release.is_file() else ""), texts
 
 
