@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,8 @@ VERSION = "v25.0"
 
 @dataclass
 class Daemon:
-    """What came in. `answers`: the statuses of the next answers, 200 when empty. `on_text`: what it does about a text."""
+    """What came in. `answers`: the statuses of the next answers, 200 when empty. `on_text`: what it does about a text.
+    `before_answer`: what it waits for before it answers a webhook."""
 
     secrets: Secrets
     session: aiohttp.ClientSession
@@ -27,6 +28,7 @@ class Daemon:
     bodies: list[bytes] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     on_text: Callable[["Daemon", dict[str, Any]], Any] | None = None
+    before_answer: Callable[[], Awaitable[object]] | None = None
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     @property
@@ -45,6 +47,8 @@ class Daemon:
     async def webhook(self, request: web.Request) -> web.Response:
         body = await request.read()
         verify(body, request.headers.get(HEADER), [self.secrets.app_secret])
+        if self.before_answer is not None:
+            await self.before_answer()
         status = self.answers.pop(0) if self.answers else 200
         if status != 200:
             return web.Response(status=status)

@@ -214,7 +214,9 @@ async def test_media_go_up_and_down(pair: Pair) -> None:
     base = f"{pair.simulator.url}/v25.0"
     form = aiohttp.FormData({"messaging_product": "whatsapp", "type": "text/plain"})
     form.add_field("file", b"hello", filename="a.txt", content_type="text/plain")
-    async with session.post(f"{base}/{pair.daemon.secrets.phone_number_id}/media", data=form, headers=headers) as answer:
+    async with session.post(
+        f"{base}/{pair.daemon.secrets.phone_number_id}/media", data=form, headers=headers
+    ) as answer:
         media_id = (await answer.json())["id"]
 
     async with session.get(f"{base}/{media_id}", headers=headers) as answer:

@@ -9,7 +9,13 @@ from tests.simulator.conftest import Pair
 
 @pytest.mark.parametrize(
     ("header", "host"),
-    [("127.0.0.1:3002", "127.0.0.1"), ("LocalHost", "localhost"), ("[::1]:80", "[::1]"), ("", ""), ("evil.example:1", "evil.example")],
+    [
+        ("127.0.0.1:3002", "127.0.0.1"),
+        ("LocalHost", "localhost"),
+        ("[::1]:80", "[::1]"),
+        ("", ""),
+        ("evil.example:1", "evil.example"),
+    ],
 )
 def test_the_host_is_read_without_its_port(header: str, host: str) -> None:
     assert host_of(header) == host

@@ -93,7 +93,8 @@ def test_what_a_person_writes_stays_one_word_for_the_shell(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["tell me a joke", "walked 5000 steps", "meeting at 5pm", "how are you", "I'm 35", "what did uber cost?", "[]"]
+    "text",
+    ["tell me a joke", "walked 5000 steps", "meeting at 5pm", "how are you", "I'm 35", "what did uber cost?", "[]"],
 )
 def test_what_is_not_understood_is_said_so(text: str) -> None:
     assert said(text).startswith(scripts.WHAT_I_AM)
@@ -116,7 +117,17 @@ def test_an_expense_is_confirmed_in_one_line() -> None:
 def test_no_success_is_claimed_that_was_not_confirmed(text: str, output: str) -> None:
     answer = said(text, output)
 
-    claims = ("Logged", "On your list", "Reminder set", "Done:", "is off", "Undone", "Good to meet", "Your clock", "Goal:")
+    claims = (
+        "Logged",
+        "On your list",
+        "Reminder set",
+        "Done:",
+        "is off",
+        "Undone",
+        "Good to meet",
+        "Your clock",
+        "Goal:",
+    )
     assert not any(claim in answer for claim in claims), answer
     assert "error:" not in answer
     assert "exited" not in answer
@@ -134,7 +145,8 @@ def test_a_reason_for_programmers_is_not() -> None:
 
 
 def test_totals_leave_out_what_is_nothing() -> None:
-    output = "expenses week: 280.00 INR (Transport 280.00)\nincome week: 0\nmeals week: 0 kcal (0 meals)\ntasks: 0 open, 0 overdue"
+    money = "expenses week: 280.00 INR (Transport 280.00)\nincome week: 0\n"
+    output = f"{money}meals week: 0 kcal (0 meals)\ntasks: 0 open, 0 overdue"
 
     assert said("how much this week?", output) == "Expenses this week: 280 INR (Transport 280)"
     assert said("how much today?", "expenses today: 0\nincome today: 0") == "Nothing logged today yet."

@@ -31,9 +31,7 @@ async def test_a_message_arrives_signed_with_number_and_user_id(pair: Pair) -> N
 
     await eventually(lambda: pair.daemon.texts)
     (value,) = pair.daemon.values
-    assert value["contacts"] == [
-        {"profile": {"name": "Robin"}, "wa_id": "15550100123", "user_id": pair.robin.user_id}
-    ]
+    assert value["contacts"] == [{"profile": {"name": "Robin"}, "wa_id": "15550100123", "user_id": pair.robin.user_id}]
     (item,) = value["messages"]
     assert item["from_user_id"].startswith("US.")
     assert (item["from"], item["id"], item["text"]) == ("15550100123", message.id, {"body": "Olá 👋 a/b"})
@@ -85,9 +83,10 @@ async def test_what_was_not_taken_is_sent_by_the_next_run(secrets: Secrets, tmp_
         robin = first.exchange.add_person("Robin", "+1 555 010 0123")
         message = first.exchange.write(robin, "hi")
 
-    async with running_daemon(secrets) as daemon, running_simulator(
-        secrets, directory=tmp_path, retry_delays_s=QUICK_RETRIES_S
-    ) as second:
+    async with (
+        running_daemon(secrets) as daemon,
+        running_simulator(secrets, directory=tmp_path, retry_delays_s=QUICK_RETRIES_S) as second,
+    ):
         join(daemon, second)
         await eventually(lambda: daemon.texts == ["hi"])
         assert daemon.values[0]["messages"][0]["id"] == message.id
