@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clawkakad.simulator.offline import scripts
+from clawkakad.simulator.offline import meeting, scripts
 from clawkakad.simulator.offline.intents import Intent, Kind, tidy_name, understand
 from clawkakad.simulator.offline.prompt import Message, Turn, read_turn
+from clawkakad.simulator.offline.results import plain
 
 SILENCE = "NO_REPLY"
 NO_HANDS = "I'm the offline model, and without my tools I can only say hello."
@@ -40,7 +41,7 @@ def decide(messages: Sequence[Message], tools: Sequence[Message]) -> Say | Run:
     return replay(answer(turn), turn.results)
 
 
-def replay(script: scripts.Script, results: Sequence[str]) -> Say | Run:
+def replay(script: meeting.Script, results: Sequence[str]) -> Say | Run:
     """Where a script stands once it has had these results."""
     try:
         command = next(script)
@@ -51,24 +52,24 @@ def replay(script: scripts.Script, results: Sequence[str]) -> Say | Run:
     return Run(command)
 
 
-def answer(turn: Turn) -> scripts.Script:
+def answer(turn: Turn) -> meeting.Script:
     """The script of a whole turn: one thing, or several on lines of their own; somebody new is asked who they are."""
     said: list[str] = []
     for intent in asked(turn):
-        script = scripts.work(intent.source) if _tells_work(turn, intent) else scripts.script_of(intent)
+        script = meeting.work(intent.source) if _tells_work(turn, intent) else scripts.script_of(intent)
         said += [(yield from script)]
-    if turn.is_new and not said[-1].endswith((scripts.ASK_NAME, scripts.ASK_WORK)):
-        said.append((yield from scripts.introduction()))
+    if turn.is_new and not said[-1].endswith((meeting.ASK_NAME, meeting.ASK_WORK)):
+        said.append((yield from meeting.introduction()))
     return "\n".join(said)
 
 
 def asked(turn: Turn) -> list[Intent]:
-    """What the person asks for. Lines count one by one only if each of them is understood; two may be one broken one."""
+    """What the person asks for. Lines count one by one only if each of them is understood."""
     lines = [line for line in turn.text.splitlines() if line.strip()]
     each = [understand(line) for line in lines]
     if not 1 < len(lines) <= MOST_LINES or any(intent.kind is Kind.UNKNOWN for intent in each):
         each = [understand(turn.text) if len(lines) <= 2 else Intent(Kind.UNKNOWN, turn.text)]
-    if each[0].kind is Kind.UNKNOWN and _was_asked(turn, scripts.ASK_NAME) and (name := tidy_name(turn.text)):
+    if each[0].kind is Kind.UNKNOWN and _was_asked(turn, meeting.ASK_NAME) and (name := tidy_name(turn.text)):
         return [Intent(Kind.NAME, turn.text, {"name": name})]
     return [replace(intent, values={"first": "yes"}) if _is_first_hello(turn, intent) else intent for intent in each]
 
@@ -79,7 +80,7 @@ def nudge(findings: Sequence[str]) -> str:
     if not found:
         return SILENCE
     first, more = found[0], len(found) - 1
-    rest = f" ({first['rest']})" if first["rest"] else ""
+    rest = f" ({plain(first['rest'])})" if first["rest"] else ""
     others = f" And {more} more." if more else ""
     return f"{first['what'].capitalize()}: {first['title']}{rest}.{others} Done, or shall I move it?"
 
@@ -89,7 +90,7 @@ def _is_first_hello(turn: Turn, intent: Intent) -> bool:
 
 
 def _tells_work(turn: Turn, intent: Intent) -> bool:
-    return intent.kind is Kind.UNKNOWN and _was_asked(turn, scripts.ASK_WORK)
+    return intent.kind is Kind.UNKNOWN and _was_asked(turn, meeting.ASK_WORK)
 
 
 def _was_asked(turn: Turn, question: str) -> bool:

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from clawkakad.simulator.offline import scripts
+from clawkakad.simulator.offline import meeting, scripts
 from clawkakad.simulator.rules import SILENCE, Run, Say, decide
 from tests.simulator.requests import NEW, TOOLS, assistant, heartbeat, person, request
 
@@ -208,20 +208,20 @@ class TestFirstConversation:
     PROFILE = "profile: name unknown, zone Asia/Kolkata, currency INR, language en, country IN\nnow: 2026-11-23 04:20"
 
     def test_a_greeting_is_answered_with_a_question_for_the_name(self) -> None:
-        assert said("hi", self.PROFILE, notes=NEW).endswith(scripts.ASK_NAME)
+        assert said("hi", self.PROFILE, notes=NEW).endswith(meeting.ASK_NAME)
 
     def test_the_answer_is_kept_as_the_name_and_leads_to_what_they_do(self) -> None:
-        before = [person("hi", first=True), assistant(f"Hi! {scripts.ASK_NAME}")]
+        before = [person("hi", first=True), assistant(f"Hi! {meeting.ASK_NAME}")]
         first = decide(request("i'm asha, hello", before=before, notes=NEW), TOOLS)
         output = "ok profile: name Asha, zone Asia/Kolkata, currency INR, language en"
         then = said("i'm asha, hello", output, before=before, notes=NEW)
 
         assert first == Run("pa profile set --name Asha")
         assert "Asia/Kolkata" in then
-        assert then.endswith(scripts.ASK_WORK)
+        assert then.endswith(meeting.ASK_WORK)
 
     def test_what_they_do_is_noted_and_then_it_is_over(self) -> None:
-        before = [person("Asha"), assistant(f"Good to meet you, Asha. {scripts.ASK_WORK}")]
+        before = [person("Asha"), assistant(f"Good to meet you, Asha. {meeting.ASK_WORK}")]
         first = decide(request("I'm a potter; it's $(fun)", before=before, notes=NEW), TOOLS)
 
         assert isinstance(first, Run)
@@ -239,10 +239,10 @@ class TestFirstConversation:
         answer = said("uber 280", logged, self.PROFILE, notes=NEW)
 
         assert answer.splitlines()[0] == "280 INR, Transport: Uber. Logged."
-        assert answer.endswith(scripts.ASK_NAME)
+        assert answer.endswith(meeting.ASK_NAME)
 
     def test_a_question_that_is_passed_over_is_not_asked_again(self) -> None:
-        before = [person("hi", first=True), assistant(f"Hi! {scripts.ASK_NAME}")]
+        before = [person("hi", first=True), assistant(f"Hi! {meeting.ASK_NAME}")]
         logged = 'ok expense 1: 280.00 INR, Transport, "Uber", 2026-11-22'
 
         assert said("uber 280", logged, before=before, notes=NEW) == "280 INR, Transport: Uber. Logged."
@@ -253,7 +253,7 @@ class TestHeartbeat:
         event = 'Heartbeat: this was found.\\noverdue task 3: \\"Pay rent\\", due 2026-11-20 09:00'
         decision = decide(heartbeat(event), TOOLS)
 
-        assert decision == Say("Overdue task: Pay rent (due 2026-11-20 09:00). Done, or shall I move it?")
+        assert decision == Say("Overdue task: Pay rent (due Fri 20 Nov 09:00). Done, or shall I move it?")
 
     def test_several_findings_are_counted(self) -> None:
         event = 'overdue task 3: \\"Pay rent\\"\\nbirthday today: \\"Asha\\", turns 40'

@@ -5,69 +5,24 @@ A script never claims what the output does not confirm: success is a line that s
 """
 
 import re
-import shlex
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable
 
+from clawkakad.simulator.offline import meeting
 from clawkakad.simulator.offline.intents import Intent, Kind
-
-Script = Generator[str, str, str]
+from clawkakad.simulator.offline.meeting import Script
+from clawkakad.simulator.offline.results import Result, command, did_not_work, matching, plain, tasks_in, which_task
 
 NOTHING = re.compile(r": 0(?: kcal \(0 meals\)| open, 0 overdue)?\Z")  # a line of `pa summary` with nothing in it
 ROW = re.compile(r"(?:\w+ )?(?:expense|income|meal|task|reminder|contact) \d+: (?P<rest>.+)")  # a line of `pa find`
 MOST_FOUND = 10
 EXPENSE_LINE = re.compile(r'expense \d+: (?P<amount>[\d.,]+) (?P<currency>\w+), (?P<category>[^,]+), "(?P<what>.*)"')
 
-ASK_NAME = "What should I call you?"
-ASK_WORK = "What do you do, so that I know what matters to you?"
-WHO_I_AM = "I'm your assistant: I remember things so that you don't have to."
-CAN_DO = (
-    "Tell me things like _Uber to office 280_, _had 2 dosas for breakfast_, _add task pay rent by friday_ or "
-    "_remind me at 18:30 to call mom_, and ask _how much this week?_"
-)
 WHAT_I_AM = "I'm the offline model, so I run on fixed rules and didn't get that one."
-TOOL_TROUBLE = "Nothing was changed. Try once more, or put it another way."
-
-
-@dataclass(frozen=True)
-class Result:
-    """The output of a `pa` command, read."""
-
-    output: str
-
-    @property
-    def ok(self) -> str | None:
-        """What the first line that starts with `ok` says, without that word; None where nothing was confirmed."""
-        match = re.search(r"^ok\b[ :]*(.*)$", self.output, re.MULTILINE)
-        return None if match is None else match[1].strip()
-
-    @property
-    def failed(self) -> bool:
-        """Whether the command itself says so. Lists and totals have no `ok` line."""
-        return bool(re.search(r"^error:|command not found|exited with code", self.output, re.MULTILINE))
-
-    @property
-    def reason(self) -> str:
-        """The reason of a failure in words for a person; empty where only a programmer would understand it."""
-        match = re.search(r"^error:\s*([^;\n]+)", self.output, re.MULTILINE)
-        reason = match[1].strip().rstrip(".") if match else ""
-        return "" if re.search(r"--|\bpa\b|[A-Z]{4,}|traceback", reason) else reason
-
-    @property
-    def lines(self) -> list[str]:
-        """What was printed, line by line."""
-        return [line.removeprefix("ok").strip() for line in self.output.splitlines() if line.strip()]
 
 
 def script_of(intent: Intent) -> Script:
     """The script for an intent."""
     return SCRIPTS[intent.kind](intent)
-
-
-def command(*words: str, **options: str) -> str:
-    """A command line, quoted for the shell; options without a value are left out."""
-    named = [part for name, value in options.items() if value for part in (f"--{name.rstrip('_')}", value)]
-    return shlex.join(["pa", *words, *named])
 
 
 def _expense(intent: Intent) -> Script:
@@ -128,14 +83,14 @@ def _task_add(intent: Intent) -> Script:
     if result.ok is None:
         return did_not_work("add that task", result)
     due = re.search(r", due (\S.*)$", result.ok)
-    return f"On your list: {intent['what']}{f', due {due[1]}' if due else ''}."
+    return f"On your list: {intent['what']}{f', due {plain(due[1])}' if due else ''}."
 
 
 def _task_list(intent: Intent) -> Script:
     result = Result((yield command("task", "list")))
     if result.failed:
         return did_not_work("look at your tasks", result)
-    tasks = [f"- {title}{due}" for _, title, due in tasks_in(result)]
+    tasks = [f"- {title}{plain(due)}" for _, title, due in tasks_in(result)]
     return "\n".join(["Open:", *tasks]) if tasks else "Nothing open. Enjoy it."
 
 
@@ -162,7 +117,7 @@ def _remind(intent: Intent) -> Script:
     if result.ok is None:
         return did_not_work("set that reminder", result)
     when = re.search(r", (\d{4}-\d{2}-\d{2} \d{2}:\d{2})", result.ok)
-    return f"Reminder set: {intent['what']}, {when[1] if when else intent['when']}."
+    return f"Reminder set: {intent['what']}, {plain(when[1] if when else intent['when'])}."
 
 
 def _remind_without_time(intent: Intent) -> Script:
@@ -176,7 +131,7 @@ def _remind_list(intent: Intent) -> Script:
     if result.failed:
         return did_not_work("look at your reminders", result)
     found = re.findall(r'reminder (\d+): "(.*)", (\d{4}-\d{2}-\d{2} \d{2}:\d{2})', result.output)
-    lines = [f"- {when}: {text} (no. {number})" for number, text, when in found]
+    lines = [f"- {plain(when)}: {text} (no. {number})" for number, text, when in found]
     return "\n".join(["Coming up:", *lines]) if lines else "No reminders waiting."
 
 
@@ -212,13 +167,6 @@ def _undo(intent: Intent) -> Script:
     return f"Undone: {found[1]}." if found else "Undone."
 
 
-def _name(intent: Intent) -> Script:
-    result = Result((yield command("profile", "set", name=intent["name"])))
-    if result.ok is None:
-        return did_not_work("keep your name", result)
-    return f"Good to meet you, {intent['name']}. {guess_in(result.ok)}{ASK_WORK}"
-
-
 def _zone(intent: Intent) -> Script:
     result = Result((yield command("profile", "set", zone=intent["zone"])))
     return (
@@ -240,46 +188,6 @@ def _goal(intent: Intent) -> Script:
     return f"Goal: {intent['value']} {unit} a day." if result.ok is not None else did_not_work("set that goal", result)
 
 
-def work(source: str) -> Script:
-    """What the person does goes into the notes about them, and then the first conversation is over."""
-    note = shlex.quote(f"- What they do: {' '.join(source.split())[:300]}")
-    result = Result(
-        (yield f"sed -i '/^Status: not met yet/d' USER.md; printf '%s\\n' {note} >> USER.md && echo ok noted")
-    )
-    heard = "Noted." if result.ok is not None else "Good to know."
-    return f"{heard} That's all I need: from here on just write to me as things happen. {CAN_DO}"
-
-
-def introduction() -> Script:
-    """Behind the first answer to somebody new: who writes here, and one question."""
-    profile = yield command("profile")
-    asked = f"{guess_in(profile)}{ASK_WORK}" if name_in(profile) else ASK_NAME
-    return f"I'm your new assistant, by the way. {asked}"
-
-
-def guess_in(profile: str) -> str:
-    """What the number says about the person, for them to correct."""
-    place = re.search(r"\bzone (?P<zone>[\w/+-]+), currency (?P<currency>[A-Z]{3})\b", profile)
-    return f"I have you on {place['zone']} time, counting in {place['currency']}; tell me if not. " if place else ""
-
-
-def name_in(profile: str) -> str:
-    """The name in the output of `pa profile`, or nothing."""
-    found = re.search(r"\bname (?P<name>[^,\n]+)", profile)
-    return found["name"].strip() if found and found["name"].strip() != "unknown" else ""
-
-
-def _greeting(intent: Intent) -> Script:
-    """A stranger is asked for a name; somebody new is told who writes; the rest get a short hello."""
-    profile = yield command("profile")
-    name = name_in(profile)
-    if not name:
-        return f"Hi! {WHO_I_AM} {ASK_NAME}"
-    if intent["first"]:
-        return f"Hi {name}! {WHO_I_AM} {guess_in(profile)}{ASK_WORK}"
-    return f"Hi {name}. What's up?"
-
-
 def _thanks(intent: Intent) -> Script:
     yield from ()
     return "Any time."
@@ -287,12 +195,12 @@ def _thanks(intent: Intent) -> Script:
 
 def _help(intent: Intent) -> Script:
     yield from ()
-    return f"I keep your expenses, meals, tasks and reminders. {CAN_DO}"
+    return f"I keep your expenses, meals, tasks and reminders. {meeting.CAN_DO}"
 
 
 def _unknown(intent: Intent) -> Script:
     yield from ()
-    return f"{WHAT_I_AM} {CAN_DO}"
+    return f"{WHAT_I_AM} {meeting.CAN_DO}"
 
 
 SCRIPTS: dict[Kind, Callable[[Intent], Script]] = {
@@ -310,42 +218,12 @@ SCRIPTS: dict[Kind, Callable[[Intent], Script]] = {
     Kind.SUMMARY: _summary,
     Kind.FIND: _find,
     Kind.UNDO: _undo,
-    Kind.NAME: _name,
+    Kind.NAME: meeting.name,
     Kind.ZONE: _zone,
     Kind.CURRENCY: _currency,
     Kind.GOAL: _goal,
-    Kind.GREETING: _greeting,
+    Kind.GREETING: meeting.greeting,
     Kind.THANKS: _thanks,
     Kind.HELP: _help,
     Kind.UNKNOWN: _unknown,
 }
-
-
-def did_not_work(doing: str, result: Result) -> str:
-    """Plain words for a failure: never a success, never the machinery."""
-    why = f": {result.reason}" if result.reason else ""
-    return f"I could not {doing}{why}. {TOOL_TROUBLE}"
-
-
-def tasks_in(result: Result) -> list[tuple[str, str, str]]:
-    """The tasks of a list: number, title, and `, due …` or nothing."""
-    found: list[tuple[str, str, str]] = re.findall(r'task (\d+): "(.*?)"(, due [^,\n]+)?', result.output)
-    return found
-
-
-def matching(wanted: str, tasks: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    """The tasks whose title is the wanted words, else those that hold all of them."""
-    same = [task for task in tasks if task[1].casefold() == wanted.casefold()]
-    return same or [task for task in tasks if set(wanted.casefold().split()) <= set(task[1].casefold().split())]
-
-
-def which_task(wanted: str, fitting: list[tuple[str, str, str]]) -> str:
-    """A question where none or several fit."""
-    if not fitting:
-        return f"I have no open task like “{wanted}”."
-    return "Which one? " + " or ".join(f"_done {number}_ ({title})" for number, title, _ in fitting) + "."
-
-
-def plain(line: str) -> str:
-    """`280.00` is `280`."""
-    return re.sub(r"(\d)\.00\b", r"\1", line)
