@@ -58,7 +58,7 @@ class Daemon:
         """Start it, and do not wait."""
         assert self.process is None
         environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        environ |= {"PYTHONPATH": str(self.packages)} if self.packages else {}
+        environ |= {"PYTHONPATH": str(self.packages), "HOME": str(self.state_dir)} if self.packages else {}
         python = getattr(sys, "_base_executable", sys.executable) if self.packages else sys.executable
         identity: dict[str, Any] = (
             {"user": self.uid, "group": self.gid, "extra_groups": self.groups} if self.uid else {}

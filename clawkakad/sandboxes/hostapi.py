@@ -130,4 +130,4 @@ class _Refusal(asyncio.Protocol):
     """One connection too many: closed at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).abort()  # uvloop's is one in all but its bases
+        cast(asyncio.Transport, transport).abort()

@@ -13,6 +13,10 @@ MODEL_ID = "assistant"
 """The only model a sandbox knows; the host API puts the real one in its place."""
 
 PROVIDER = "clawkaka"
+TOOLS = ("exec", "process", "read", "write", "edit")
+"""All that the agent gets: a shell and its files. The other fifty (schedules, computers, plugins …) reach for things
+that a sandbox has not, and their descriptions double what every turn costs (55 to 30 KB of request, measured)."""
+
 GATEWAY_PORT = 18789
 MODEL_BASE_URL = "http://127.0.0.1:8080/v1"
 """The container's relay to `host.sock`."""
@@ -46,8 +50,13 @@ def gateway_config(*, token: str, profile: Profile, limits: ModelLimits) -> dict
         "update": {"checkOnStart": False},
         "models": {"mode": "replace", "providers": {PROVIDER: _provider(limits)}},
         "agents": {"defaults": _agent(profile)},
-        # Without loop detection one failing tool call was repeated more than a thousand times.
-        "tools": {"loopDetection": {"enabled": True}, "exec": {"mode": "full"}},
+        "tools": {
+            "allow": list(TOOLS),
+            "toolSearch": {"enabled": False},
+            "exec": {"mode": "full"},
+            # Without it one failing tool call was repeated more than a thousand times.
+            "loopDetection": {"enabled": True},
+        },
         "browser": {"enabled": False},
         "plugins": {
             "allow": ["memory-core"],
