@@ -1,5 +1,6 @@
 """The simulator put together, on one port: Graph API, chat page, offline model, and the stand-in for OpenRouter."""
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -116,5 +117,6 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
-        raise UsageError(f"port {port} of {host} cannot be used for the simulator: {error.strerror}") from error
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise UsageError(f"port {port} of {host} cannot be used for the simulator: {why}") from error
     return int(runner.addresses[0][1])
