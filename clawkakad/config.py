@@ -218,7 +218,7 @@ class Settings(BaseModel):
 
 
 class Place(BaseModel):
-    """The few settings that every command needs, also where no daemon is configured: where things are."""
+    """The few settings that commands need, also where no daemon is configured: where things are, and whose keys."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -226,6 +226,8 @@ class Place(BaseModel):
     runtime_dir: Path = Field(Path("/run/clawkakad"), alias="CLAWKAKA_RUNTIME_DIR")
     engine: str = Field("unix:///var/run/docker.sock", alias="DOCKER_HOST", pattern="^(unix|http)://")
     image: str = Field("clawkaka-sandbox:latest", alias="CLAWKAKA_IMAGE", min_length=1)
+    openrouter_provisioning_key: Secret | None = Field(None, alias="OPENROUTER_PROVISIONING_KEY")
+    openrouter_base_url: Url = Field("https://openrouter.ai/api/v1", alias="OPENROUTER_BASE_URL")
 
 
 def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:

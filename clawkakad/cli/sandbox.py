@@ -12,11 +12,11 @@ from rich.table import Table
 
 from clawkakad.assistant.who import find_user, label
 from clawkakad.cli.common import age, clock
-from clawkakad.config import Place, Settings, load_place, load_settings
-from clawkakad.errors import ConfigError, EngineUnavailable, UsageError
+from clawkakad.cli.keys import key_source
+from clawkakad.config import Place, load_place
+from clawkakad.errors import EngineUnavailable, UsageError
 from clawkakad.registry import FILE, Registry, SandboxRow, UserRow, locked, open_registry, read_registry
 from clawkakad.sandboxes.engine import Container, open_engine
-from clawkakad.sandboxes.modelkeys import KeySource, ProvisionedKeys, SharedKey
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
 from clawkakad.sandboxes.secrets import read_instance_id
@@ -148,31 +148,6 @@ async def _remove_here(place: Place, person: UserRow) -> None:
             engine=engine,
             instance=instance,
             runtime_dir=place.runtime_dir,
-            keys=_keys(row, http, registry, instance),
+            keys=key_source(place, row, http, registry, instance),
             rows=registry.sandboxes,
         )
-
-
-def _keys(row: SandboxRow, http: aiohttp.ClientSession, registry: Registry, instance: str) -> KeySource:
-    """Who deletes the sandbox's model key, if one was made for it. Raises UsageError where nobody can."""
-    if row.key_hash is None:
-        return SharedKey(None)
-    settings = _settings()
-    if settings is None or settings.openrouter_provisioning_key is None:
-        raise UsageError("a model key was made for this sandbox: set OPENROUTER_PROVISIONING_KEY to have it deleted")
-    return ProvisionedKeys(
-        http,
-        base_url=settings.openrouter_base_url,
-        provisioning_key=settings.openrouter_provisioning_key.get_secret_value(),
-        instance=instance,
-        limit_usd=settings.key_limit_usd,
-        directory=settings.state_dir / "keys",
-        hashes=registry.sandboxes,
-    )
-
-
-def _settings() -> Settings | None:
-    try:
-        return load_settings()
-    except ConfigError:
-        return None
