@@ -18,7 +18,7 @@ from clawkakad.gateway.connection import Connection
 from clawkakad.gateway.desk import Desk
 from clawkakad.gateway.history import Aborted, Absent, Answered, Broken, Busy, Interrupted, Running, standing
 from clawkakad.gateway.pool import Pool
-from clawkakad.gateway.runs import Answer, Ending, Outcome, text_of
+from clawkakad.gateway.runs import DRAINING, ORPHANED, Answer, Ending, Outcome, outcome_of_ack, text_of
 from clawkakad.gateway.session import printable
 from clawkakad.gateway.tempo import HISTORY_ROWS, Tempo, now, pause_after
 from clawkakad.model import SandboxId
@@ -66,13 +66,13 @@ class Ask:
         future = self._desk.expect(run_id)
         ack = await connection.chat(run_id, self._text, timeout_s=self._tempo.request_s)
         if ack.status in ("started", "in_flight"):
-            return self._reply(await self._listen(connection, future, run_id))
-        outcome = await connection.wait_run(run_id, 0)
+            return await self._reply(connection, await self._listen(connection, future, run_id))
+        outcome = outcome_of_ack(ack) or await connection.wait_run(run_id, 0)
         if outcome is None:
             await self._pause()
-        elif outcome.ending is Ending.ABORTED:
+        elif outcome.ending is Ending.ABORTED or outcome.kind == ORPHANED:
             return await self._send_next(connection, run_id)
-        return self._reply(outcome)
+        return await self._reply(connection, outcome)
 
     async def _listen(self, connection: Connection, future: asyncio.Future[Outcome], run_id: str) -> Outcome | None:
         """The end of a run, by its event or, after a while of silence, by asking once. None: it goes on, or is lost."""
@@ -92,7 +92,8 @@ class Ask:
                 return await self._send(connection, self._attempts[0])
             case Running(run_id):
                 self.run_id = run_id
-                return self._reply(await self._listen(connection, self._desk.expect(run_id), run_id))
+                outcome = await self._listen(connection, self._desk.expect(run_id), run_id)
+                return await self._reply(connection, outcome)
             case Busy(run_id):
                 await self._outlast(connection, run_id)
                 return None
@@ -102,8 +103,8 @@ class Ask:
                 raise TurnFailed(printable(text))
             case Aborted(attempt):
                 return await self._send_next(connection, attempt)
-            case Interrupted(attempt, run_id):
-                return await self._revive(connection, attempt, run_id)
+            case Interrupted(attempt, run_id, due):
+                return await self._revive(connection, attempt, run_id, due=due)
         assert_never(where)
 
     async def _outlast(self, connection: Connection, run_id: str) -> None:
@@ -112,13 +113,13 @@ class Ask:
         await connection.wait_run(run_id, self._tempo.poll_s)
         await self._pause()
 
-    async def _revive(self, connection: Connection, attempt: str, run_id: str) -> Answer | None:
+    async def _revive(self, connection: Connection, attempt: str, run_id: str, *, due: bool) -> Answer | None:
         """No end on record and nobody works on it: this process may remember an end, or be about to continue it."""
         outcome = await connection.wait_run(run_id, 0)
         if outcome is not None and outcome.ending is not Ending.ABORTED:
-            return self._reply(outcome)
+            return await self._reply(connection, outcome)
         if self._patience_ends is None:
-            self._patience_ends = now() + self._tempo.revive_s
+            self._patience_ends = now() + (self._tempo.revive_s if due else self._tempo.settle_s)
         if outcome is None and now() < self._patience_ends:
             await self._pause()
             return None
@@ -129,8 +130,13 @@ class Ask:
             raise TurnFailed("cut short twice", kind="interrupted")
         return await self._send(connection, self._attempts[-1])
 
-    def _reply(self, outcome: Outcome | None) -> Answer | None:
-        return None if outcome is None else self._desk.recognise(outcome.run_id, text_of(outcome))
+    async def _reply(self, connection: Connection, outcome: Outcome | None) -> Answer | None:
+        """The answer in a run's end. A gateway that is stopping fails what it has not begun: the next one takes it."""
+        if outcome is None:
+            return None
+        if outcome.kind == DRAINING:
+            raise await connection.wait_closed()
+        return self._desk.recognise(outcome.run_id, text_of(outcome))
 
     async def _pause(self) -> None:
         await asyncio.sleep(self._tempo.poll_s)

@@ -14,14 +14,7 @@ import aiohttp
 from loguru import logger
 from pydantic import ValidationError
 
-from clawkakad.errors import (
-    BadFrame,
-    ClawkakaError,
-    GatewayClosed,
-    GatewayRefused,
-    GatewayUnavailable,
-    TurnFailed,
-)
+from clawkakad.errors import BadFrame, ClawkakaError, GatewayClosed, GatewayRefused, GatewayUnavailable
 from clawkakad.gateway.frames import (
     MAX_FRAME_BYTES,
     AgentEvent,
@@ -34,7 +27,7 @@ from clawkakad.gateway.frames import (
 )
 from clawkakad.gateway.history import History, read_history
 from clawkakad.gateway.runs import MAIN_SESSION, Outcome, outcome_of_wait
-from clawkakad.gateway.session import Received, Session, printable, refusal
+from clawkakad.gateway.session import Received, Session, refusal
 from clawkakad.gateway.sockets import held_socket
 
 SESSION_KEY = "main"
@@ -114,10 +107,7 @@ class Connection:
         return response.fields
 
     async def chat(self, run_id: str, text: str, *, timeout_s: float = REQUEST_S) -> ChatAck:
-        """Start a turn, or meet it again: the same `run_id` never starts twice in one gateway process.
-
-        Raises `TurnFailed` where the gateway remembers that this very run failed.
-        """
+        """Start a turn, or meet it again: the same `run_id` never starts twice in one gateway process."""
         params = {
             "sessionKey": SESSION_KEY,
             "message": text,
@@ -125,11 +115,9 @@ class Connection:
             "suppressCommandInterpretation": True,
         }
         response = await self._exchange("chat.send", params, timeout_s)
-        if not response.ok:
-            if response.fields.get("status") == "error":
-                raise TurnFailed(printable(str(response.fields.get("summary") or "the run failed before")))
+        if not response.ok and response.fields.get("status") != "error":
             raise refusal(response.error, "chat.send")
-        return _read(ChatAck, response.fields)
+        return _read(ChatAck, response.fields)  # a run that failed before is refused, but with its end
 
     async def history(self, limit: int, *, timeout_s: float = REQUEST_S) -> History:
         """The last `limit` rows of the session, and what is going on in it."""

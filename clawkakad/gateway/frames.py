@@ -191,10 +191,14 @@ class HelloOk(Wire):
 
 
 class ChatAck(Wire):
-    """The answer to `chat.send`: `status` is started, in_flight (same key, running), or ok, timeout, error (ended)."""
+    """The answer to `chat.send`: `status` is started, in_flight (same key, running), or ok, timeout, error (ended).
+
+    `summary` says why, where it is an error.
+    """
 
     run_id: str
     status: str
+    summary: str = ""
 
 
 class TerminalReply(Wire):

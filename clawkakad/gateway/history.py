@@ -6,9 +6,13 @@ after any interruption this module decides, from the rows alone, where a turn st
 Facts it rests on, seen on gateway 2026.9.6:
 - the row of a message carries `idempotencyKey: "<run id>:user"`, rows of an assistant the `runId` that made them;
 - a gateway that died in mid-turn continues it by itself at its next start, under a run id of its own, with a user row
-  whose provenance is `main_session_restart_recovery`; that run id is among the active ones before the row is written;
+  whose provenance is `main_session_restart_recovery`; that run id is among the active ones before the row is written,
+  and until then the session's `status` is still "running". A run that had not begun is not continued: status "done";
 - a row with `stopReason: "stop"` is a finished reply, except when it is marked as aborted; `toolUse` and rows without
-  one are steps on the way; `error` is the end of a failed run.
+  one are steps on the way; `error`, and a `custom` row of the run, is the end of a failed one;
+- a gateway that is stopping fails a run that it has not begun, and never continues it;
+- a message that was accepted by a process that died before it wrote the row stays "interrupted" among the pending
+  inputs for ever: nobody continues it, and its run id is refused.
 """
 
 from collections.abc import Sequence
@@ -18,6 +22,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BeforeValidator, Field, ValidationError
 
 from clawkakad.gateway.frames import Message, Wire
+from clawkakad.gateway.runs import DRAINING, error_outcome
 
 RECOVERY = "main_session_restart_recovery"
 """Provenance of the row with which a restarted gateway continues an interrupted turn."""
@@ -71,8 +76,14 @@ class Row(Message):
         return self.role == "assistant" and self.stop_reason == "stop" and not self.aborted
 
     @property
+    def failed(self) -> bool:
+        return self.stop_reason == "error" or self.role == "custom"
+
+    @property
     def aborted(self) -> bool:
-        return self.abort is not None and self.abort.aborted
+        """Cut short from outside: by an abort, or by a gateway that stopped."""
+        by_request = self.abort is not None and self.abort.aborted
+        return by_request or (self.failed and error_outcome("", self.text).kind == DRAINING)
 
 
 def _rows(rows: object) -> tuple[Row, ...]:
@@ -92,16 +103,28 @@ class InFlight(Wire):
     run_id: str | None = None
 
 
-class PendingInputs(Wire):
-    """Messages that were accepted and whose row is not written yet."""
+class Pending(Wire):
+    """A message that was accepted and whose row is not written: still queued, or left so by a process that died."""
 
-    items: tuple[InFlight, ...] = ()
+    run_id: str | None = None
+    state: str = "queued"
+
+    @property
+    def orphaned(self) -> bool:
+        return self.state != "queued"
+
+
+class PendingInputs(Wire):
+    """All of them."""
+
+    items: tuple[Pending, ...] = ()
 
 
 class SessionInfo(Wire):
     """The session's own summary."""
 
     active_run_ids: tuple[str, ...] | None = None
+    status: str | None = None
 
 
 class History(Wire):
@@ -115,7 +138,7 @@ class History(Wire):
     @property
     def running(self) -> tuple[str, ...]:
         """The ids of all runs that have not ended, each once."""
-        pending = [item.run_id for item in self.pending_inputs.items]
+        pending = [item.run_id for item in self.pending_inputs.items if not item.orphaned]
         in_flight = [self.in_flight_run.run_id] if self.in_flight_run else []
         active = list(self.session_info.active_run_ids or ())
         return tuple(dict.fromkeys(run_id for run_id in in_flight + pending + active if run_id))
@@ -169,10 +192,14 @@ class Broken:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """`attempt` has no end on record and nothing works on it now; `run_id` was the last that did."""
+    """`attempt` has no end on record and nothing works on it now; `run_id` was the last that did.
+
+    `due`: the gateway owes its continuation.
+    """
 
     attempt: str
     run_id: str
+    due: bool
 
 
 @dataclass(frozen=True)
@@ -187,11 +214,21 @@ Standing: TypeAlias = Absent | Running | Busy | Answered | Broken | Interrupted 
 
 def standing(history: History, attempts: Sequence[str]) -> Standing:
     """Where the turn stands whose attempts had these run ids, oldest first; the latest one on record counts."""
-    start = _latest_attempt(history.rows, attempts)
-    if start is None:
-        return _unwritten(history, attempts)
+    for attempt in reversed(attempts):
+        if attempt in history.running:
+            return Running(attempt)
+        start = next((index for index, row in enumerate(history.rows) if row.asked == attempt), None)
+        if start is not None:
+            return _written(history, start)
+        if any(item.run_id == attempt and item.orphaned for item in history.pending_inputs.items):
+            return Aborted(attempt)
+    return Busy(history.running[0]) if history.running else Absent()
+
+
+def _written(history: History, start: int) -> Standing:
+    """Where a turn stands whose user row is at `start`."""
     chain, rows = _chain(history.rows[start:])
-    going = [run_id for run_id in history.running if run_id in (*chain, *attempts)]
+    going = [run_id for run_id in history.running if run_id in chain]
     if going:
         return Running(going[0])
     return _ended(chain, rows) or _unended(history, chain)
@@ -203,17 +240,6 @@ def newest_reply(history: History, *, since_ms: float) -> Answered | None:
         if row.finished and row.timestamp >= since_ms and row.text and row.run_id:
             return Answered(row.run_id, row.text)
     return None
-
-
-def _latest_attempt(rows: Sequence[Row], attempts: Sequence[str]) -> int | None:
-    asked = [index for index, row in enumerate(rows) if row.asked in attempts]
-    return asked[-1] if asked else None
-
-
-def _unwritten(history: History, attempts: Sequence[str]) -> Standing:
-    for run_id in history.running:
-        return Running(run_id) if run_id in attempts else Busy(run_id)
-    return Absent()
 
 
 def _chain(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
@@ -241,11 +267,13 @@ def _ended(chain: Sequence[str], rows: Sequence[Row]) -> Standing | None:
         finished = [row for row in own if row.finished]
         if finished:
             return Answered(run_id, "\n\n".join(row.text for row in finished if row.text))
-        failed = [row for row in own if row.stop_reason == "error"]
+        failed = [row for row in own if row.failed]
         if failed:
             return Broken(run_id, failed[-1].text)
     return None
 
 
 def _unended(history: History, chain: Sequence[str]) -> Standing:
-    return Busy(history.running[0]) if history.running else Interrupted(chain[0], chain[-1])
+    if history.running:
+        return Busy(history.running[0])
+    return Interrupted(chain[0], chain[-1], due=history.session_info.status == "running")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from clawkakad.errors import TurnFailed
-from clawkakad.gateway.frames import AgentEvent, ChatEvent, RunStatus
+from clawkakad.gateway.frames import AgentEvent, ChatAck, ChatEvent, RunStatus
 from clawkakad.gateway.session import printable
 
 MAIN_SESSION = "agent:main:main"
@@ -18,6 +18,19 @@ MAIN_SESSION = "agent:main:main"
 
 MAX_RUNS = 256
 """How many runs are remembered; the oldest is forgotten first."""
+
+
+DRAINING = "draining"
+"""Kind of an error: a gateway that is about to stop refused to begin. The next process will take it."""
+
+ORPHANED = "orphaned"
+"""Kind of an error: the gateway that accepted this run died before it began, and its id cannot be used again."""
+
+_KINDS = {
+    "Gateway is draining": DRAINING,
+    "Gateway is restarting": DRAINING,
+    "Pending input ownership ended": ORPHANED,
+}
 
 
 class Ending(StrEnum):
@@ -55,6 +68,12 @@ def text_of(outcome: Outcome) -> str:
     return outcome.text
 
 
+def error_outcome(run_id: str, text: str, kind: str | None = None) -> Outcome:
+    """The end of a failed run; the two kinds that are no failure of the turn are only told by their words."""
+    known = (name for words, name in _KINDS.items() if words in text)
+    return Outcome(run_id, Ending.ERROR, text, next(known, kind))
+
+
 def outcome_of_chat(event: ChatEvent) -> Outcome | None:
     """The end that a chat event tells of, or None for progress and for states that we do not know."""
     try:
@@ -63,8 +82,13 @@ def outcome_of_chat(event: ChatEvent) -> Outcome | None:
         return None
     if ending is Ending.ERROR:
         kind = event.error_detail.failover_reason if event.error_detail else None
-        return Outcome(event.run_id, ending, event.error_message or "", kind)
+        return error_outcome(event.run_id, event.error_message or "", kind)
     return Outcome(event.run_id, ending, event.message.text if event.message else "")
+
+
+def outcome_of_ack(ack: ChatAck) -> Outcome | None:
+    """The end of a run that was met again when it had failed before."""
+    return error_outcome(ack.run_id, ack.summary) if ack.status == "error" else None
 
 
 def outcome_of_wait(run_id: str, status: RunStatus) -> Outcome | None:
@@ -77,7 +101,7 @@ def outcome_of_wait(run_id: str, status: RunStatus) -> Outcome | None:
         case "error" if status.stop_reason == "rpc":
             return Outcome(run_id, Ending.ABORTED, "")
         case "error":
-            return Outcome(run_id, Ending.ERROR, status.error or "")
+            return error_outcome(run_id, status.error or "")
     return None
 
 

@@ -17,7 +17,8 @@ class Tempo:
     """All in seconds; tests are less patient."""
 
     quiet_s: float = 30.0  # how long we only listen before the gateway is asked how a run stands
-    revive_s: float = 20.0  # for a restarted gateway to continue an interrupted turn; it was seen to do so at once
+    revive_s: float = 60.0  # for a restarted gateway to continue a turn that it owes; seen within 3 s on a busy machine
+    settle_s: float = 3.0  # the same where it owes nothing, as far as it says
     request_s: float = 30.0  # for any answer of the gateway that does not wait for the agent
     stop_s: float = 5.0  # for stopping an overdue run, and for the last strays when we end
     poll_s: float = 1.0  # between two looks, and after a refusal that named no pause

@@ -59,6 +59,7 @@ class FakeGateway:
         self.drop_after: int | None = None  # the socket dies after so many more frames, once
         self.drop_on: str | None = None  # the socket dies instead of answering this method, once; it is carried out
         self.row_after_s = 0.0  # how long a message stays pending before its row is written
+        self.begin_after_s = 0.0  # how long after its row a run begins
         self.resumes = True  # whether a restart continues an interrupted turn
         self.resumes_after_s = 0.0
         # What it saw
@@ -82,6 +83,7 @@ class FakeGateway:
     async def start(self) -> None:
         """A new process: nothing is remembered but the rows; an interrupted turn is continued."""
         self.boot_id, self.runs = str(uuid4()), {}
+        self.disk.mount()
         app = web.Application()
         app.router.add_get("/", self._serve)
         app.router.add_get("/healthz", _healthz)
@@ -96,7 +98,13 @@ class FakeGateway:
             run.task = self.spawn(self._resume(run))
 
     async def stop(self) -> None:
-        """As on SIGTERM: shutdown event, close 1012."""
+        """As on SIGTERM with a short grace: what has not begun fails, shutdown event, close 1012."""
+        for run in self.running():
+            if not run.written and run.task is not None:
+                run.task.cancel()
+                self._write(frames.user_row(run.run_id, run.asked))
+                self._write(frames.failed_row(run.run_id, frames.DRAINING))
+                await self._end(run, "error", "error", errorMessage=frames.DRAINING)
         await self.emit("shutdown", {"reason": "gateway stopping"})
         for peer in list(self._peers):
             await peer.socket.close(code=WSCloseCode.SERVICE_RESTART)
@@ -213,6 +221,7 @@ class FakeGateway:
         await asyncio.sleep(self.row_after_s)
         self._write(frames.user_row(run.run_id, run.asked))
         run.written = True
+        await asyncio.sleep(self.begin_after_s)
         await self._chat(run, "status", phase="starting_model")
         await self._say(run, self.agent(run.asked))
 
@@ -223,6 +232,7 @@ class FakeGateway:
         await self._say(run, self.agent(run.asked))
 
     async def _say(self, run: Run, reply: Reply) -> None:
+        self.disk.note("running")
         await self._life(run, "start")
         if reply.text and not run.heartbeat:
             await self._chat(run, "delta", deltaText=reply.text[:2], message=frames.message(reply.text[:2]))
@@ -251,6 +261,7 @@ class FakeGateway:
     async def _end(self, run: Run, status: str, state: str, **more: Any) -> None:
         run.status = status
         run.ended.set()
+        self.disk.note("done")
         await self._chat(run, state, **more)
 
     async def abort(self, run: Run) -> None:
@@ -258,6 +269,8 @@ class FakeGateway:
             run.task.cancel()
         if run.written:
             self._write(frames.assistant_row(run.run_id, "", aborted=True))
+        else:
+            self.disk.pending[run.run_id] = "cancelled"
         await self._end(run, "aborted", "aborted", stopReason="rpc")
 
     async def beat(self, text: str) -> None:
@@ -369,6 +382,8 @@ async def _chat_send(gateway: FakeGateway, peer: Peer, request_id: str, params: 
     known = gateway.runs.get(run_id)
     if known is not None:
         return _met_again(known, request_id, text)
+    if gateway.disk.pending.get(run_id) == "interrupted":
+        return _met_again(Run(run_id, text, status="error", reply=frames.ORPHANED), request_id, text)
     ack = {"runId": run_id, "status": "started"}
     active = gateway.running()
     run = gateway.runs[run_id] = Run(run_id, text)
@@ -377,6 +392,7 @@ async def _chat_send(gateway: FakeGateway, peer: Peer, request_id: str, params: 
         active[0].steered.append(gateway.agent(text).text or "")
         run.task = gateway.spawn(gateway._end(run, "ok", "final"))
     else:
+        gateway.disk.accept(run_id)
         run.task = gateway.spawn(gateway.work(run))
     return frames.answered(request_id, ack)
 
@@ -395,9 +411,9 @@ def _met_again(run: Run, request_id: str, text: str) -> Frame:
 
 async def _chat_history(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
     running = gateway.running()
-    pending = [{"id": run.run_id, "state": "queued", "runId": run.run_id} for run in running if not run.written]
+    pending = [{"id": key, "state": state, "runId": key} for key, state in gateway.disk.pending.items()]
     written = [run for run in running if run.written]
-    info: Frame = {"key": frames.MAIN, "hasActiveRun": bool(running)}
+    info: Frame = {"key": frames.MAIN, "hasActiveRun": bool(running), "status": gateway.disk.status}
     payload: Frame = {
         "sessionKey": params["sessionKey"],
         "messages": gateway.disk.rows[-params["limit"] :],

@@ -48,22 +48,46 @@ class Run:
 
 
 class Disk:
-    """The rows of the session, which outlive the process; in a file if the fake is a program of its own."""
+    """The session's rows and accepted messages, which outlive the process; in a file if the fake is a program."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self.rows: list[Frame] = []
+        self.status = "done"  # running from the start of a run to its end, also across the death of its process
+        self.pending: dict[str, str] = {}  # run id: queued, cancelled, or interrupted by the death of its process
         if path is not None and path.exists():
-            self.rows = json.loads(path.read_text())
+            kept = json.loads(path.read_text())
+            self.rows, self.pending, self.status = kept["rows"], kept["pending"], kept["status"]
+
+    def accept(self, run_id: str) -> None:
+        self.pending[run_id] = "queued"
+        self._save()
 
     def add(self, row: Frame) -> None:
         self.rows.append(row)
-        if self._path is not None:
-            self._path.write_text(json.dumps(self.rows))
+        self.pending.pop(row.get("idempotencyKey", "").removesuffix(":user"), None)
+        self._save()
+
+    def note(self, status: str) -> None:
+        self.status = status
+        self._save()
+
+    def mount(self) -> None:
+        """A new process finds what the last one left."""
+        left = self.pending.items()
+        self.pending = {run_id: "interrupted" if state == "queued" else state for run_id, state in left}
 
     def interrupted(self) -> str | None:
-        """The text of the last message, if no run ever ended it."""
+        """The text of the last message, if a run began it and none ended it."""
         asked = [index for index, row in enumerate(self.rows) if row["role"] == "user" and "provenance" not in row]
-        if not asked or any(row["role"] == "assistant" for row in self.rows[asked[-1] :]):
+        if (
+            self.status == "done"
+            or not asked
+            or any(row["role"] in ("assistant", "custom") for row in self.rows[asked[-1] :])
+        ):
             return None
         return str(self.rows[asked[-1]]["content"])
+
+    def _save(self) -> None:
+        if self._path is not None:
+            self._path.write_text(json.dumps({"rows": self.rows, "pending": self.pending, "status": self.status}))

@@ -62,6 +62,10 @@ CONFLICT = error(
 )
 
 
+ORPHANED = "Error: Pending input ownership ended; submit a new turn to continue"
+DRAINING = "Gateway is draining; new tasks are not accepted"
+
+
 def hello_ok(boot_id: str, scopes: list[str], tick_s: float, protocol: int) -> Frame:
     return {
         "type": "hello-ok",
@@ -116,3 +120,10 @@ def assistant_row(run_id: str, text: str, *, stop: str = "stop", aborted: bool =
     if aborted:
         row["openclawAbort"] = {"aborted": True, "origin": "rpc", "runId": run_id}
     return row
+
+
+def failed_row(run_id: str, text: str) -> Frame:
+    origin = {"id": str(uuid4()), "runId": run_id}
+    content = f"This turn ended before a reply: {text}"
+    row: Frame = {"role": "custom", "customType": "run-failed-before-reply", "content": content}
+    return {**row, "timestamp": now_ms(), "__openclaw": origin}

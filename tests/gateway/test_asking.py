@@ -294,15 +294,63 @@ async def test_a_turn_that_is_cut_short_twice_fails(world: World) -> None:
     assert world.sent == ["k", "k.2"]
 
 
-async def test_a_message_that_died_before_it_was_written_is_sent_again_under_its_own_key(world: World) -> None:
+async def test_a_message_whose_gateway_died_before_its_row_was_written_is_sent_once_more(world: World) -> None:
     world.gateway.row_after_s = 30
     asking = world.asking()
     await eventually(lambda: bool(world.gateway.running()))
     world.gateway.row_after_s = 0
     await world.gateway.restart()
 
-    assert await asking == Answer("k", "echo: hi")
-    assert world.sent == ["k", "k"]
+    assert await asking == Answer("k.2", "echo: hi")
+    assert world.sent == ["k", "k.2"]
+
+
+async def test_a_run_that_had_not_begun_is_not_waited_for_long(world: World) -> None:
+    world.gateway.begin_after_s = 30
+    asking = world.asking()
+    await eventually(lambda: len(world.gateway.disk.rows) == 1)
+    world.gateway.begin_after_s = 0
+    await world.gateway.restart()
+
+    assert await asking == Answer("k.2", "echo: hi")
+
+
+async def test_what_another_message_left_behind_is_in_nobodys_way(world: World) -> None:
+    world.gateway.row_after_s = 30
+    asking = world.asking("lost")
+    await eventually(lambda: bool(world.gateway.running()))
+    asking.cancel()
+    await asyncio.wait({asking})
+    world.gateway.row_after_s = 0
+    await world.gateway.restart()
+
+    assert await world.ask("m", "hi", again=True) == Answer("m", "echo: hi")
+
+
+async def test_a_gateway_that_stops_before_it_began_leaves_the_turn_to_the_next(world: World) -> None:
+    world.gateway.row_after_s = 30
+    asking = world.asking()
+    await eventually(lambda: bool(world.gateway.running()))
+    world.gateway.row_after_s = 0
+    await world.gateway.stop()
+    await world.gateway.start()
+
+    assert await asking == Answer("k.2", "echo: hi")
+    assert world.sent == ["k", "k.2"]
+
+
+async def test_a_gateway_that_is_stopping_is_not_asked_again(world: World) -> None:
+    world.gateway.agent, _ = counted(
+        lambda n, text: Reply("done") if n > 1 else Reply(error="Gateway is draining; new tasks are not accepted")
+    )
+    asking = world.asking()
+    await eventually(lambda: len(world.gateway.disk.rows) == 2)
+    await asyncio.sleep(0.1)
+    before = list(world.sent)
+    await world.gateway.restart()
+
+    assert await asking == Answer("k.2", "done")
+    assert before == ["k"]
 
 
 async def test_a_turn_that_ended_before_the_gateway_died_is_not_run_again(world: World) -> None:

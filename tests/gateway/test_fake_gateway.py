@@ -172,7 +172,7 @@ async def test_it_is_a_program_too(socket: Path) -> None:
         assert outcome.text == "echo: hello"
         assert closed.code == 1012
         assert await asyncio.wait_for(program.wait(), 10 * SCALE) == 0
-        assert [row["role"] for row in json.loads(rows.read_text())] == ["user", "assistant"]
+        assert [row["role"] for row in json.loads(rows.read_text())["rows"]] == ["user", "assistant"]
     finally:
         if program.returncode is None:
             program.kill()

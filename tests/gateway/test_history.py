@@ -19,7 +19,7 @@ from clawkakad.gateway.history import (
     read_history,
     standing,
 )
-from tests.fakes.gateway_frames import assistant_row, user_row
+from tests.fakes.gateway_frames import DRAINING, assistant_row, failed_row, user_row
 from tests.gateway.recordings import payloads
 
 RECOVERED = "the run that continues"
@@ -29,14 +29,16 @@ def recorded(name: str, index: int = -1) -> History:
     return read_history(payloads(name, "chat.history")[index])
 
 
-def history(*rows: dict[str, Any], active: tuple[str, ...] = (), pending: tuple[str, ...] = ()) -> History:
+def history(
+    *rows: dict[str, Any], active: tuple[str, ...] = (), pending: tuple[str, ...] = (), status: str = "done"
+) -> History:
     """A history with these rows and runs going on."""
     items = [{"id": run_id, "state": "queued", "runId": run_id} for run_id in pending]
     return read_history(
         {
             "messages": list(rows),
             "pendingInputs": {"items": items, "total": len(items)},
-            "sessionInfo": {"activeRunIds": list(active)},
+            "sessionInfo": {"activeRunIds": list(active), "status": status},
         }
     )
 
@@ -93,6 +95,18 @@ def _restart() -> list[dict[str, Any]]:
     return payloads("restart-recovery", "chat.history")
 
 
+def test_a_message_of_a_gateway_that_died_before_it_was_written_is_aborted() -> None:
+    left = recorded("orphaned")
+
+    assert standing(left, tries("p1")) == Aborted("p1")
+    assert standing(left, tries("p0")) == Interrupted("p0", "p0", due=False)
+    assert standing(left, tries("m")) == Absent()
+
+
+def test_a_message_that_was_stopped_before_it_was_written_is_aborted() -> None:
+    assert standing(recorded("cancelled"), tries("o3")) == Aborted("o3")
+
+
 def test_what_a_heartbeat_wrote_is_found_by_time() -> None:
     after = recorded("wake-history")
 
@@ -109,24 +123,47 @@ def test_a_message_that_was_accepted_and_not_written_yet_is_running() -> None:
     assert standing(history(pending=("k",)), tries("k")) == Running("k")
 
 
+def test_a_message_that_a_dead_process_left_unwritten_is_aborted_and_in_nobodys_way() -> None:
+    left = read_history({"messages": [], "pendingInputs": {"items": [{"runId": "k", "state": "interrupted"}]}})
+
+    assert standing(left, tries("k")) == Aborted("k")
+    assert standing(left, tries("m")) == Absent()
+
+
+def test_what_a_stopping_gateway_did_not_begin_is_aborted() -> None:
+    rows = (user_row("k", "x"), failed_row("k", DRAINING))
+
+    assert standing(history(*rows), tries("k")) == Aborted("k")
+
+
+def test_what_failed_before_a_reply_is_broken() -> None:
+    rows = (user_row("k", "x"), failed_row("k", "no model"))
+
+    assert standing(history(*rows), tries("k")) == Broken("k", "This turn ended before a reply: no model")
+
+
 def test_another_run_is_waited_for_before_a_new_message_is_sent() -> None:
     assert standing(history(active=("heartbeat",)), tries("k")) == Busy("heartbeat")
 
 
 def test_a_row_without_an_end_is_interrupted() -> None:
-    assert standing(history(user_row("k", "x")), tries("k")) == Interrupted("k", "k")
+    assert standing(history(user_row("k", "x")), tries("k")) == Interrupted("k", "k", due=False)
+
+
+def test_a_gateway_that_died_in_a_run_owes_its_continuation() -> None:
+    assert standing(history(user_row("k", "x"), status="running"), tries("k")) == Interrupted("k", "k", due=True)
 
 
 def test_a_heartbeat_after_an_interrupted_turn_is_not_its_answer() -> None:
     rows = (user_row("k", "x"), assistant_row("heartbeat", "Something is due"))
 
-    assert standing(history(*rows), tries("k")) == Interrupted("k", "k")
+    assert standing(history(*rows), tries("k")) == Interrupted("k", "k", due=False)
 
 
 def test_steps_on_the_way_are_no_answer() -> None:
     rows = (user_row("k", "x"), assistant_row("k", "let me see", stop="toolUse"))
 
-    assert standing(history(*rows), tries("k")) == Interrupted("k", "k")
+    assert standing(history(*rows), tries("k")) == Interrupted("k", "k", due=False)
 
 
 def test_a_later_turn_is_not_mixed_in() -> None:
@@ -144,7 +181,7 @@ def test_a_recovery_of_another_turn_is_not_ours() -> None:
         assistant_row(RECOVERED, "for m"),
     )
 
-    assert standing(history(*rows), tries("k")) == Interrupted("k", "k")
+    assert standing(history(*rows), tries("k")) == Interrupted("k", "k", due=False)
     assert standing(history(*rows), tries("m")) == Answered(RECOVERED, "for m")
 
 
@@ -157,13 +194,13 @@ def test_the_second_of_two_recoveries_answers() -> None:
     )
 
     assert standing(history(*rows), tries("k")) == Answered("two", "done")
-    assert standing(history(*rows[:2]), tries("k")) == Interrupted("k", "one")
+    assert standing(history(*rows[:2]), tries("k")) == Interrupted("k", "one", due=False)
 
 
 def test_the_second_attempt_counts_once_it_is_on_record() -> None:
     rows = (user_row("k", "x"), user_row("k.2", "x"))
 
-    assert standing(history(*rows), tries("k")) == Interrupted("k.2", "k.2")
+    assert standing(history(*rows), tries("k")) == Interrupted("k.2", "k.2", due=False)
     assert standing(history(*rows, active=("k.2",)), tries("k")) == Running("k.2")
     assert standing(history(*rows, assistant_row("k.2", "done")), tries("k")) == Answered("k.2", "done")
 

@@ -14,7 +14,14 @@ from tests.fakes.gateway import FakeGateway
 from tests.gateway.conftest import ME, SANDBOX, TOKEN
 from tests.support import SCALE, eventually
 
-BRISK = Tempo(quiet_s=0.3 * SCALE, revive_s=0.4 * SCALE, request_s=0.5 * SCALE, stop_s=0.5 * SCALE, poll_s=0.02)
+BRISK = Tempo(
+    quiet_s=0.3 * SCALE,
+    revive_s=0.4 * SCALE,
+    settle_s=0.1 * SCALE,
+    request_s=0.5 * SCALE,
+    stop_s=0.5 * SCALE,
+    poll_s=0.02,
+)
 
 
 class World:
