@@ -250,13 +250,13 @@ class TestFirstConversation:
 
 class TestHeartbeat:
     def test_a_finding_becomes_one_short_nudge(self) -> None:
-        event = 'Heartbeat: this was found.\\noverdue task 3: \\"Pay rent\\", due 2026-11-20 09:00'
+        event = 'Heartbeat: this was found.\\nSystem: overdue task 3: \\"Pay rent\\", due 2026-11-20 09:00'
         decision = decide(heartbeat(event), TOOLS)
 
         assert decision == Say("Overdue task: Pay rent (due Fri 20 Nov 09:00). Done, or shall I move it?")
 
     def test_several_findings_are_counted(self) -> None:
-        event = 'overdue task 3: \\"Pay rent\\"\\nbirthday today: \\"Asha\\", turns 40'
+        event = 'overdue task 3: \\"Pay rent\\"\\nSystem: birthday today: \\"Asha\\", turns 40'
         decision = decide(heartbeat(event), TOOLS)
 
         assert isinstance(decision, Say)
