@@ -99,19 +99,20 @@ async def _talk(trial: Trial, options: Options, simulator: Simulator, person: Pe
     if options.messages:
         await conversation.send_all(simulator.exchange, person, options.messages, trial.directory, trial.log)
         return
-    _welcome(simulator.url, person, trial, console)
+    has_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    _welcome(simulator.url, person, trial, console, "Or write here; /quit or Ctrl-D" if has_terminal else "Ctrl-C")
     if options.browser and _has_screen():
         webbrowser.open(simulator.url)
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if has_terminal:
         await conversation.chat(simulator.exchange, person)
     else:
         await asyncio.Event().wait()
 
 
-def _welcome(url: str, person: Person, trial: Trial, console: Console) -> None:
+def _welcome(url: str, person: Person, trial: Trial, console: Console, end: str) -> None:
     model = "a real model" if any(os.environ.get(name) for name in MODEL_SETTINGS) else "the offline model"
     console.print(f"Chat page: [bold]{url}[/bold]  [dim](you are {person.name}; {model} answers)[/dim]")
-    console.print(f"[dim]Or write here; /quit or Ctrl-D ends. The daemon's log: {trial.log}[/dim]")
+    console.print(f"[dim]{end} ends. The daemon's log: {trial.log}[/dim]")
 
 
 async def _as_long_as(work: Coroutine[Any, Any, None], process: asyncio.subprocess.Process, log: Path) -> None:
