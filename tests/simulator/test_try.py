@@ -139,7 +139,7 @@ class TestChild:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        assert free_port(port) == port
+        await eventually(lambda: free_port(port) == port)
 
     def test_a_taken_port_is_passed_over(self) -> None:
         port = free_port(0)
