@@ -250,9 +250,11 @@ def _chain(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
     chain = [rows[0].asked or ""]
     if rows[0].origin and rows[0].origin.steer_target_run_id:
         chain.append(rows[0].origin.steer_target_run_id)
+    over = False
     for row in rows[1:]:
-        if row.asked and not row.recovers:
-            break
+        over = over or (row.run_id in chain and (row.finished or row.failed or row.aborted))
+        if row.asked and (over or not row.recovers):
+            break  # another message, or the continuation of a heartbeat that came after our end
         if row.asked:
             chain.append(row.asked)
     return chain, [row for row in rows if row.run_id in chain]

@@ -80,13 +80,11 @@ class Disk:
     def interrupted(self) -> str | None:
         """The text of the last message, if a run began it and none ended it."""
         asked = [index for index, row in enumerate(self.rows) if row["role"] == "user" and "provenance" not in row]
-        if (
-            self.status == "done"
-            or not asked
-            or any(row["role"] in ("assistant", "custom") for row in self.rows[asked[-1] :])
-        ):
+        if self.status == "done" or not asked:
             return None
-        return str(self.rows[asked[-1]]["content"])
+        since = self.rows[asked[-1] :]
+        ended = any(row["role"] in ("assistant", "custom") for row in since)
+        return None if ended else str(since[0]["content"])
 
     def _save(self) -> None:
         if self._path is not None:

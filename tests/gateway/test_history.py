@@ -185,6 +185,20 @@ def test_a_recovery_of_another_turn_is_not_ours() -> None:
     assert standing(history(*rows), tries("m")) == Answered(RECOVERED, "for m")
 
 
+@pytest.mark.parametrize("stop", ["stop", "error"])
+def test_a_recovery_after_the_end_of_the_turn_is_not_ours(stop: str) -> None:
+    rows = (
+        user_row("k", "x"),
+        assistant_row("k", "mine", stop=stop),
+        user_row(RECOVERED, "[System]", recovery=True),
+        assistant_row(RECOVERED, "a heartbeat that was cut short"),
+    )
+
+    where = standing(history(*rows), tries("k"))
+
+    assert where == (Answered("k", "mine") if stop == "stop" else Broken("k", "mine"))
+
+
 def test_the_second_of_two_recoveries_answers() -> None:
     rows = (
         user_row("k", "x"),
