@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,9 +19,9 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from tests.fakes import gateway_frames as frames
 from tests.fakes.gateway_agent import Agent, Disk, Reply, Run, echo, silence
 from tests.fakes.gateway_frames import Frame
+from tests.fakes.gateway_methods import METHODS
 
 SCOPES = ("operator.read", "operator.write", "operator.admin")
-CHAT_FIELDS = {"sessionKey", "message", "idempotencyKey", "suppressCommandInterpretation"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class FakeGateway:
                 run.task.cancel()
                 self._write(frames.user_row(run.run_id, run.asked))
                 self._write(frames.failed_row(run.run_id, frames.DRAINING))
-                await self._end(run, "error", "error", errorMessage=frames.DRAINING)
+                await self.end(run, "error", "error", errorMessage=frames.DRAINING)
         await self.emit("shutdown", {"reason": "gateway stopping"})
         for peer in list(self._peers):
             await peer.socket.close(code=WSCloseCode.SERVICE_RESTART)
@@ -250,15 +249,15 @@ class FakeGateway:
             self._write(frames.assistant_row(run.run_id, text))
         disposition = {"disposition": "visible", "text": text} if text else {"disposition": "silent"}
         await self._life(run, "end", terminalReply=disposition)
-        await self._end(run, "ok", "final", stopReason="stop", **({"message": frames.message(text)} if text else {}))
+        await self.end(run, "ok", "final", stopReason="stop", **({"message": frames.message(text)} if text else {}))
 
     async def _fail(self, run: Run, text: str, kind: str) -> None:
         run.reply = text
         self._write(frames.assistant_row(run.run_id, text, stop="error"))
         detail = {"provider": "stub", "model": "stub-model", "failoverReason": kind}
-        await self._end(run, "error", "error", errorMessage=text, errorDetail=detail)
+        await self.end(run, "error", "error", errorMessage=text, errorDetail=detail)
 
-    async def _end(self, run: Run, status: str, state: str, **more: Any) -> None:
+    async def end(self, run: Run, status: str, state: str, **more: Any) -> None:
         run.status = status
         run.ended.set()
         self.disk.note("done")
@@ -271,7 +270,7 @@ class FakeGateway:
             self._write(frames.assistant_row(run.run_id, "", aborted=True))
         else:
             self.disk.pending[run.run_id] = "cancelled"
-        await self._end(run, "aborted", "aborted", stopReason="rpc")
+        await self.end(run, "aborted", "aborted", stopReason="rpc")
 
     async def beat(self, text: str) -> None:
         """A wake: it waits until nothing else runs, and says so each time."""
@@ -343,6 +342,8 @@ class Peer:
         gateway = self._gateway
         if method == "connect":
             return await self._connect(request_id, params)
+        if method == "sessions.messages.subscribe":
+            self.subscribed = not gateway.suspended and method not in gateway.refuse
         if gateway.suspended:
             return frames.refused(request_id, frames.SUSPENDED)
         if method in gateway.refuse:
@@ -350,7 +351,7 @@ class Peer:
         handler = METHODS.get(method)
         if handler is None:
             return frames.refused(request_id, frames.error("INVALID_REQUEST", f"unknown method: {method}"))
-        return await handler(gateway, self, request_id, params)
+        return await handler(gateway, request_id, params)
 
     async def _connect(self, request_id: str, params: Frame) -> Frame:
         gateway = self._gateway
@@ -371,114 +372,8 @@ class Peer:
         return frames.answered(request_id, frames.hello_ok(gateway.boot_id, scopes, gateway.tick_s, gateway.protocol))
 
 
-# Methods ----------------------------------------------------------------------------------------------------------
-
-
-async def _chat_send(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
-    unknown = set(params) - CHAT_FIELDS
-    if unknown:
-        return frames.refused(request_id, frames.error("INVALID_REQUEST", f"unexpected property {unknown}"))
-    run_id, text = params["idempotencyKey"], params["message"]
-    known = gateway.runs.get(run_id)
-    if known is not None:
-        return _met_again(known, request_id, text)
-    if gateway.disk.pending.get(run_id) == "interrupted":
-        return _met_again(Run(run_id, text, status="error", reply=frames.ORPHANED), request_id, text)
-    ack = {"runId": run_id, "status": "started"}
-    active = gateway.running()
-    run = gateway.runs[run_id] = Run(run_id, text)
-    if active:
-        gateway.disk.add(frames.user_row(run_id, text, steered_into=active[0].run_id))
-        active[0].steered.append(gateway.agent(text).text or "")
-        run.task = gateway.spawn(gateway._end(run, "ok", "final"))
-    else:
-        gateway.disk.accept(run_id)
-        run.task = gateway.spawn(gateway.work(run))
-    return frames.answered(request_id, ack)
-
-
-def _met_again(run: Run, request_id: str, text: str) -> Frame:
-    if run.asked != text:
-        return frames.refused(request_id, frames.CONFLICT)
-    head = {"runId": run.run_id}
-    if run.status == "error":
-        problem = frames.error("UNAVAILABLE", run.reply)
-        return frames.refused(request_id, problem, {**head, "status": "error", "summary": run.reply})
-    if run.status == "aborted":
-        return frames.answered(request_id, {**head, "status": "timeout", "summary": "aborted", "stopReason": "rpc"})
-    return frames.answered(request_id, {**head, "status": {"running": "in_flight", "ok": "ok"}[run.status]})
-
-
-async def _chat_history(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
-    running = gateway.running()
-    pending = [{"id": key, "state": state, "runId": key} for key, state in gateway.disk.pending.items()]
-    written = [run for run in running if run.written]
-    info: Frame = {"key": frames.MAIN, "hasActiveRun": bool(running), "status": gateway.disk.status}
-    payload: Frame = {
-        "sessionKey": params["sessionKey"],
-        "messages": gateway.disk.rows[-params["limit"] :],
-        "pendingInputs": {"items": pending, "total": len(pending)},
-        "hasMore": len(gateway.disk.rows) > params["limit"],
-        "totalMessages": len(gateway.disk.rows),
-        "sessionInfo": info,
-    }
-    if written:
-        payload["inFlightRun"] = {"runId": written[0].run_id, "text": "", "startedAt": frames.now_ms()}
-    else:
-        info["activeRunIds"] = [run.run_id for run in running]
-    return frames.answered(request_id, payload)
-
-
-async def _agent_wait(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
-    run = gateway.runs.get(params["runId"])
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(params["timeoutMs"] / 1000):
-            await (run.ended if run else asyncio.Event()).wait()
-    head = {"runId": params["runId"]}
-    if run is None or run.status == "running":
-        return frames.answered(request_id, {**head, "status": "timeout"})
-    if run.status == "ok":
-        reply = {"disposition": "visible", "text": run.reply} if run.reply else {"disposition": "silent"}
-        return frames.answered(request_id, {**head, "status": "ok", "terminalReply": reply})
-    why = {"error": "aborted", "stopReason": "rpc"} if run.status == "aborted" else {"error": run.reply}
-    return frames.answered(request_id, {**head, "status": "error", **why})
-
-
-async def _chat_abort(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
-    run = gateway.runs.get(params["runId"])
-    if run is None or run.status != "running":
-        return frames.answered(request_id, {"ok": True, "aborted": False, "runIds": []})
-    await gateway.abort(run)
-    return frames.answered(request_id, {"ok": True, "aborted": True, "runIds": [run.run_id]})
-
-
-async def _wake(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
-    gateway.spawn(gateway.beat(params["text"]))
-    return frames.answered(request_id, {"ok": True})
-
-
-async def _subscribe(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
-    peer.subscribed = True
-    return frames.answered(request_id, {"subscribed": True, "key": frames.MAIN})
-
-
-async def _health(gateway: FakeGateway, peer: Peer, request_id: str, params: Frame) -> Frame:
-    return frames.answered(request_id, {"ok": True, "ts": frames.now_ms(), "durationMs": 1})
-
-
 async def _healthz(request: web.Request) -> web.Response:
     return web.json_response({"ok": True, "status": "live"})
-
-
-METHODS: dict[str, Callable[[FakeGateway, Peer, str, Frame], Awaitable[Frame]]] = {
-    "chat.send": _chat_send,
-    "chat.history": _chat_history,
-    "chat.abort": _chat_abort,
-    "agent.wait": _agent_wait,
-    "wake": _wake,
-    "sessions.messages.subscribe": _subscribe,
-    "health": _health,
-}
 
 
 # As a program -----------------------------------------------------------------------------------------------------

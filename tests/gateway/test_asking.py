@@ -481,6 +481,50 @@ async def test_a_message_merged_into_another_run_is_answered_there(world: World)
     assert woken.text == "something is due\n\necho: hi"
 
 
+# The history says nothing ------------------------------------------------------------------------------------------
+
+
+async def test_an_ended_run_that_is_met_again_gives_its_reply(world: World) -> None:
+    world.gateway.agent, asked = counted(lambda _, text: Reply("done"))
+    await world.ask()
+    world.gateway.empty = {"chat.history"}
+
+    assert await world.ask(again=True) == Answer("k", "done")
+    assert asked == ["hi"]
+
+
+async def test_a_stopped_run_that_is_met_again_gets_a_new_one(world: World) -> None:
+    world.gateway.agent, _ = counted(lambda n, text: Reply("done") if n > 1 else Reply(hangs=True))
+    with pytest.raises(GatewayUnavailable):
+        await world.ask(timeout_s=0.3)
+    world.gateway.empty = {"chat.history"}
+
+    assert await world.ask(again=True) == Answer("k.2", "done")
+
+
+async def test_a_failed_run_that_is_met_again_fails(world: World) -> None:
+    world.gateway.agent = lambda text: Reply(error="no model")
+    with pytest.raises(TurnFailed):
+        await world.ask()
+    world.gateway.empty = {"chat.history"}
+
+    with pytest.raises(TurnFailed, match="no model"):
+        await world.ask(again=True)
+
+
+async def test_a_run_of_a_dead_process_that_is_met_again_gets_a_new_one(world: World) -> None:
+    world.gateway.row_after_s = 30
+    asking = world.asking()
+    await eventually(lambda: bool(world.gateway.running()))
+    asking.cancel()
+    await asyncio.wait({asking})
+    world.gateway.row_after_s = 0
+    await world.gateway.restart()
+    world.gateway.empty = {"chat.history"}
+
+    assert await world.ask(again=True) == Answer("k.2", "echo: hi")
+
+
 # It takes too long ------------------------------------------------------------------------------------------------
 
 
