@@ -104,6 +104,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
     pool = Pool()
     turns = Turns(pool, on_stray=LateAnswers(registry, on_outbox=delivery.wake).take)
+    stack.push_async_callback(turns.aclose)
     agent = GatewayAgent(pool, turns)
     supervisor = await _build_supervisor(settings, stack, registry, http, pool, reminders)
     conversations = Conversations(

@@ -12,14 +12,15 @@ from typing import Protocol
 from loguru import logger
 
 from clawkakad.assistant import pace, prompt, walltime
-from clawkakad.errors import ClawkakaError
+from clawkakad.errors import ClawkakaError, RegistryUnavailable
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import SandboxId, UserId
-from clawkakad.registry import Registry, UserRow
+from clawkakad.registry import Registry, SandboxRow, UserRow
 from clawkakad.whatsapp import formatting
 
 LOOK_S = 10.0  # how often it is checked whose heartbeat is due
 TURN_S = 180.0
+RETRY = timedelta(minutes=5)  # after a heartbeat that failed
 
 
 class Pulses(Protocol):
@@ -71,12 +72,20 @@ class Heartbeats:
         """Look for ever; one person at a time, so that heartbeats never crowd out answers."""
         while True:
             await asyncio.sleep(self._look_s)
-            for sandbox in await self._registry.sandboxes.all():
+            for sandbox in await self._sandboxes():
                 try:
                     await self._visit(sandbox.user_id, sandbox.id)
                 except ClawkakaError as error:
-                    # One person's trouble is not another's; it stays due, and is looked at again.
+                    # One person's trouble is not another's. Nothing was marked as said, so nothing is forgotten.
                     logger.warning("heartbeat not done", user=sandbox.user_id, error=str(error))
+                    await self._put_off(sandbox.user_id)
+
+    async def _sandboxes(self) -> list[SandboxRow]:
+        try:
+            return await self._registry.sandboxes.all()
+        except RegistryUnavailable as error:
+            logger.warning("heartbeats cannot be looked up now", error=str(error))
+            return []
 
     async def _visit(self, user_id: UserId, sandbox_id: SandboxId) -> None:
         now = self._clock()
@@ -119,6 +128,14 @@ class Heartbeats:
         if await self._registry.outbox.count_since(user.id, "heartbeat", day) >= self._per_day:
             return "enough for a day"
         return ""
+
+    async def _put_off(self, user_id: UserId) -> None:
+        """Try again soon, but not at once: a broken model must not be asked every few seconds."""
+        next_at = self._clock() + min(self._interval, RETRY)
+        try:
+            await self._registry.heartbeats.plan(user_id, next_at, last_at=None, outcome="failed")
+        except RegistryUnavailable as error:
+            logger.warning("heartbeat not planned", user=user_id, error=str(error))
 
     async def _plan(self, user_id: UserId, last_at: datetime | None, outcome: str) -> None:
         next_at = pace.next_time(self._clock(), self._interval)

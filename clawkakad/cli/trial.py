@@ -4,7 +4,6 @@ Owns the directory's own files: the secrets that daemon and simulator share, and
 same directory. Sockets are inside too where the path is short enough, else in a directory made for this trial alone.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from clawkakad.config import LONGEST_SOCKET, SOCKET_PATH_LIMIT
 from clawkakad.errors import UsageError
+from clawkakad.registry import locked
 from clawkakad.simulator.server import Secrets
 
 MARK = "trial.json"  # says that a directory is a trial's: only such a one is ever removed
@@ -50,7 +50,7 @@ def opened_trial(directory: Path, *, fresh: bool) -> Iterator[Trial]:
     if fresh and directory.exists():
         remove(directory)
     _make(directory)
-    with _locked(directory):
+    with locked(directory, file=LOCK, taken="another `clawkakad try` runs there; stop it, or name another --state"):
         yield Trial(directory, runtime_dir_of(directory), _secrets(directory))
 
 
@@ -131,16 +131,3 @@ def _secrets(directory: Path) -> Secrets:
         json.dump(asdict(made), file)
     draft.replace(path)
     return made
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"another `clawkakad try` uses {directory}: stop it, or name another --state") from error
-        yield
-    finally:
-        os.close(descriptor)

@@ -57,14 +57,16 @@ async def read_registry(path: Path, clock: Callable[[], datetime]) -> AsyncItera
 
 
 @contextlib.contextmanager
-def locked(state_dir: Path) -> Iterator[None]:
-    """One daemon per state directory. Raises UsageError where another process holds the lock."""
-    descriptor = os.open(state_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def locked(
+    directory: Path, *, file: str = LOCK, taken: str = "another clawkakad runs on it: stop it first"
+) -> Iterator[None]:
+    """One process at a time: one daemon per state directory. Raises UsageError where another one holds the lock."""
+    descriptor = os.open(directory / file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UsageError(f"another clawkakad runs on {state_dir}: stop it first") from error
+            raise UsageError(f"{directory} is in use: {taken}") from error
         yield
     finally:
         os.close(descriptor)

@@ -167,7 +167,7 @@ async def test_a_second_daemon_on_the_same_state_is_refused_in_a_line(stage: Sta
 
     assert code == 2
     assert output.count("\n") == 1
-    assert "another clawkakad runs on" in output
+    assert "another clawkakad runs on it" in output
 
 
 async def test_a_port_that_is_taken_is_told_in_a_line(stage: Stage) -> None:
