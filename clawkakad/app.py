@@ -103,7 +103,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     delivery = Delivery(registry, graph, _now, settle_s=settings.settle_s)
     reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
     pool = Pool()
-    turns = Turns(pool, on_stray=LateAnswers(registry, on_outbox=delivery.wake).take)
+    turns = Turns(pool, on_stray=LateAnswers(registry, _now, on_outbox=delivery.wake).take)
     stack.push_async_callback(turns.aclose)
     agent = GatewayAgent(pool, turns)
     supervisor = await _build_supervisor(settings, stack, registry, http, pool, reminders)
@@ -233,8 +233,9 @@ async def _stop(parts: Parts, loops: Loops, site: contextlib.AsyncExitStack) -> 
     notify("STOPPING=1")
     logger.info("stopping")
     await site.aclose()
+    await loops.stop("heartbeats", within_s=LOOP_S)
     await parts.conversations.drain(TURNS_S)
-    for name in ("heartbeats", "conversations", "reminders", "delivery", "supervisor", "watchdog"):
+    for name in ("conversations", "reminders", "delivery", "supervisor", "watchdog"):
         await loops.stop(name, within_s=LOOP_S)
     logger.info("stopped")
 

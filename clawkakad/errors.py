@@ -5,7 +5,8 @@ ClawkakaError
 │   ├── EngineUnavailable    the Docker engine does not answer
 │   ├── GatewayUnavailable   the sandbox's gateway is not ready, or too slow
 │   ├── GraphUnavailable     the Graph API refused for now; nothing was sent
-│   └── RegistryUnavailable  SQLite cannot commit now (locked, disk full)
+│   ├── RegistryUnavailable  SQLite cannot commit now (locked, disk full)
+│   └── SandboxGone          the sandbox was removed: its person gets a new one
 ├── Unknown              the outcome is not known: settle it before trying again
 │   └── SendUnknown          a message may or may not have been sent
 ├── Rejected             do not repeat: the same request gets the same answer
@@ -81,6 +82,10 @@ class RegistryUnavailable(Transient):
 
 class SendUnknown(Unknown):
     """The request was written and no usable answer came: the message may be on its way."""
+
+
+class SandboxGone(Transient):
+    """The sandbox was removed while somebody waited for it: its person gets a new one."""
 
 
 class BadSignature(Rejected):

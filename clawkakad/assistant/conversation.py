@@ -13,12 +13,14 @@ from typing import Protocol
 from loguru import logger
 
 from clawkakad.assistant import prompt, words
+from clawkakad.assistant.parts import parts_of
 from clawkakad.assistant.presence import Presence
 from clawkakad.errors import (
     GatewayRefused,
     GatewayUnavailable,
     ImageMissing,
     RegistryUnavailable,
+    SandboxGone,
     Transient,
     TurnFailed,
 )
@@ -27,9 +29,8 @@ from clawkakad.model import InboxState, SandboxId, UserId
 from clawkakad.registry import Registry, inbox, outbox, reminders
 from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.reminders import Reminder
-from clawkakad.whatsapp import formatting
 
-MOST_ATTEMPTS = 2  # a message that took the daemon down twice with it is given up, so that it blocks nobody for ever
+MOST_ATTEMPTS = 5  # a message that took the daemon down with it so often is given up, so that it blocks nobody
 READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
 PAUSE_S = 5.0  # between two such waits where the engine itself is away
 REGISTRY_PAUSE_S = 1.0  # between two tries where the disk is full or the registry locked
@@ -94,9 +95,17 @@ class Conversations:
 
     async def run(self) -> None:
         """Take up what the last process left, then live until cancelled. A worker that breaks ends this loop too."""
-        for user_id in await self._registry.inbox.users_waiting():
+        for user_id in await self._waiting():
             self.wake(user_id)
         await self._failure
+
+    async def _waiting(self) -> list[UserId]:
+        while True:
+            try:
+                return await self._registry.inbox.users_waiting()
+            except RegistryUnavailable as error:
+                logger.warning("the inbox cannot be read now", error=str(error))
+                await asyncio.sleep(REGISTRY_PAUSE_S)
 
     async def drain(self, within_s: float) -> None:
         """Begin no more turns, let those in flight end, then stop the rest: their messages stay in the inbox."""
@@ -146,29 +155,44 @@ class Conversations:
     async def _answer(self, message: InboxRow) -> None:
         """One message, to its end."""
         if message.attempt >= MOST_ATTEMPTS:
-            logger.error("message given up: it was begun twice and never ended", inbox=message.id)
-            await self._settle(message, InboxState.FAILED, "begun twice, never ended", words.GAVE_UP)
+            logger.error("message given up: it was begun too often and never ended", inbox=message.id)
+            await self._settle(message, InboxState.FAILED, "begun too often, never ended", words.GAVE_UP)
             return
-        async with self._presence.typing(message.wamid):
-            sandbox_id = await self._awake(message.user_id)
-            sent = await self._registry.reminders.untold(message.user_id)
-            text = await self._registry.inbox.begin(message.id, prompt.of_message(message.text or "", sent))
-            try:
-                answer = await self._agent.ask(
-                    sandbox_id,
-                    key=message.run_key,
-                    text=text,
-                    again=message.attempt > 0,
-                    timeout_s=self._turn_timeout_s,
-                )
-            except (TurnFailed, GatewayRefused) as error:
-                logger.error("turn failed", inbox=message.id, error=str(error))
-                await self._settle(message, InboxState.FAILED, str(error), _in_words(error))
-            except GatewayUnavailable as error:
-                logger.error("turn given up", inbox=message.id, error=str(error))
-                await self._settle(message, InboxState.FAILED, str(error), words.TOO_LONG)
-            else:
-                await self._settle(message, InboxState.ANSWERED, "", answer.text, run_id=answer.run_id, told=sent)
+        try:
+            async with self._presence.typing(message.wamid):
+                await self._turn(message)
+        except SandboxGone:
+            logger.info("the sandbox was removed in a turn; the message goes to a new one", inbox=message.id)
+        except RegistryUnavailable:
+            raise  # for later, not for ever
+        except Exception:  # a mistake of ours with one message must not end everybody's assistant
+            logger.exception("a turn failed for a reason of our own", inbox=message.id)
+            await self._settle(message, InboxState.FAILED, "a mistake in clawkakad: see the log", words.NOT_NOW)
+
+    async def _turn(self, message: InboxRow) -> None:
+        """Ask the agent, and store what came of it."""
+        sandbox_id = await self._awake(message.user_id)
+        sent = await self._registry.reminders.untold(message.user_id)
+        wanted = prompt.of_message(message.text or "", sent)
+        text = await self._registry.inbox.begin(message.id, wanted)
+        told = sent if text == wanted else ()  # of an earlier attempt's words these were no part
+        again = message.attempt > 0
+        try:
+            answer = await self._agent.ask(
+                sandbox_id, key=message.run_key, text=text, again=again, timeout_s=self._turn_timeout_s
+            )
+        except asyncio.CancelledError:
+            await asyncio.shield(self._registry.inbox.release(message.id))
+            raise
+        except (TurnFailed, GatewayRefused) as error:
+            kind = error.kind if isinstance(error, TurnFailed) else error.code
+            logger.error("turn failed", inbox=message.id, kind=kind)
+            await self._settle(message, InboxState.FAILED, str(error), _in_words(error))
+        except GatewayUnavailable as error:
+            logger.error("turn given up", inbox=message.id, error=str(error))
+            await self._settle(message, InboxState.FAILED, str(error), words.TOO_LONG)
+        else:
+            await self._settle(message, InboxState.ANSWERED, "", answer.text, run_id=answer.run_id, told=told)
 
     async def _awake(self, user_id: UserId) -> SandboxId:
         """The person's sandbox, ready. Waits as long as it takes: the message is safe, the supervisor works on it."""
@@ -196,7 +220,7 @@ class Conversations:
 
         A reply is named after its run: the same run heard again, as a late answer say, adds nothing.
         """
-        parts = formatting.split(formatting.to_whatsapp(text)) if text.strip() else []
+        parts = parts_of(text)
         origin, source = ("notice", f"inbox:{message.id}") if run_id is None else ("reply", f"run:{run_id}")
         while True:
             try:

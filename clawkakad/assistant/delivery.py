@@ -56,9 +56,7 @@ class Delivery:
 
     async def run(self) -> None:
         """Send for ever. What the last process left in flight is first marked ambiguous."""
-        interrupted = await self._registry.outbox.interrupted()
-        if interrupted:
-            logger.warning("sends with unknown outcome from the last run", sends=interrupted)
+        await self._take_over()
         try:
             while True:
                 self._changed.clear()
@@ -68,6 +66,18 @@ class Delivery:
                         await self._changed.wait()
         finally:
             await self._stop()
+
+    async def _take_over(self) -> None:
+        while True:
+            try:
+                interrupted = await self._registry.outbox.interrupted()
+            except RegistryUnavailable as error:
+                logger.warning("outbox cannot be written now", error=str(error))
+                await asyncio.sleep(LOOK_AGAIN_S)
+            else:
+                break
+        if interrupted:
+            logger.warning("sends with unknown outcome from the last run", sends=interrupted)
 
     async def _stop(self) -> None:
         """Let requests in flight end: each is bounded by the Graph client's own deadline."""
@@ -91,13 +101,14 @@ class Delivery:
                 task.add_done_callback(functools.partial(self._done, row.user_id))
 
     def _is_due(self, row: OutboxRow, now: datetime) -> bool:
-        if row.state is OutboxState.AMBIGUOUS:
-            return row.changed_at + self._wait(row) <= now
-        return row.state is OutboxState.QUEUED and row.not_before <= now
+        if row.state is OutboxState.QUEUED:
+            return row.not_before <= now
+        # `sending` without a task of ours: the registry could not take the outcome. It is as unknown as any.
+        return row.changed_at + self._wait(row) <= now
 
     def _wait(self, row: OutboxRow) -> timedelta:
         """How long a status may take to settle an ambiguous send, longer with each."""
-        return min(self._settle * 2.0 ** (row.attempt - 1), max(self._settle, LONGEST_SETTLE))
+        return min(self._settle * 2.0 ** min(row.attempt - 1, 20), max(self._settle, LONGEST_SETTLE))
 
     def _done(self, user_id: UserId, _task: asyncio.Task[None]) -> None:
         del self._sending[user_id]
@@ -105,13 +116,15 @@ class Delivery:
 
     async def _handle(self, row: OutboxRow) -> None:
         try:
-            if row.state is OutboxState.AMBIGUOUS:
-                await self._resolve(row)
-            else:
+            if row.state is OutboxState.QUEUED:
                 await self._send(row)
+            else:
+                await self._resolve(row)
         except RegistryUnavailable as error:
-            # The row stays as it was committed; it is looked at again, a `sending` one at the next start.
+            # The row stays as it was committed, and is looked at again.
             logger.warning("outbox cannot be written now", outbox=row.id, error=str(error))
+        except Exception:  # a mistake of ours with one message must not end the sending of all others
+            logger.exception("a send failed for a reason of our own", outbox=row.id)
 
     async def _resolve(self, row: OutboxRow) -> None:
         """No status came in time: send once more, or give up."""
@@ -124,9 +137,11 @@ class Delivery:
 
     async def _send(self, row: OutboxRow) -> None:
         user = await self._registry.users.get(row.user_id)
-        if user is None:
+        if user is None or not user.identifiers:
+            await self._registry.outbox.move(row, OutboxState.FAILED, "its person cannot be reached any more")
             return
-        await self._registry.outbox.begin(row)
+        if not await self._registry.outbox.begin(row):
+            return
         try:
             wamid = await self._graph.send_text(recipient_of(user), row.text, callback_data=row.key)
         except GraphUnavailable as error:

@@ -12,11 +12,11 @@ from typing import Protocol
 from loguru import logger
 
 from clawkakad.assistant import pace, prompt, walltime
+from clawkakad.assistant.parts import parts_of
 from clawkakad.errors import ClawkakaError, RegistryUnavailable
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import Registry, SandboxRow, UserRow
-from clawkakad.whatsapp import formatting
 
 LOOK_S = 10.0  # how often it is checked whose heartbeat is due
 TURN_S = 180.0
@@ -79,6 +79,9 @@ class Heartbeats:
                     # One person's trouble is not another's. Nothing was marked as said, so nothing is forgotten.
                     logger.warning("heartbeat not done", user=sandbox.user_id, error=str(error))
                     await self._put_off(sandbox.user_id)
+                except Exception:  # a mistake of ours with one person must not end everybody's heartbeats
+                    logger.exception("a heartbeat failed for a reason of our own", user=sandbox.user_id)
+                    await self._put_off(sandbox.user_id)
 
     async def _sandboxes(self) -> list[SandboxRow]:
         try:
@@ -109,10 +112,9 @@ class Heartbeats:
                 return
             answer = await self._agent.wake(sandbox_id, text=prompt.of_heartbeat(findings), timeout_s=TURN_S)
             if answer is not None and answer.text.strip():
-                parts = formatting.split(formatting.to_whatsapp(answer.text))
                 # Named after its due time: a second try after a crash adds nothing.
                 source = f"heartbeat:{user.id}:{due_at.timestamp():.0f}"
-                await self._registry.outbox.add(user.id, parts, origin="heartbeat", source=source)
+                await self._registry.outbox.add(user.id, parts_of(answer.text), origin="heartbeat", source=source)
                 self._on_outbox()
             await self._pulses.pulse(sandbox_id, mark=True)
             await self._plan(user.id, self._clock(), "spoke" if answer else "silent")

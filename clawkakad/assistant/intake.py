@@ -4,7 +4,7 @@ Owns the decision what becomes of each message (a turn, a polite line, a record)
 conversation and the delivery, which work from what is on disk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from loguru import logger
@@ -15,9 +15,11 @@ from clawkakad.log import mask
 from clawkakad.model import InboxState, OutboxState, UserId
 from clawkakad.registry import Registry, inbox, outbox, users
 from clawkakad.registry.database import Transaction
+from clawkakad.registry.users import Identifier
 from clawkakad.whatsapp.delivery import Delivery, Inbound, Status
 
 SILENT_KINDS = frozenset({"reaction", "system", "edit", "revoke", "ephemeral", "request_welcome"})
+ALBUM_S = 300  # pictures that come together are answered by one line
 _STATES = {
     "sent": OutboxState.SENT,
     "delivered": OutboxState.DELIVERED,
@@ -56,9 +58,9 @@ class Intake:
             for change in delivery.changes:
                 await users.move_identifiers(tx, change.old, change.new, now)
             for message in sorted(delivery.messages, key=lambda m: m.sent_at):
-                state, user_id = await self._store(tx, message, now)
-                if state is InboxState.RECEIVED:
-                    waiting.append(user_id)
+                waits = await self._store(tx, message, now)
+                if waits is not None:
+                    waiting.append(waits)
             for status in delivery.statuses:
                 await self._apply(tx, status, now)
         self._report(delivery)
@@ -67,11 +69,14 @@ class Intake:
         if delivery.statuses or delivery.messages:
             self._on_outbox()
 
-    async def _store(self, tx: Transaction, message: Inbound, now: datetime) -> tuple[InboxState | None, UserId]:
-        """The state that the message got, None for a duplicate; and whose it is."""
+    async def _store(self, tx: Transaction, message: Inbound, now: datetime) -> UserId | None:
+        """Store it, unless it is a duplicate; whoever now waits for an answer."""
+        if await inbox.is_known(tx, message.wamid):
+            return None
         fresh = places.guess(message.identifiers, message.name)
         user_id = await users.ensure_user(tx, message.identifiers, fresh, now)
-        state = self._decide(message)
+        # A person who adopted a username may come without the number that the list has: all we know of them counts.
+        state = self._decide(message, await users.identifiers_of(tx, user_id))
         refused = state is InboxState.REFUSED
         new = inbox.NewInbound(
             wamid=message.wamid,
@@ -84,18 +89,18 @@ class Intake:
             sent_at=message.sent_at,
             state=state,
         )
-        if not await inbox.add(tx, new, now):
-            return None, user_id
+        await inbox.add(tx, new, now)
         if not refused:
             await users.touch(tx, user_id, message.sent_at)
         if state is InboxState.ANSWERED:
-            await outbox.add(tx, user_id, [words.ONLY_TEXT], origin="notice", source=f"kind:{message.wamid}", now=now)
+            source = f"only-text:{user_id}:{now.timestamp() // ALBUM_S:.0f}"
+            await outbox.add(tx, user_id, [words.ONLY_TEXT], origin="notice", source=source, now=now)
         who = mask(message.identifiers[0][1])
         logger.info("message stored", user=user_id, who=who, kind=message.kind, state=state.value)
-        return state, user_id
+        return user_id if state is InboxState.RECEIVED else None
 
-    def _decide(self, message: Inbound) -> InboxState:
-        if not self._door.lets_in(message.identifiers):
+    def _decide(self, message: Inbound, identifiers: Sequence[Identifier]) -> InboxState:
+        if not self._door.lets_in(identifiers):
             return InboxState.REFUSED
         if message.kind == "text":
             return InboxState.RECEIVED if message.text else InboxState.IGNORED

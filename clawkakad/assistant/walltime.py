@@ -23,13 +23,12 @@ def instant(text: str, zone_name: str) -> datetime:
     A wall time that a clock change skips means the hour after it (PEP 495: fold 0 keeps the old offset); one that
     happens twice means the first. Raises Rejected where it cannot be read.
     """
+    zone = zone_named(zone_name)
     try:
         parsed = datetime.fromisoformat(text)
-    except ValueError as error:
+        return (parsed.replace(tzinfo=zone) if parsed.tzinfo is None else parsed).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise Rejected(f"{text!r} is no time; use YYYY-MM-DD HH:MM") from error
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=zone_named(zone_name))
-    return parsed.astimezone(UTC)
 
 
 def upcoming(text: str, zone_name: str, now: datetime) -> datetime:

@@ -6,7 +6,8 @@ NOT_NOW = "Sorry, I couldn't work that out just now. Please try again in a few m
 MODEL_KEY = (
     "Sorry, I can't think right now: my access to the model has a problem. The person who runs me has been told."
 )
-GAVE_UP = "Sorry, something went wrong on my side with your message, twice. Please send it again if it still matters."
+CUT_SHORT = "There is more, but it gets too long for here. Ask me for the part that you need."
+GAVE_UP = "Sorry, something went wrong on my side with your message. Please send it again if it still matters."
 
 
 def reminder(text: str, *, late: str | None) -> str:

@@ -44,12 +44,12 @@ class InboxRow:
     reason: str
 
 
-async def add(tx: Transaction, message: NewInbound, now: datetime) -> bool:
-    """Store a message; False where its wamid is known already (Meta delivers at least once)."""
-    return 1 == await tx.execute(
+async def add(tx: Transaction, message: NewInbound, now: datetime) -> None:
+    """Store a message that is not known yet."""
+    await tx.execute(
         "INSERT INTO inbox (run_key, wamid, user_id, kind, text, raw, reply_to, forwarded, sent_at, received_at,"
         " state, changed_at) VALUES (:key, :wamid, :user, :kind, :text, :raw, :reply_to, :forwarded, :sent, :now,"
-        " :state, :now) ON CONFLICT (wamid) DO NOTHING",
+        " :state, :now)",
         {
             "key": ids.new_key(),
             "wamid": message.wamid,
@@ -64,6 +64,11 @@ async def add(tx: Transaction, message: NewInbound, now: datetime) -> bool:
             "state": message.state.value,
         },
     )
+
+
+async def is_known(tx: Transaction, wamid: Wamid) -> bool:
+    """True where this message is stored already: Meta delivers at least once."""
+    return await tx.one("SELECT 1 FROM inbox WHERE wamid = :wamid", {"wamid": wamid}) is not None
 
 
 async def settle(tx: Transaction, inbox_id: int, state: InboxState, reason: str, now: datetime) -> bool:
@@ -112,6 +117,14 @@ class Inbox:
             row = await tx.one("SELECT prompt FROM inbox WHERE id = :id", {"id": inbox_id})
         assert row is not None
         return str(row["prompt"])
+
+    async def release(self, inbox_id: int) -> None:
+        """The daemon stops in good order: the turn goes on without us, and this attempt does not count."""
+        async with self._db.transaction() as tx:
+            await tx.execute(
+                "UPDATE inbox SET attempt = attempt - 1 WHERE id = :id AND state = 'running' AND attempt > 1",
+                {"id": inbox_id},
+            )
 
     async def count_refused(self, user_id: UserId) -> int:
         """How many messages of a person were refused at the door."""

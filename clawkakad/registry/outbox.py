@@ -100,10 +100,13 @@ class Outbox:
         )
         return [_outbound(row) for row in rows]
 
-    async def begin(self, row: OutboxRow) -> None:
-        """Committed before the request goes out: after a crash the row tells that it may have been sent."""
+    async def begin(self, row: OutboxRow) -> bool:
+        """Committed before the request goes out: after a crash the row tells that it may have been sent.
+
+        False where a status has settled the row meanwhile: then it must not be sent.
+        """
         async with self._db.transaction() as tx:
-            await tx.execute(
+            return 1 == await tx.execute(
                 "UPDATE outbox SET state = 'sending', attempt = attempt + 1, changed_at = :now"
                 " WHERE id = :id AND state = 'queued'",
                 {"id": row.id, "now": times.to_text(self._clock())},

@@ -64,6 +64,14 @@ class Reminders:
         )
         return [_reminder(row) for row in rows]
 
+    async def count_since(self, user_id: UserId, since: datetime) -> int:
+        """How many a person has set since an instant, whatever became of them."""
+        row = await self._db.one(
+            "SELECT count(*) AS n FROM reminders WHERE user_id = :user AND created_at >= :since",
+            {"user": user_id, "since": times.to_text(since)},
+        )
+        return 0 if row is None else int(row["n"])
+
     async def cancel(self, user_id: UserId, reminder_id: int) -> Reminder | None:
         """Cancel a pending reminder of this person; None where there is no such one."""
         async with self._db.transaction() as tx:

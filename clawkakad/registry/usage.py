@@ -34,8 +34,3 @@ class Usage:
                     "cost": round(cost_usd * MICRO),
                 },
             )
-
-    async def calls(self, user_id: UserId) -> int:
-        """All model calls of a person so far."""
-        row = await self._db.one("SELECT coalesce(sum(calls), 0) AS n FROM usage WHERE user_id = :id", {"id": user_id})
-        return 0 if row is None else int(row["n"])

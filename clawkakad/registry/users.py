@@ -14,6 +14,8 @@ from clawkakad.registry.database import Database, Row, Transaction
 
 Identifier = tuple[IdentifierKind, str]
 
+_IDENTIFIERS = "SELECT kind, value FROM identifiers WHERE user_id = :id ORDER BY kind, added_at DESC"
+
 
 @dataclass(frozen=True)
 class UserRow:
@@ -59,10 +61,7 @@ class Users:
             )
 
     async def _identifiers(self, user_id: UserId) -> tuple[Identifier, ...]:
-        rows = await self._db.all(
-            "SELECT kind, value FROM identifiers WHERE user_id = :id ORDER BY kind, added_at DESC", {"id": user_id}
-        )
-        return tuple((IdentifierKind(row["kind"]), row["value"]) for row in rows)
+        return _identifiers(await self._db.all(_IDENTIFIERS, {"id": user_id}))
 
 
 async def ensure_user(tx: Transaction, identifiers: Sequence[Identifier], fresh: Profile, now: datetime) -> UserId:
@@ -77,6 +76,11 @@ async def ensure_user(tx: Transaction, identifiers: Sequence[Identifier], fresh:
         )
     await _link(tx, user_id, identifiers, now)
     return user_id
+
+
+async def identifiers_of(tx: Transaction, user_id: UserId) -> tuple[Identifier, ...]:
+    """Everything that stands for a person, business-scoped ids first, the latest seen first."""
+    return _identifiers(await tx.all(_IDENTIFIERS, {"id": user_id}))
 
 
 async def move_identifiers(tx: Transaction, old: Identifier, new: Sequence[Identifier], now: datetime) -> UserId | None:
@@ -97,11 +101,16 @@ async def touch(tx: Transaction, user_id: UserId, at: datetime) -> None:
 
 
 async def _find(tx: Transaction, identifiers: Sequence[Identifier]) -> UserId | None:
+    """The owner of the strongest identifier; of two owners who are one person, the one who has a sandbox."""
+    found: list[UserId] = []
     for identifier in sorted(identifiers, key=_strongest_first):
         user_id = await _owner(tx, identifier)
         if user_id is not None and not await _is_somebody_else(tx, user_id, identifiers):
+            found.append(user_id)
+    for user_id in found:
+        if await tx.one("SELECT 1 FROM sandboxes WHERE user_id = :id", {"id": user_id}) is not None:
             return user_id
-    return None
+    return found[0] if found else None
 
 
 def _strongest_first(identifier: Identifier) -> int:
@@ -127,10 +136,13 @@ async def _link(tx: Transaction, user_id: UserId, identifiers: Sequence[Identifi
     for identifier in identifiers:
         await tx.execute(
             "INSERT INTO identifiers (kind, value, user_id, added_at) VALUES (:kind, :value, :id, :now)"
-            " ON CONFLICT (kind, value) DO UPDATE SET user_id = excluded.user_id, added_at = excluded.added_at"
-            " WHERE user_id <> excluded.user_id",
+            " ON CONFLICT (kind, value) DO UPDATE SET user_id = excluded.user_id, added_at = excluded.added_at",
             {**_identifier_params(identifier), "id": user_id, "now": times.to_text(now)},
         )
+
+
+def _identifiers(rows: Sequence[Row]) -> tuple[Identifier, ...]:
+    return tuple((IdentifierKind(row["kind"]), row["value"]) for row in rows)
 
 
 def _identifier_params(identifier: Identifier) -> dict[str, str]:

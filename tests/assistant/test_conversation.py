@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from clawkakad.assistant import words
-from clawkakad.assistant.conversation import Conversations
+from clawkakad.assistant.conversation import MOST_ATTEMPTS, Conversations
+from clawkakad.assistant.parts import MOST_PARTS
 from clawkakad.assistant.presence import Presence
-from clawkakad.errors import GatewayUnavailable, TurnFailed
+from clawkakad.errors import GatewayUnavailable, SandboxGone, TurnFailed
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import IdentifierKind, InboxState, SandboxId, UserId, Wamid
 from clawkakad.registry import Registry, inbox
@@ -189,14 +190,30 @@ async def test_an_interrupted_turn_is_asked_again_under_the_same_key_and_words(
     (key, text, again), (key_2, text_2, again_2) = agent.asked
     assert (key, text) == (key_2, text_2)
     assert (again, again_2) == (False, True)
+    assert len(await registry.reminders.untold(robin)) == 1  # those words did not hold it: it is told next time
 
 
-async def test_a_message_that_never_ends_is_given_up_after_two_attempts(
+async def test_a_message_that_takes_the_daemon_down_again_and_again_is_given_up(
     registry: Registry, agent: Agent, clock: Clock, robin: UserId
 ) -> None:
     await write(registry, clock, robin, "poison", "good")
+    poison = await registry.inbox.next_waiting(robin)
+    assert poison is not None
+    for _ in range(MOST_ATTEMPTS):  # as a process does that dies right after this
+        await registry.inbox.begin(poison.id, "poison")
+
+    async with running(registry, agent, clock):
+        await until_settled(registry)
+
+    assert await replies(registry) == [words.GAVE_UP, "re: good"]
+
+
+async def test_any_number_of_restarts_in_good_order_gives_nothing_up(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    await write(registry, clock, robin, "slow")
     agent.hold.clear()
-    for attempt in (1, 2):
+    for attempt in range(1, MOST_ATTEMPTS + 3):
         async with running(registry, agent, clock):
             await eventually(lambda attempt=attempt: len(agent.asked) == attempt)
     agent.hold.set()
@@ -204,7 +221,46 @@ async def test_a_message_that_never_ends_is_given_up_after_two_attempts(
     async with running(registry, agent, clock):
         await until_settled(registry)
 
-    assert await replies(registry) == [words.GAVE_UP, "re: good"]
+    assert await replies(registry) == ["re: slow"]
+    assert [again for _, _, again in agent.asked] == [False] + [True] * (len(agent.asked) - 1)
+
+
+async def test_a_mistake_of_ours_with_one_message_ends_neither_the_person_nor_the_daemon(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    agent.outcomes = [ZeroDivisionError("a bug")]
+    await write(registry, clock, robin, "bad", "good")
+
+    async with running(registry, agent, clock):
+        assert await until_settled(registry) == [InboxState.FAILED, InboxState.ANSWERED]
+
+    assert await replies(registry) == [words.NOT_NOW, "re: good"]
+
+
+async def test_a_sandbox_that_is_removed_in_a_turn_gives_its_message_to_the_next_one(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    agent.outcomes = [SandboxGone("removed")]
+    await write(registry, clock, robin, "one")
+
+    async with running(registry, agent, clock):
+        assert await until_settled(registry) == [InboxState.ANSWERED]
+
+    assert await replies(registry) == ["re: one"]
+
+
+async def test_an_endless_answer_is_cut_to_a_few_messages(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    agent.outcomes = ["a word and another. " * 50_000]
+    await write(registry, clock, robin, "one")
+
+    async with running(registry, agent, clock):
+        await until_settled(registry)
+
+    heard = await replies(registry)
+    assert len(heard) == MOST_PARTS
+    assert heard[-1] == words.CUT_SHORT
 
 
 async def test_silence_is_an_answer(registry: Registry, agent: Agent, clock: Clock, robin: UserId) -> None:

@@ -189,3 +189,42 @@ async def test_what_the_last_process_left_in_flight_is_not_sent_blindly(
         clock.advance(seconds=61)
         delivery.wake()
         await until(registry, OutboxState.SENT)
+
+
+async def test_a_row_that_a_status_settled_meanwhile_is_not_sent(
+    registry: Registry, sender: Sender, clock: Clock, robin: UserId
+) -> None:
+    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
+    (stale,) = await registry.outbox.heads()
+    async with registry.db.transaction() as tx:
+        await outbox.apply_status(
+            tx, wamid=Wamid("w"), key=stale.key, state=OutboxState.DELIVERED, reason="", now=clock()
+        )
+
+    assert not await registry.outbox.begin(stale)
+
+
+async def test_a_send_whose_outcome_could_not_be_stored_is_settled_like_any_unknown_one(
+    registry: Registry, sender: Sender, clock: Clock, robin: UserId
+) -> None:
+    await registry.outbox.add(robin, ["hi", "more"], origin="reply", source="s")
+
+    async with running(registry, sender, clock) as delivery:
+        await until(registry, OutboxState.SENT, OutboxState.SENT)
+        async with registry.db.transaction() as tx:  # as if the disk had been full at the wrong moment
+            await tx.execute("UPDATE outbox SET state = 'sending', wamid = NULL WHERE text = 'hi'")
+        clock.advance(minutes=2)
+        delivery.wake()
+        await eventually(lambda: sender.bodies == ["hi", "more", "hi"])
+        await until(registry, OutboxState.SENT, OutboxState.SENT)
+
+
+async def test_somebody_without_any_address_blocks_nothing(
+    registry: Registry, sender: Sender, clock: Clock, robin: UserId
+) -> None:
+    async with registry.db.transaction() as tx:
+        await tx.execute("DELETE FROM identifiers")
+    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
+
+    async with running(registry, sender, clock):
+        await until(registry, OutboxState.FAILED)

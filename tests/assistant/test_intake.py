@@ -1,5 +1,6 @@
 """Intake: what becomes of each kind of message, once."""
 
+import dataclasses
 from datetime import UTC, datetime
 
 from clawkakad.assistant.access import Door
@@ -65,15 +66,21 @@ async def test_a_duplicate_changes_nothing_and_wakes_nobody(registry: Registry, 
     assert len(await registry.inbox.all()) == 1
 
 
-async def test_other_types_get_a_row_and_one_polite_line(registry: Registry, clock: Clock) -> None:
+async def test_other_types_get_a_row_each_and_one_polite_line_for_all_that_come_together(
+    registry: Registry, clock: Clock
+) -> None:
     desk = Desk(registry, clock, open_door())
 
     await desk.take(inbound("w1", kind="image", text=None), inbound("w2", kind="hologram", text=None))
     await desk.take(inbound("w1", kind="image", text=None))
 
     assert set((await desk.states()).values()) == {InboxState.ANSWERED}
-    assert len(await registry.outbox.all()) == 2
+    assert len(await registry.outbox.all()) == 1
     assert desk.woken == []
+
+    clock.advance(minutes=10)
+    await desk.take(inbound("w3", kind="image", text=None))
+    assert len(await registry.outbox.all()) == 2
 
 
 async def test_reactions_and_empty_texts_are_kept_and_not_answered(registry: Registry, clock: Clock) -> None:
@@ -122,3 +129,29 @@ async def test_statuses_move_the_outbox(registry: Registry, clock: Clock, robin:
     await desk.take(statuses=(status("teleported"), status("read"), status("sent")))
 
     assert (await registry.outbox.all())[0].state is OutboxState.READ
+
+
+async def test_somebody_on_the_list_is_let_in_also_when_a_message_comes_without_the_number(
+    registry: Registry, clock: Clock
+) -> None:
+    desk = Desk(registry, clock, Door(Access.LISTED, ("15550100123",)))
+    number, bsuid = (IdentifierKind.WA_ID, "15550100123"), (IdentifierKind.BSUID, "US.1")
+
+    await desk.take(dataclasses.replace(inbound("w1"), identifiers=(bsuid, number)))
+    await desk.take(dataclasses.replace(inbound("w2"), identifiers=(bsuid,)))
+
+    assert set((await desk.states()).values()) == {InboxState.RECEIVED}
+
+
+async def test_an_old_message_that_comes_again_moves_no_number_back(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+    number = (IdentifierKind.WA_ID, "15550100123")
+    old = dataclasses.replace(inbound("w1"), identifiers=((IdentifierKind.BSUID, "US.1"), number))
+    new = dataclasses.replace(inbound("w2"), identifiers=((IdentifierKind.BSUID, "US.2"), number))
+    await desk.take(old)
+    await desk.take(new)
+
+    await desk.take(old)
+
+    await desk.take(inbound("w3"))
+    assert desk.woken[2] == desk.woken[1] != desk.woken[0]

@@ -163,3 +163,16 @@ async def test_the_clock_sleeps_until_the_next_one(registry: Registry, services:
 
     task.cancel()
     assert datetime.now(UTC) >= due_at
+
+
+async def test_an_agent_in_a_loop_cannot_set_reminders_without_end(
+    services: PaServices, clock: Clock, robin: UserId
+) -> None:
+    for number in range(30):
+        await services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="x", key=str(number))
+
+    with pytest.raises(Rejected, match="within an hour"):
+        await services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="x", key="one more")
+
+    clock.advance(hours=2)
+    await services.add_reminder(robin, at="2026-11-22 18:05", zone=None, text="x", key="later")

@@ -12,6 +12,14 @@ from clawkakad.registry import Registry, locked, open_registry, read_registry
 from clawkakad.registry.database import statements
 
 
+@pytest.fixture
+async def registry(registry: Registry) -> Registry:
+    """With a table to write into."""
+    async with registry.db.transaction() as tx:
+        await tx.execute("CREATE TABLE scratch (at TEXT) STRICT")
+    return registry
+
+
 async def test_the_file_is_private_and_safe(registry: Registry, tmp_path: Path) -> None:
     assert (tmp_path / "registry.sqlite").stat().st_mode & 0o777 == 0o600
     async with registry.db.transaction() as tx:
@@ -23,10 +31,10 @@ async def test_the_file_is_private_and_safe(registry: Registry, tmp_path: Path) 
 async def test_an_error_rolls_back(registry: Registry) -> None:
     with pytest.raises(ZeroDivisionError):
         async with registry.db.transaction() as tx:
-            await tx.execute("INSERT INTO audit (at, action, subject, detail) VALUES ('t', 'a', 's', 'd')")
+            await tx.execute("INSERT INTO scratch VALUES ('t')")
             raise ZeroDivisionError
 
-    assert await registry.db.all("SELECT * FROM audit") == []
+    assert await registry.db.all("SELECT * FROM scratch") == []
 
 
 async def test_a_cancelled_transaction_rolls_back_and_frees_the_writer(registry: Registry) -> None:
@@ -34,7 +42,7 @@ async def test_a_cancelled_transaction_rolls_back_and_frees_the_writer(registry:
 
     async def hang() -> None:
         async with registry.db.transaction() as tx:
-            await tx.execute("INSERT INTO audit (at, action, subject, detail) VALUES ('t', 'a', 's', 'd')")
+            await tx.execute("INSERT INTO scratch VALUES ('t')")
             entered.set()
             await asyncio.sleep(60)
 
@@ -44,22 +52,20 @@ async def test_a_cancelled_transaction_rolls_back_and_frees_the_writer(registry:
     await asyncio.gather(task, return_exceptions=True)
 
     async with registry.db.transaction() as tx:
-        assert await tx.all("SELECT * FROM audit") == []
+        assert await tx.all("SELECT * FROM scratch") == []
 
 
 async def test_tasks_never_share_a_transaction(registry: Registry) -> None:
     async def insert(number: int, fail: bool) -> None:
         async with registry.db.transaction() as tx:
-            await tx.execute(
-                "INSERT INTO audit (at, action, subject, detail) VALUES (:n, 'a', 's', 'd')", {"n": str(number)}
-            )
+            await tx.execute("INSERT INTO scratch VALUES (:n)", {"n": str(number)})
             await asyncio.sleep(0)
             if fail:
                 raise ZeroDivisionError
 
     await asyncio.gather(*(insert(n, n % 2 == 1) for n in range(10)), return_exceptions=True)
 
-    rows = await registry.db.all("SELECT at FROM audit ORDER BY at")
+    rows = await registry.db.all("SELECT at FROM scratch ORDER BY at")
     assert [row["at"] for row in rows] == ["0", "2", "4", "6", "8"]
 
 
@@ -133,7 +139,7 @@ async def test_a_cancellation_at_any_moment_of_a_transaction_leaves_the_writer_f
 ) -> None:
     async def write() -> None:
         async with registry.db.transaction() as tx:
-            await tx.execute("INSERT INTO audit (at, action, subject, detail) VALUES ('t', 'a', 's', 'd')")
+            await tx.execute("INSERT INTO scratch VALUES ('t')")
 
     task = asyncio.create_task(write())
     for _ in range(ticks):
@@ -142,22 +148,20 @@ async def test_a_cancellation_at_any_moment_of_a_transaction_leaves_the_writer_f
     await asyncio.gather(task, return_exceptions=True)
 
     await write()
-    assert len(await registry.db.all("SELECT * FROM audit")) in (1, 2)
+    assert len(await registry.db.all("SELECT * FROM scratch")) in (1, 2)
 
 
 @pytest.mark.parametrize("ticks", range(8))
 async def test_a_cancelled_read_does_not_make_the_next_one_stale(registry: Registry, ticks: int) -> None:
     async with registry.db.transaction() as tx:
         for number in range(50):
-            await tx.execute(
-                "INSERT INTO audit (at, action, subject, detail) VALUES (:n, 'a', 's', 'd')", {"n": str(number)}
-            )
-    task = asyncio.create_task(registry.db.one("SELECT * FROM audit"))
+            await tx.execute("INSERT INTO scratch VALUES (:n)", {"n": str(number)})
+    task = asyncio.create_task(registry.db.one("SELECT * FROM scratch"))
     for _ in range(ticks):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     async with registry.db.transaction() as tx:
-        await tx.execute("DELETE FROM audit")
+        await tx.execute("DELETE FROM scratch")
 
-    assert await registry.db.all("SELECT * FROM audit") == []
+    assert await registry.db.all("SELECT * FROM scratch") == []

@@ -56,3 +56,23 @@ async def test_the_last_message_only_moves_forward(registry: Registry, clock: Cl
     user = await registry.users.get(robin)
     assert user is not None
     assert user.last_inbound_at == later
+
+
+async def test_the_number_that_was_seen_last_comes_first(registry: Registry, clock: Clock) -> None:
+    travelling = (IdentifierKind.WA_ID, "15550100177")
+    for number in (NUMBER, travelling, NUMBER):
+        clock.advance(days=1)
+        person = await ensure(registry, clock, BSUID, number)
+
+    user = await registry.users.get(person)
+    assert user is not None
+    assert user.identifiers == (BSUID, NUMBER, travelling)
+
+
+async def test_of_two_rows_of_one_person_the_one_with_a_sandbox_is_kept(registry: Registry, clock: Clock) -> None:
+    housed = await ensure(registry, clock, NUMBER)
+    await registry.sandboxes.ensure(housed)
+    await ensure(registry, clock, BSUID)
+
+    assert await ensure(registry, clock, BSUID, NUMBER) == housed
+    assert await ensure(registry, clock, BSUID) == housed

@@ -105,11 +105,3 @@ CREATE TABLE usage (
     cost_micro_usd INTEGER NOT NULL,
     PRIMARY KEY (user_id, day, model)
 ) STRICT;
-
-CREATE TABLE audit (
-    id      INTEGER PRIMARY KEY AUTOINCREMENT,
-    at      TEXT NOT NULL,
-    action  TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    detail  TEXT NOT NULL
-) STRICT;

@@ -1,0 +1,15 @@
+"""An agent's answer as the messages that a person gets."""
+
+from clawkakad.assistant import words
+from clawkakad.whatsapp.formatting import to_whatsapp
+from clawkakad.whatsapp.splitting import split
+
+MOST_PARTS = 10  # each is billed and shows up on a phone; an agent in a loop must not send hundreds
+
+
+def parts_of(markdown: str) -> list[str]:
+    """WhatsApp's formatting, cut into messages; none for an answer that says nothing."""
+    if not markdown.strip():
+        return []
+    parts = split(to_whatsapp(markdown))
+    return parts if len(parts) <= MOST_PARTS else [*parts[: MOST_PARTS - 1], words.CUT_SHORT]
