@@ -17,7 +17,7 @@ FLOORS = [
     ["gateway"],
     ["whatsapp"],
     ["registry"],
-    ["config", "log", "loops", "notify"],
+    ["config", "directories", "log", "loops", "notify"],
     ["model", "errors"],
 ]
 HEIGHT = {name: len(FLOORS) - i for i, floor in enumerate(FLOORS) for name in floor}
