@@ -40,7 +40,8 @@ class Ask:
     async def answer(self, *, again: bool, deadline: float) -> Answer:
         """From connection to connection until there is an answer. `again`: the gateway may know the message.
 
-        Raises `TurnFailed`, `GatewayRefused`, and `GatewayUnavailable` when there is no connection by `deadline`.
+        Raises `TurnFailed`, `GatewayRefused`, `SandboxGone`, and `GatewayUnavailable` when there is no connection by
+        `deadline`.
         """
         while True:
             connection = await self._pool.ready(self._sandbox_id, timeout_s=deadline - now())

@@ -1,8 +1,9 @@
 """One live WebSocket to the gateway of one sandbox.
 
 Owns the socket, its HTTP client and one task, the only one that reads. Everything that waits on this connection
-waits for its end too, so nobody hangs on a dead one: `while_open()`. Keepalive is the gateway's own tick: two of
-them missing means that it is dead. Decides nothing about turns (`turns.py`) or reconnecting (the sandbox's keeper).
+waits for its end too, so nobody hangs on a dead one: `while_open()`. Invariant: who gets `GatewayClosed` finds it
+`is_closed`, and never meets it again as somebody's open connection. Keepalive is the gateway's own tick: two of them
+missing means that it is dead. Decides nothing about turns (`turns.py`) or reconnecting (the sandbox's keeper).
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from clawkakad.gateway.frames import (
 )
 from clawkakad.gateway.history import History, read_history
 from clawkakad.gateway.runs import MAIN_SESSION, Outcome, outcome_of_wait
-from clawkakad.gateway.session import Received, Session, refusal
+from clawkakad.gateway.session import Received, Session, SessionState, refusal
 from clawkakad.gateway.sockets import held_socket
 
 SESSION_KEY = "main"
@@ -75,6 +76,11 @@ class Connection:
     @property
     def is_closed(self) -> bool:
         return self._closed.done()
+
+    @property
+    def is_open(self) -> bool:
+        """Requests can be sent: it said hello-ok, and is neither closed nor closing."""
+        return self._session.state is SessionState.READY
 
     @property
     def boot_id(self) -> str | None:
@@ -169,17 +175,24 @@ class Connection:
     # The request side ----------------------------------------------------------------------------------------
 
     async def _exchange(self, method: str, params: dict[str, Any], timeout_s: float) -> Response:
-        if self.is_closed:
-            raise self._ending()
+        try:
+            async with asyncio.timeout(timeout_s):
+                try:
+                    return await self._answer(method, params)
+                except GatewayClosed as refused:
+                    # Known here before the reader got to end it: without this wait, a caller's retry would starve it.
+                    await self.wait_closed()
+                    raise self._ending() from refused
+        except TimeoutError:
+            raise GatewayUnavailable(f"{method}: no answer within {timeout_s:g} s") from None
+
+    async def _answer(self, method: str, params: dict[str, Any]) -> Response:
         request_id, text = self._session.request(method, params)
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         try:
             self._responses[request_id] = future
-            async with asyncio.timeout(timeout_s):
-                await self._send(text)
-                return await self.while_open(future)
-        except TimeoutError:
-            raise GatewayUnavailable(f"{method}: no answer within {timeout_s:g} s") from None
+            await self._send(text)
+            return await self.while_open(future)
         finally:
             del self._responses[request_id]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from loguru import logger
 
-from clawkakad.errors import ClawkakaError, GatewayUnavailable, Transient
+from clawkakad.errors import ClawkakaError, GatewayUnavailable, SandboxGone, Transient
 from clawkakad.gateway.asking import Ask
 from clawkakad.gateway.desk import Desk
 from clawkakad.gateway.frames import Event
@@ -48,13 +48,14 @@ class Turns:
         self._desks: dict[SandboxId, Desk] = {}
         self._deliveries: set[asyncio.Task[None]] = set()
         pool.listen(self._hear)
+        pool.listen_retired(self._forget)
 
     async def ask(self, sandbox_id: SandboxId, *, key: str, text: str, again: bool, timeout_s: float) -> Answer:
         """One message and its reply. `again`: it may have been asked before, under the same key, by whomever.
 
-        Raises `TurnFailed` (the agent ended it with an error, or two attempts were cut short), `GatewayRefused`, and
-        `GatewayUnavailable` (no reply in time: the run was stopped; ask again later). Cancelling leaves the run
-        going: ask again to get its reply.
+        Raises `TurnFailed` (the agent ended it with an error, or two attempts were cut short), `GatewayRefused`,
+        `GatewayUnavailable` (no reply in time: the run was stopped; ask again later), and `SandboxGone` (removed
+        meanwhile: ask in another one). Cancelling leaves the run going: ask again to get its reply.
         """
         deadline = now() + timeout_s
         with self._open(sandbox_id) as desk:
@@ -69,8 +70,8 @@ class Turns:
     async def wake(self, sandbox_id: SandboxId, *, text: str, timeout_s: float) -> Answer | None:
         """A heartbeat turn about `text`; None is silence.
 
-        Raises `TurnFailed` (an error, or cut short for good) and `GatewayUnavailable` (not over in time: what runs
-        was stopped). A text that still comes later goes to `on_stray`.
+        Raises `TurnFailed` (an error, or cut short for good), `GatewayUnavailable` (not over in time: what runs
+        was stopped) and `SandboxGone` (removed meanwhile). A text that still comes later goes to `on_stray`.
         """
         deadline = now() + timeout_s
         with self._open(sandbox_id) as desk:
@@ -122,6 +123,9 @@ class Turns:
         desk.turns += 1
         try:
             yield desk
+        except SandboxGone:
+            self._forget(sandbox_id)
+            raise
         finally:
             desk.turns -= 1
             self._hand_on(sandbox_id, desk)
@@ -130,6 +134,10 @@ class Turns:
         desk = self._desks.setdefault(sandbox_id, Desk())
         desk.hear(event)
         self._hand_on(sandbox_id, desk)
+
+    def _forget(self, sandbox_id: SandboxId) -> None:
+        """It was removed: nothing of it is kept."""
+        self._desks.pop(sandbox_id, None)
 
     def _hand_on(self, sandbox_id: SandboxId, desk: Desk) -> None:
         for outcome in desk.strays():

@@ -36,7 +36,7 @@ class Wake:
         self._acknowledged = False  # it did
 
     async def answer(self, *, deadline: float) -> Answer | None:
-        """What the agent wants to say, or None. Raises `TurnFailed` and `GatewayUnavailable`."""
+        """What the agent wants to say, or None. Raises `TurnFailed`, `SandboxGone`, `GatewayUnavailable`."""
         try:
             while True:
                 connection = await self._pool.ready(self._sandbox_id, timeout_s=deadline - now())

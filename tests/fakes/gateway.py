@@ -150,6 +150,12 @@ class FakeGateway:
             with contextlib.suppress(ConnectionError):
                 await peer.socket.send_str(text)
 
+    async def jam(self) -> None:
+        """A frame of the wrong kind to everybody, of whom nothing is read any more: no close is answered."""
+        for peer in list(self._peers):
+            peer.deafen()
+            await peer.socket.send_bytes(b"x")
+
     async def close(self, code: int) -> None:
         """Close every connection with a code."""
         for peer in list(self._peers):
@@ -326,6 +332,10 @@ class Peer:
     def abort(self) -> None:
         if self._request.transport is not None:
             self._request.transport.abort()
+
+    def deafen(self) -> None:
+        if isinstance(self._request.transport, asyncio.Transport):
+            self._request.transport.pause_reading()
 
     async def _take(self, frame: Frame) -> None:
         gateway, method = self._gateway, frame["method"]

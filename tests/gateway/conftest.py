@@ -15,6 +15,9 @@ TOKEN = "a token of a test"
 ME = frozenset({os.getuid()})
 SANDBOX = SandboxId("sabcdefghij")
 
+STEPS_OF_A_DROP = 8
+"""More turns of the event loop than a dropped socket takes until its reader ends: in one of them, it only closes."""
+
 
 @pytest.fixture
 def socket() -> Iterator[Path]:

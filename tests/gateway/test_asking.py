@@ -1,15 +1,18 @@
 """A message gets its one reply, whatever the socket or the gateway's process do meanwhile."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from clawkakad.errors import GatewayRefused, GatewayUnavailable, TurnFailed
+from clawkakad.errors import GatewayRefused, GatewayUnavailable, SandboxGone, TurnFailed
+from clawkakad.gateway.desk import Desk
 from clawkakad.gateway.turns import Answer
 from tests.fakes import gateway_frames as frames
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.gateway_agent import Agent, Reply
+from tests.gateway.conftest import SANDBOX, STEPS_OF_A_DROP
 from tests.gateway.world import World
 from tests.support import SCALE, eventually
 
@@ -157,6 +160,27 @@ async def test_a_message_whose_row_is_not_written_yet_is_not_sent_twice(world: W
     assert await asking == Answer("k", "done")
     assert asked == ["hi"]
     assert world.sent == ["k"]
+
+
+@pytest.mark.timeout(20 * SCALE)
+async def test_a_gateway_that_holds_our_close_up_holds_nobody_else_up(world: World) -> None:
+    await world.connected()
+    await world.gateway.jam()
+    await eventually(lambda: world.pool.get(SANDBOX) is None)
+
+    assert await world.ask() == Answer("k", "echo: hi")
+
+
+@pytest.mark.timeout(20 * SCALE)
+@pytest.mark.parametrize("steps", range(STEPS_OF_A_DROP))
+async def test_a_message_that_comes_while_the_socket_drops(world: World, steps: int) -> None:
+    await world.connected()
+    dropping = asyncio.create_task(world.gateway.drop())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    assert await world.ask() == Answer("k", "echo: hi")
+    await dropping
 
 
 # Frames are lost or late ------------------------------------------------------------------------------------------
@@ -594,6 +618,59 @@ async def test_the_deadline_holds_whatever_does_not_answer(world: World) -> None
     async with asyncio.timeout(15 * SCALE):
         with pytest.raises(GatewayUnavailable):
             await world.ask(timeout_s=0.5)
+
+
+# The sandbox is removed -------------------------------------------------------------------------------------------
+
+
+async def test_a_sandbox_that_is_removed_while_it_is_waited_for(world: World) -> None:
+    await world.gateway.kill()
+    asking = world.asking()
+    await asyncio.sleep(0.1)
+
+    world.pool.retire(SANDBOX)
+
+    async with asyncio.timeout(5 * SCALE):
+        with pytest.raises(SandboxGone):
+            await asking
+
+
+async def test_a_sandbox_that_is_removed_in_mid_turn(world: World) -> None:
+    world.gateway.agent = lambda text: Reply(hangs=True)
+    asking = world.asking()
+    await in_progress(world)
+
+    world.pool.retire(SANDBOX)
+    await world.gateway.kill()
+
+    async with asyncio.timeout(5 * SCALE):
+        with pytest.raises(SandboxGone):
+            await asking
+        with pytest.raises(SandboxGone):
+            await world.ask(again=True)
+
+
+async def test_a_text_of_a_sandbox_that_is_removed_is_not_handed_on(world: World) -> None:
+    await world.connected()
+    connection = world.pool.get(SANDBOX)
+    assert connection is not None
+    world.pool.retire(SANDBOX)
+
+    await world.gateway.stray("by the way")
+    await connection.health(5 * SCALE)
+
+    assert world.strays == []
+
+
+async def test_nothing_of_a_removed_sandbox_is_kept(world: World) -> None:
+    await world.ask()
+    world.pool.retire(SANDBOX)
+    with pytest.raises(SandboxGone):
+        await world.ask("m")
+
+    gc.collect()
+
+    assert not [kept for kept in gc.get_objects() if isinstance(kept, Desk)]
 
 
 # Nobody asked -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from clawkakad.gateway.runs import Ending, Outcome
 from tests.fakes import gateway_frames as frames
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.gateway_agent import Reply
-from tests.gateway.conftest import ME, TOKEN, dial
+from tests.gateway.conftest import ME, STEPS_OF_A_DROP, TOKEN, dial
 from tests.support import SCALE, eventually
 
 
@@ -438,6 +438,33 @@ async def test_closing_twice_or_after_the_end_is_nothing(gateway: FakeGateway, c
 
     await asyncio.gather(connection.aclose(), connection.aclose())
     await connection.aclose()
+
+
+async def test_a_connection_that_we_give_up_is_not_open_though_the_gateway_holds_the_close_up(
+    gateway: FakeGateway, connection: Connection
+) -> None:
+    assert connection.is_open
+
+    await gateway.jam()
+
+    await eventually(lambda: not connection.is_open)
+    assert not connection.is_closed
+    with pytest.raises(GatewayClosed, match="a frame of type BINARY"):
+        await connection.health(10 * SCALE)
+    assert connection.is_closed
+
+
+@pytest.mark.parametrize("steps", range(STEPS_OF_A_DROP))
+async def test_who_learns_of_the_end_finds_it_closed(gateway: FakeGateway, connection: Connection, steps: int) -> None:
+    dropping = asyncio.create_task(gateway.drop())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    with pytest.raises(GatewayClosed):
+        await connection.health(5 * SCALE)
+
+    assert connection.is_closed
+    await dropping
 
 
 async def test_waiters_learn_that_we_closed(gateway: FakeGateway, connection: Connection) -> None:

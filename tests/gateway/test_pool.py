@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from clawkakad.errors import GatewayUnavailable
+from clawkakad.errors import GatewayUnavailable, SandboxGone
 from clawkakad.gateway.connection import Connection
 from clawkakad.gateway.frames import Event, OtherEvent
 from clawkakad.gateway.pool import Pool
@@ -59,6 +59,60 @@ async def test_a_closed_connection_is_none_before_anybody_withdrew_it(
     pool.publish(SANDBOX, second)
     assert await waiting is second
     await second.aclose()
+
+
+async def test_a_connection_that_closes_is_none_before_it_is_closed(
+    gateway: FakeGateway, connection: Connection
+) -> None:
+    pool = Pool()
+    pool.publish(SANDBOX, connection)
+    await gateway.jam()
+
+    await eventually(lambda: pool.get(SANDBOX) is None)
+
+    assert not connection.is_closed
+    with pytest.raises(GatewayUnavailable):
+        await pool.ready(SANDBOX, timeout_s=0.05)
+
+
+async def test_who_waits_for_a_sandbox_that_is_removed_learns_it_at_once(connection: Connection) -> None:
+    pool = Pool()
+    waiting = [asyncio.create_task(pool.ready(SANDBOX, timeout_s=30 * SCALE)) for _ in range(3)]
+    elsewhere = asyncio.create_task(pool.ready(OTHER, timeout_s=5 * SCALE))
+    await asyncio.sleep(0)
+
+    pool.retire(SANDBOX)
+    pool.retire(SANDBOX)
+
+    async with asyncio.timeout(5 * SCALE):
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [SandboxGone] * 3
+    with pytest.raises(SandboxGone):
+        await pool.ready(SANDBOX, timeout_s=30 * SCALE)
+    pool.publish(OTHER, connection)
+    assert await elsewhere is connection
+
+
+async def test_a_removed_sandbox_has_no_connection_though_one_is_open_or_opened(
+    gateway: FakeGateway, connection: Connection
+) -> None:
+    pool, heard, retired = Pool(), list[SandboxId](), list[SandboxId]()
+    pool.listen(lambda sandbox_id, event: heard.append(sandbox_id))
+    pool.listen_retired(retired.append)
+    pool.publish(SANDBOX, connection)
+
+    pool.retire(SANDBOX)
+    later = await dial(gateway)
+    pool.publish(SANDBOX, later)
+
+    assert pool.get(SANDBOX) is None
+    with pytest.raises(SandboxGone):
+        await pool.ready(SANDBOX, timeout_s=30 * SCALE)
+    assert retired == [SANDBOX]
+    await gateway.emit("news", {})
+    await asyncio.gather(connection.health(5 * SCALE), later.health(5 * SCALE))
+    assert heard == []
+    await later.aclose()
 
 
 async def test_cancelling_a_wait_leaves_the_others_waiting(connection: Connection) -> None:

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from clawkakad.errors import GatewayUnavailable, TurnFailed
+from clawkakad.errors import GatewayUnavailable, SandboxGone, TurnFailed
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.gateway_agent import Reply
+from tests.gateway.conftest import SANDBOX, STEPS_OF_A_DROP
 from tests.gateway.world import World
-from tests.support import eventually
+from tests.support import SCALE, eventually
 
 
 @pytest.fixture
@@ -111,6 +112,44 @@ async def test_a_gateway_that_dies_in_a_heartbeat_does_not_pass_for_silence(worl
         await waking
 
     assert caught.value.kind == "interrupted"
+
+
+@pytest.mark.timeout(20 * SCALE)
+async def test_a_gateway_that_holds_our_close_up_holds_nobody_else_up(world: World) -> None:
+    await world.connected()
+    await world.gateway.jam()
+    await eventually(lambda: world.pool.get(SANDBOX) is None)
+
+    assert await world.wake() is None
+
+
+@pytest.mark.timeout(20 * SCALE)
+@pytest.mark.parametrize("steps", range(STEPS_OF_A_DROP))
+async def test_a_wake_while_the_socket_drops(world: World, steps: int) -> None:
+    world.gateway.heartbeat = lambda text: Reply("something is due")
+    await world.connected()
+    dropping = asyncio.create_task(world.gateway.drop())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+
+    woken = await world.wake()
+
+    assert woken is not None
+    assert woken.text == "something is due"
+    await dropping
+
+
+async def test_a_sandbox_that_is_removed_in_a_heartbeat(world: World) -> None:
+    world.gateway.heartbeat = lambda text: Reply(hangs=True)
+    waking = world.waking()
+    await eventually(lambda: bool(world.gateway.running()))
+
+    world.pool.retire(SANDBOX)
+    await world.gateway.kill()
+
+    async with asyncio.timeout(5 * SCALE):
+        with pytest.raises(SandboxGone):
+            await waking
 
 
 async def test_a_suspended_gateway_is_waited_for(world: World) -> None:
