@@ -29,7 +29,8 @@ from clawkakad.assistant.presence import Presence
 from clawkakad.assistant.reminders import ReminderClock
 from clawkakad.assistant.services import PaServices
 from clawkakad.config import ModelKind, Settings
-from clawkakad.errors import RegistryUnavailable, UsageError
+from clawkakad.directories import RUNTIME_MARKS, STATE_MARKS, claim
+from clawkakad.errors import RegistryUnavailable
 from clawkakad.gateway.pool import Pool
 from clawkakad.gateway.turns import Turns
 from clawkakad.loops import Loops
@@ -42,7 +43,7 @@ from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.modelkeys import KeySource, ProvisionedKeys, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
-from clawkakad.sandboxes.paths import prepare_root, socket_gid
+from clawkakad.sandboxes.paths import socket_gid
 from clawkakad.sandboxes.profile import Sealing
 from clawkakad.sandboxes.supervisor import Supervisor
 from clawkakad.simulator.model import offline_model_app
@@ -72,8 +73,8 @@ class Parts:
 async def serve(settings: Settings) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; a second signal ends it at once. Raises UsageError before it begins."""
     stop = _stop_signal()
-    _make_private(settings.state_dir)
-    _prepare_runtime(settings.runtime_dir)
+    claim(settings.state_dir, marks=STATE_MARKS)
+    claim(settings.runtime_dir, marks=RUNTIME_MARKS)
     with locked(settings.state_dir):
         async with contextlib.AsyncExitStack() as stack:
             parts = await _build(settings, stack)
@@ -266,22 +267,6 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return stop
-
-
-def _make_private(directory: Path) -> None:
-    """The state directory: nobody but the daemon looks into it. Raises UsageError."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory.chmod(0o700)
-    except OSError as error:
-        raise UsageError(f"{directory} cannot be used: {error.strerror}; set CLAWKAKA_STATE_DIR") from error
-
-
-def _prepare_runtime(directory: Path) -> None:
-    try:
-        prepare_root(directory)
-    except OSError as error:
-        raise UsageError(f"{directory} cannot be used: {error.strerror}; set CLAWKAKA_RUNTIME_DIR") from error
 
 
 def _now() -> datetime:
