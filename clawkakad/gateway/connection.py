@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from clawkakad.errors import BadFrame, ClawkakaError, GatewayClosed, GatewayRefused, GatewayUnavailable
 from clawkakad.gateway.frames import (
-    MAX_FRAME_BYTES,
+    MAX_INBOUND_BYTES,
     AgentEvent,
     ChatAck,
     ChatEvent,
@@ -340,7 +340,7 @@ async def _dial(socket: Path, token: str, owner_uids: frozenset[int]) -> Connect
         try:
             upgraded = await http.ws_connect(
                 "ws://localhost/",
-                max_msg_size=MAX_FRAME_BYTES,
+                max_msg_size=MAX_INBOUND_BYTES,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
             )
         except BaseException as problem:

@@ -14,6 +14,9 @@ from clawkakad.gateway.runs import Answer, Ending, Outcome, RunBook
 MAX_REMEMBERED = 256
 """How many run ids are remembered as asked for, and as handed on; the oldest is forgotten first."""
 
+MAX_HELD = 32
+"""How many ends of unknown runs are held back while a turn is open."""
+
 RETRIED_BY_GATEWAY = frozenset({"requests-in-flight", "cron-in-progress"})
 """Reasons for which the gateway skips a wake only for a second, and tries it again by itself."""
 
@@ -26,7 +29,7 @@ class Desk:
         self._book = RunBook()
         self._asked: OrderedDict[str, asyncio.Future[Outcome]] = OrderedDict()
         self._told: OrderedDict[str, None] = OrderedDict()
-        self._held: dict[str, Outcome] = {}
+        self._held: OrderedDict[str, Outcome] = OrderedDict()
         self._heartbeat: asyncio.Future[Outcome] | None = None
 
     def expect(self, run_id: str) -> asyncio.Future[Outcome]:
@@ -71,7 +74,7 @@ class Desk:
         """Nobody waits for it any more: if its end comes, or came and was not taken, it is a stray."""
         future, self._heartbeat = self._heartbeat, None
         if future is not None and future.done() and future.result().run_id not in self._asked:
-            self._held[future.result().run_id] = future.result()
+            self._hold(future.result())
 
     def hear(self, event: Event) -> None:
         """Take one event of any of the sandbox's connections."""
@@ -86,7 +89,7 @@ class Desk:
         """The texts that nobody asked for, each once, oldest first; none while a turn is open."""
         if self.turns:
             return []
-        held, self._held = self._held, {}
+        held, self._held = self._held, OrderedDict()
         self._told.update(dict.fromkeys(held))
         _trim(self._told)
         return [outcome for outcome in held.values() if outcome.ending is Ending.FINAL and outcome.text]
@@ -97,7 +100,13 @@ class Desk:
             if not future.done():
                 future.set_result(outcome)
         elif self._book.is_heartbeat(outcome.run_id) is False or not self._end_heartbeat(outcome):
-            self._held[outcome.run_id] = outcome
+            self._hold(outcome)
+
+    def _hold(self, outcome: Outcome) -> None:
+        """A sandbox could make up any number of runs while a turn is open: the oldest ones are dropped."""
+        self._held[outcome.run_id] = outcome
+        while len(self._held) > MAX_HELD:
+            self._held.popitem(last=False)
 
     def _heard_heartbeat(self, event: HeartbeatEvent) -> None:
         """What the gateway made of a wake. A text never comes this way: its run's final brings it."""

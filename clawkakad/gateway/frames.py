@@ -16,7 +16,13 @@ from clawkakad.errors import BadFrame
 
 PROTOCOL = 4
 MAX_FRAME_BYTES = 25 * 1024 * 1024
-"""The gateway's own `policy.maxPayload`, held in both directions."""
+"""The gateway's own `policy.maxPayload`: what it takes of us."""
+
+MAX_INBOUND_BYTES = 8 * 1024 * 1024
+"""What we take of it. The socket is a sandbox's: a hostile one must not cost the daemon its memory."""
+
+MAX_VALUES = 300_000
+"""Values in one frame, by a quick count: 8 MiB of `{},{},…` would become a gigabyte of objects."""
 
 
 class Wire(BaseModel):
@@ -222,6 +228,8 @@ class RunStatus(Wire):
 
 def decode(text: str) -> Frame:
     """One frame of the gateway; raises `BadFrame` (whose text never quotes the frame)."""
+    if sum(map(text.count, "[{,")) > MAX_VALUES:
+        raise BadFrame(f"more than {MAX_VALUES} values")
     try:
         frame = json.loads(text)
     except (ValueError, RecursionError) as problem:

@@ -19,6 +19,9 @@ MAIN_SESSION = "agent:main:main"
 MAX_RUNS = 256
 """How many runs are remembered; the oldest is forgotten first."""
 
+MAX_TEXT = 200_000
+"""Characters of a run's text that are kept: far more than a person ever gets."""
+
 
 DRAINING = "draining"
 """Kind of an error: a gateway that is about to stop refused to begin. The next process will take it."""
@@ -83,7 +86,7 @@ def outcome_of_chat(event: ChatEvent) -> Outcome | None:
     if ending is Ending.ERROR:
         kind = event.error_detail.failover_reason if event.error_detail else None
         return error_outcome(event.run_id, event.error_message or "", kind)
-    return Outcome(event.run_id, ending, event.message.text if event.message else "")
+    return Outcome(event.run_id, ending, event.message.text[:MAX_TEXT] if event.message else "")
 
 
 def outcome_of_ack(ack: ChatAck) -> Outcome | None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from clawkakad.errors import TurnFailed
-from clawkakad.gateway.desk import Desk
+from clawkakad.gateway.desk import MAX_HELD, Desk
 from clawkakad.gateway.frames import AgentEvent, ChatEvent, HeartbeatEvent, decode
-from clawkakad.gateway.runs import MAIN_SESSION, Answer, Ending, Outcome, text_of
+from clawkakad.gateway.runs import MAIN_SESSION, MAX_TEXT, Answer, Ending, Outcome, text_of
 from tests.gateway.recordings import NAMES, received
 
 
@@ -187,3 +187,17 @@ async def test_memory_is_bounded() -> None:
 
     desk.hear(chat("asked-0", text="forgotten, so nobody's"))
     assert [stray.run_id for stray in desk.strays()] == ["asked-0"]
+
+
+def test_made_up_runs_do_not_pile_up_while_a_turn_is_open() -> None:
+    desk = Desk()
+    desk.turns = 1
+    for number in range(1000):
+        desk.hear(chat(f"run{number}", text="x" * 300_000))
+    desk.turns = 0
+
+    strays = desk.strays()
+
+    assert len(strays) == MAX_HELD
+    assert strays[-1].run_id == "run999"
+    assert {len(stray.text) for stray in strays} == {MAX_TEXT}

@@ -159,3 +159,10 @@ def test_a_request_is_one_line_of_ascii_json() -> None:
 def test_a_request_larger_than_the_gateway_takes_is_not_sent() -> None:
     with pytest.raises(BadFrame):
         encode("1", "chat.send", {"message": "x" * MAX_FRAME_BYTES})
+
+
+def test_a_frame_of_countless_values_is_refused_before_it_is_parsed() -> None:
+    text = '{"type":"event","event":"x","payload":[' + ",".join(["{}"] * 400_000) + "]}"
+
+    with pytest.raises(BadFrame, match="values"):
+        decode(text)
