@@ -101,12 +101,14 @@ setup_install_project() {
   local site
   site=$("$SETUP_VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   printf '%s\n' "$SETUP_ROOT" > "$site/clawkakad.pth"
-  cat > "$SETUP_VENV/bin/clawkakad" << EOF
-#!$SETUP_VENV/bin/python
-from clawkakad.cli import main
+  setup_write_launcher
+}
 
-main()
-EOF
+# In sh, since the path of Python in a first line may neither hold a space nor be long. -P: what lies in the directory
+# from which somebody calls it is not imported.
+setup_write_launcher() {
+  local quote="'\\''"
+  printf '#!/bin/sh\nexec %s -P -m clawkakad "$@"\n' "'${SETUP_VENV//\'/$quote}/bin/python'" > "$SETUP_VENV/bin/clawkakad"
   chmod 755 "$SETUP_VENV/bin/clawkakad"
 }
 
@@ -140,13 +142,13 @@ setup_engine_answers() { docker version --format '{{.Server.Version}}' > /dev/nu
 setup_pick_docker() {
   local candidate
   if setup_engine_answers; then return 0; fi
-  for candidate in $(type -ap docker); do
-    if "$candidate" version --format '{{.Server.Version}}' > /dev/null 2>&1; then
+  while IFS= read -r candidate; do
+    if "$candidate" version --format '{{.Server.Version}}' > /dev/null 2>&1 < /dev/null; then
       PATH=$(dirname "$candidate"):$PATH
       export PATH
       return 0
     fi
-  done
+  done < <(type -ap docker)
   return 1
 }
 
@@ -194,9 +196,10 @@ ensure_engine() {
     setup_refuse "the Docker engine at DOCKER_HOST=$DOCKER_HOST does not answer"
   fi
   if ! setup_is_root; then
-    if docker version 2>&1 | grep -qi 'permission denied'; then
+    case $(docker version 2>&1) in *"ermission denied"*)
       setup_refuse "you may not use the Docker engine: sudo usermod -aG docker $(id -un), log in again, then again"
-    fi
+      ;;
+    esac
     setup_refuse "no Docker engine answers: run this as root, or start one (sudo systemctl start docker), then again"
   fi
   if ! command -v dockerd > /dev/null; then

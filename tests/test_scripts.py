@@ -1,0 +1,164 @@
+"""What the scripts are made of, without making anything: in directories with spaces, with stand-ins on PATH."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted((ROOT / "scripts").iterdir())
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def program(path: Path, *lines: str) -> Path:
+    """A shell script that can be run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(("#!/bin/sh", *lines, "")))
+    path.chmod(0o755)
+    return path
+
+
+def run(*command: str | Path, cwd: Path | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        timeout=30,
+        check=False,
+        env={"PATH": PATH, **environ},
+    )
+
+
+def sourced(checkout: Path, *lines: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Some lines of bash, as a script of this checkout would run them."""
+    text = "\n".join(("set -euo pipefail", '. "$1"/scripts/setup.sh', *lines))
+    return run("bash", "-c", text, "a-script", checkout, **environ)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The scripts, where no path should be."""
+    place = tmp_path / "it's a $HOME `id` here"
+    shutil.copytree(ROOT / "scripts", place / "scripts")
+    return place
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_script_can_be_read_by_bash(script: Path) -> None:
+    assert run("bash", "-n", script).stderr == ""
+
+
+def test_the_launcher_works_wherever_the_checkout_is(checkout: Path) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    program(checkout / ".venv" / "bin" / "python", f'PYTHONPATH="{ROOT}" exec "{sys.executable}" "$@"')
+
+    assert sourced(checkout, "setup_write_launcher").returncode == 0
+    done = run(checkout / ".venv" / "bin" / "clawkakad", "--version")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("clawkakad ")
+
+
+def test_the_launcher_imports_nothing_from_where_it_is_called(checkout: Path, tmp_path: Path) -> None:
+    program(checkout / ".venv" / "bin" / "python", f'PYTHONPATH="{ROOT}" exec "{sys.executable}" "$@"')
+    sourced(checkout, "setup_write_launcher")
+    (tmp_path / "clawkakad").mkdir()
+    (tmp_path / "clawkakad" / "__init__.py").write_text("raise SystemExit('of somebody else')")
+
+    done = run(checkout / ".venv" / "bin" / "clawkakad", "--version", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_docker_that_works_is_found_behind_one_that_does_not(checkout: Path, tmp_path: Path) -> None:
+    broken = program(tmp_path / "first one" / "docker", "exit 1")
+    working = program(tmp_path / "second one" / "docker", "exit 0")
+
+    path = f"{broken.parent}:{working.parent}:{PATH}"
+    done = sourced(checkout, "setup_pick_docker", "command -v docker", PATH=path)
+
+    assert done.stdout == f"{working}\n", done.stderr
+
+
+def test_who_may_not_use_the_engine_is_told_how(checkout: Path, tmp_path: Path) -> None:
+    where = tmp_path / "programs"
+    program(where / "id", "case $1 in -u) echo 1000 ;; *) echo robin ;; esac")
+    program(where / "docker", "echo 'permission denied while trying to connect to the Docker daemon' >&2", "exit 1")
+    for name in ("bash", "basename", "dirname"):
+        (where / name).symlink_to(f"/usr/bin/{name}")
+
+    done = sourced(checkout, "ensure_engine", PATH=str(where))
+
+    assert done.returncode == 1
+    assert "sudo usermod -aG docker robin" in done.stderr
+
+
+class TestInstalledCommand:
+    """systemd/clawkakad.sh, installed below a directory of the test."""
+
+    SETTINGS = """\
+# Who is let in
+CLAWKAKA_ALLOW=+49 151 2345678, +49 160 1234567
+MODEL="a model"
+  indented=no
+MODEL_BASE_URL=$(touch made-by-a-setting)`id`
+not a setting
+BAD-NAME=x
+PORT=3001
+WHATSAPP_SENDER_PHONE_NUMBER_ID="""
+
+    @pytest.fixture
+    def command(self, tmp_path: Path) -> Path:
+        text = (ROOT / "systemd" / "clawkakad.sh").read_text()
+        for place in ("/etc/clawkakad", "/opt/clawkakad"):
+            assert place in text
+            text = text.replace(place, f"{tmp_path}{place}")
+        program(
+            tmp_path / "opt" / "clawkakad" / ".venv" / "bin" / "clawkakad", "env -0", 'printf "%s\\0" "argument=$*"'
+        )
+        (tmp_path / "etc" / "clawkakad" / "secrets").mkdir(parents=True)
+        (tmp_path / "etc" / "clawkakad" / "clawkakad.env").write_text(self.SETTINGS)
+        installed = tmp_path / "clawkakad"
+        installed.write_text(text)
+        installed.chmod(0o755)
+        return installed
+
+    @staticmethod
+    def seen(command: Path, *words: str, **environ: str) -> Mapping[str, str]:
+        done = run(command, *words, cwd=command.parent, **environ)
+        assert (done.returncode, done.stderr) == (0, "")
+        return dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+
+    def test_it_has_the_services_settings_and_runs_none_of_them(self, command: Path) -> None:
+        seen = self.seen(command, "sandbox", "rm", "Bob Smith")
+
+        assert seen["CLAWKAKA_ALLOW"] == "+49 151 2345678, +49 160 1234567"
+        assert seen["MODEL"] == "a model"
+        assert seen["MODEL_BASE_URL"] == "$(touch made-by-a-setting)`id`"
+        assert seen["WHATSAPP_SENDER_PHONE_NUMBER_ID"] == ""
+        assert seen["CREDENTIALS_DIRECTORY"] == f"{command.parent}/etc/clawkakad/secrets"
+        assert seen["argument"] == "sandbox rm Bob Smith"
+        assert not (command.parent / "made-by-a-setting").exists()
+
+    def test_what_the_caller_sets_counts_more(self, command: Path) -> None:
+        seen = self.seen(command, PORT="4000", MODEL="", CREDENTIALS_DIRECTORY="/elsewhere")
+
+        assert (seen["PORT"], seen["MODEL"], seen["CREDENTIALS_DIRECTORY"]) == ("4000", "", "/elsewhere")
+
+    def test_without_a_service_it_is_the_bare_command(self, command: Path) -> None:
+        shutil.rmtree(command.parent / "etc")
+
+        assert "CREDENTIALS_DIRECTORY" not in self.seen(command)
+
+
+@pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy is not installed")
+def test_the_caddyfile_is_valid(tmp_path: Path) -> None:
+    config = ROOT / "systemd" / "Caddyfile"
+
+    done = run("caddy", "validate", "--adapter", "caddyfile", "--config", config, HOME=str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
