@@ -13,10 +13,13 @@ from clawkakad.errors import UsageError
 SANDBOX = "s" + 10 * "[a-z2-7]"
 """The pattern of sandbox ids, which name the entries of the runtime directory."""
 
+LEFTOVERS = ".leftovers"
+"""Where the runtime directory keeps what a sandbox left and cannot be removed."""
+
 STATE_MARKS = ("instance", "registry.sqlite", "clawkakad.lock", "trial.json", "trial.lock")
 """What says that a directory is a state directory: of a daemon, or of a trial before its daemon ever ran."""
 
-RUNTIME_MARKS = (SANDBOX, "model.sock")
+RUNTIME_MARKS = (SANDBOX, "model.sock", LEFTOVERS)
 """What says that a directory is a runtime directory."""
 
 IGNORED = "lost+found"  # a file system of its own has it from the start

@@ -7,7 +7,7 @@ import pytest
 
 from clawkakad import app
 from clawkakad.cli import trial
-from clawkakad.directories import RUNTIME_MARKS, SANDBOX, STATE_MARKS, claim, matches
+from clawkakad.directories import LEFTOVERS, RUNTIME_MARKS, SANDBOX, STATE_MARKS, claim, matches
 from clawkakad.errors import UsageError
 from clawkakad.registry import FILE, LOCK
 from clawkakad.registry.ids import new_sandbox_id, new_user_id
@@ -55,6 +55,6 @@ def test_what_is_no_directory_is_told_in_a_line(tmp_path: Path) -> None:
 
 def test_the_marks_are_the_names_that_are_really_used() -> None:
     assert set(STATE_MARKS) == {INSTANCE_FILE, FILE, LOCK, trial.MARK, trial.LOCK}
-    assert {SANDBOX, app.OFFLINE_SOCKET} == set(RUNTIME_MARKS)
+    assert {SANDBOX, app.OFFLINE_SOCKET, LEFTOVERS} == set(RUNTIME_MARKS)
     assert matches(new_sandbox_id(), RUNTIME_MARKS)
     assert not matches(new_user_id(), RUNTIME_MARKS)

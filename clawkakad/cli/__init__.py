@@ -4,10 +4,10 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from clawkakad import __version__
 from clawkakad.cli import doctor, image, nuke, run, sandbox, simulator, try_, users
+from clawkakad.cli.common import complain
 from clawkakad.errors import ClawkakaError, UsageError
 
 app = typer.Typer(
@@ -47,14 +47,8 @@ def main() -> None:
     try:
         app()
     except UsageError as error:
-        _say(error)
+        complain(error)
         sys.exit(2)
     except ClawkakaError as error:
-        _say(error)
+        complain(error)
         sys.exit(1)
-
-
-def _say(error: Exception) -> None:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    for line in str(error).splitlines():
-        console.print(f"[red]clawkakad:[/red] {line}", markup=True)

@@ -1,6 +1,17 @@
-"""What several commands share."""
+"""What several commands share: the clock, and how words from outside are shown.
 
+People choose their names, sandboxes write their logs, errors quote both: none of it may be taken for markup by rich,
+or for a command by the terminal.
+"""
+
+import re
 from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.text import Text
+
+# Control characters but tab, Unicode's line ends, overrides of the direction, lone surrogates (not to be encoded).
+_HARMFUL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clock() -> datetime:
@@ -17,3 +28,28 @@ def age(then: datetime | None, now: datetime) -> str:
         if seconds < limit:
             return f"{seconds // size} {unit} ago"
     return f"{seconds // 86400} d ago"
+
+
+def harmless(text: str) -> str:
+    """One line for a terminal: what would command it is spelled out, such as \\x1b."""
+    return _HARMFUL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def plain(text: str) -> Text:
+    """The same for rich, which reads no markup in it."""
+    return Text(harmless(text))
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    _stderr().print(plain(text))
+
+
+def complain(error: Exception) -> None:
+    """An error, line by line, on standard error."""
+    for line in str(error).splitlines():
+        _stderr().print(Text.assemble(("clawkakad:", "red"), " ", harmless(line)))
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)

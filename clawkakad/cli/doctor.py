@@ -14,8 +14,9 @@ import aiohttp
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from clawkakad.cli.common import clock
+from clawkakad.cli.common import clock, plain
 from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings
 from clawkakad.errors import ClawkakaError, ConfigError
 from clawkakad.registry import FILE, read_registry
@@ -60,9 +61,13 @@ async def _examine() -> bool:
     for name, check in CHECKS.items():
         finding = await _bounded(check, patient)
         healthy = healthy and finding.verdict != "fail"
-        table.add_row(name, MARKS[finding.verdict], finding.seen, finding.advice)
+        table.add_row(name, MARKS[finding.verdict], _lines(finding.seen), _lines(finding.advice))
     Console().print(table)
     return healthy
+
+
+def _lines(text: str) -> Text:
+    return Text("\n").join(plain(line) for line in text.splitlines())
 
 
 def _patient() -> Patient:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from clawkakad.cli.common import harmless
 from clawkakad.errors import ClawkakaError, ImageBuildFailed
 from clawkakad.sandboxes import image, image_build
 from clawkakad.sandboxes.image import Step
@@ -60,7 +61,7 @@ def build(
         asyncio.run(_build(order))
     except ImageBuildFailed as error:
         for line in error.output:
-            typer.echo(f"  {line}", err=True)
+            typer.echo(f"  {harmless(line)}", err=True)
         _fail(error)
     except ClawkakaError as error:
         _fail(error)

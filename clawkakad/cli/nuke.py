@@ -1,23 +1,25 @@
 """`clawkakad nuke`: take everything away, after one typed word."""
 
 import asyncio
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import aiohttp
 import typer
-from rich.console import Console
 
-from clawkakad.cli.common import clock
+from clawkakad.cli import remains
+from clawkakad.cli.common import clock, say
 from clawkakad.cli.keys import key_source
 from clawkakad.cli.trial import MARK, runtime_dir_of
 from clawkakad.config import Place, load_place
 from clawkakad.errors import EngineUnavailable, UsageError
+from clawkakad.model import SandboxId
 from clawkakad.registry import FILE, locked, open_registry
 from clawkakad.sandboxes.engine import Engine, open_engine
 from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
+from clawkakad.sandboxes.paths import SandboxPaths, discard
+from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
 from clawkakad.sandboxes.secrets import read_instance_id
 
@@ -43,8 +45,9 @@ def nuke(
     """Remove all containers, volumes and model keys of this installation, its sockets and its state, for good."""
     place = _place(load_place(), state, runtime)
     if not place.state_dir.exists():
-        Console(stderr=True).print(f"nothing to remove: {place.state_dir} does not exist")
+        say(f"nothing to remove: {place.state_dir} does not exist")
         return
+    remains.require_ours(place.state_dir)
     if not yes:
         typer.echo(f"This removes every assistant's memory and all messages under {place.state_dir}.", err=True)
         if typer.prompt(f"There is no way back. Type {WORD} to go on", err=True) != WORD:
@@ -57,22 +60,19 @@ def _place(place: Place, state: Path | None, runtime: Path | None) -> Place:
     """What the options say, else the settings; a trial of `clawkakad try` knows where its own sockets are."""
     state_dir = state.absolute() if state else place.state_dir
     its_own = runtime_dir_of(state_dir) if (state_dir / MARK).exists() else place.runtime_dir
-    return place.model_copy(update={"state_dir": state_dir, "runtime_dir": runtime or its_own})
+    return place.model_copy(update={"state_dir": state_dir, "runtime_dir": runtime.absolute() if runtime else its_own})
 
 
 async def _remove(target: Target) -> None:
-    say = Console(stderr=True).print
     try:
         async with open_engine(target.place.engine) as engine:
             await _remove_people(target, engine)
             if target.images:
                 await engine.remove_image(target.place.image)
                 say(f"removed the image {target.place.image}")
+            await _remove_files(target.place, engine)
     except EngineUnavailable as error:
         raise UsageError(f"{error}; start the Docker engine first, or its containers would stay behind") from error
-    for directory in (target.place.runtime_dir, target.place.state_dir):
-        _remove_directory(directory)
-        say(f"removed {directory}")
 
 
 async def _remove_people(target: Target, engine: Engine) -> None:
@@ -95,14 +95,18 @@ async def _remove_people(target: Target, engine: Engine) -> None:
                 rows=registry.sandboxes,
             )
     await engine.remove_instance(instance)
-    Console(stderr=True).print(f"removed {len(rows)} sandboxes")
+    say(f"removed {len(rows)} sandboxes")
 
 
-def _remove_directory(directory: Path) -> None:
-    """Raises UsageError where something of it stays."""
-    if not directory.exists():
-        return
+async def _remove_files(place: Place, engine: Engine) -> None:
+    """Sockets, then state. Raises UsageError where something of ours cannot be removed."""
     try:
-        shutil.rmtree(directory)
-    except OSError as error:
-        raise UsageError(f"{directory} could not be removed whole: {error}; remove the rest by hand") from error
+        if any((place.state_dir / mark).exists() for mark in remains.MARKS):  # else these sockets are somebody else's
+            for directory in remains.sandbox_directories(place.runtime_dir):
+                # One that has a container still is of another installation.
+                if await engine.inspect(container_name(SandboxId(directory.name))) is None:
+                    discard(SandboxPaths(directory))
+            say(remains.remove_from_runtime(place.runtime_dir))
+        say(remains.remove_from_state(place.state_dir))
+    except (OSError, RecursionError) as error:
+        raise UsageError(f"not everything could be removed: {error}; remove the rest by hand") from error

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clawkakad.assistant.who import find_user, label
-from clawkakad.cli.common import age, clock
+from clawkakad.cli.common import age, clock, harmless, plain, say
 from clawkakad.cli.keys import key_source
 from clawkakad.config import Place, load_place
 from clawkakad.errors import EngineUnavailable, UsageError
@@ -48,7 +48,8 @@ def rm(user: User, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
     """Remove a sandbox with everything the assistant remembers of that person. There is no way back."""
     place = load_place()
     person = asyncio.run(_who(place, user))
-    if not yes and not typer.confirm(f"Remove the sandbox of {label(person)} ({person.id}), memory and all?", err=True):
+    name = harmless(label(person))
+    if not yes and not typer.confirm(f"Remove the sandbox of {name} ({person.id}), memory and all?", err=True):
         raise UsageError("nothing was removed")
     with contextlib.ExitStack() as stack:
         try:
@@ -57,7 +58,7 @@ def rm(user: User, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
             asyncio.run(_ask_daemon(place, person))
         else:
             asyncio.run(_remove_here(place, person))
-    Console(stderr=True).print(f"the sandbox of {label(person)} is gone")
+    say(f"the sandbox of {name} is gone")
 
 
 async def _list(place: Place) -> None:
@@ -71,10 +72,11 @@ async def _list(place: Place) -> None:
         said = "?" if trouble else _said(containers.get(container_name(row.id)))
         state = "removing" if row.remove_wanted else row.state.value
         since = age(row.changed_at, datetime.now(UTC))
-        table.add_row(row.id, row.user_id, label(person) if person else "-", state, since, said, row.reason or "-")
+        cells = (row.id, row.user_id, label(person) if person else "-", state, since, said, row.reason or "-")
+        table.add_row(*(plain(cell) for cell in cells))
     Console().print(table if rows else "there are no sandboxes yet")
     if trouble:
-        Console(stderr=True).print(trouble)
+        say(trouble)
 
 
 async def _containers(place: Place) -> tuple[dict[str, Container], str]:
@@ -101,7 +103,7 @@ async def _logs(place: Place, user: str, tail: int) -> None:
     if lines is None:
         raise UsageError(f"{row.id} has no container: nothing was logged, or it was removed")
     for line in lines:
-        typer.echo(line)
+        typer.echo(harmless(line))
 
 
 async def _who(place: Place, user: str) -> UserRow:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from clawkakad.errors import UsageError
 from clawkakad.simulator.guard import LOOPBACK_NAMES
@@ -41,7 +42,7 @@ async def _run(secrets: Secrets, webhook: str, host: str, port: int, names: froz
     ) as running:
         say = Console(stderr=True, highlight=False).print
         say(f"Chat page: [bold]{running.url}[/bold]")
-        say(f"[dim]For the daemon: WHATSAPP_API_BASE_URL={running.url}; webhooks go to {webhook}[/dim]")
+        say(f"[dim]For the daemon: WHATSAPP_API_BASE_URL={running.url}; webhooks go to {escape(webhook)}[/dim]")
         await stop.wait()
 
 

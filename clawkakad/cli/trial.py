@@ -17,12 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clawkakad.config import LONGEST_SOCKET, SOCKET_PATH_LIMIT
+from clawkakad.directories import claim, is_ours
 from clawkakad.errors import UsageError
 from clawkakad.registry import locked
 from clawkakad.simulator.server import Secrets
 
 MARK = "trial.json"  # says that a directory is a trial's: only such a one is ever removed
+DRAFT = "trial.new"
 LOCK = "trial.lock"
+MARKS = (MARK, LOCK)
 DAEMON_LOG = "daemon.log"
 
 
@@ -47,7 +50,7 @@ def opened_trial(directory: Path, *, fresh: bool) -> Iterator[Trial]:
     Raises UsageError where somebody else is at it, or where the directory is something else.
     """
     directory = directory.absolute()
-    if fresh and directory.exists():
+    if fresh and directory.is_dir():
         remove(directory)
     _make(directory)
     with locked(directory, file=LOCK, taken="another `clawkakad try` runs there; stop it, or name another --state"):
@@ -58,7 +61,7 @@ def remove(directory: Path) -> None:
     """Remove a trial and everything that it made. Raises UsageError for what is no trial, or cannot be removed."""
     if not any(directory.iterdir()):
         return
-    if not (directory / MARK).exists():
+    if not is_ours(directory, marks=MARKS):
         raise UsageError(f"{directory} was not made by `clawkakad try`: it is not removed")
     runtime = str(runtime_dir_of(directory))
     command = [sys.executable, "-m", "clawkakad", "nuke", "--state", str(directory), "--runtime", runtime, "--yes"]
@@ -105,12 +108,12 @@ def last_words(output: str) -> str:
 
 
 def _make(directory: Path) -> None:
+    claim(directory, marks=MARKS)
+    runtime = runtime_dir_of(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        runtime = runtime_dir_of(directory)
         runtime.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
-        raise UsageError(f"{directory} cannot be used: {error.strerror}") from error
+        raise UsageError(f"{runtime} cannot be used: {error.strerror}") from error
     facts = runtime.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
         raise UsageError(f"{runtime} belongs to somebody else: use another --state")
@@ -125,7 +128,7 @@ def _secrets(directory: Path) -> Secrets:
         except (ValueError, TypeError) as error:
             raise UsageError(f"{path} cannot be read: start over with --fresh") from error
     made = Secrets.made()
-    draft = path.with_suffix(".new")
+    draft = directory / DRAFT
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         json.dump(asdict(made), file)

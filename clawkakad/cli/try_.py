@@ -13,9 +13,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from clawkakad.cli import conversation
 from clawkakad.cli.child import free_port, running_child
+from clawkakad.cli.common import complain, harmless
 from clawkakad.cli.progress import Progress
 from clawkakad.cli.trial import Trial, daemon_environ, opened_trial
 from clawkakad.errors import ClawkakaError
@@ -71,7 +73,7 @@ async def _run(trial: Trial, options: Options) -> int:
     except asyncio.CancelledError:
         return 130
     except conversation.NoReply as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]clawkakad:[/red] {error}")
+        complain(error)
         return 1
     return 0
 
@@ -111,8 +113,9 @@ async def _talk(trial: Trial, options: Options, simulator: Simulator, person: Pe
 
 def _welcome(url: str, person: Person, trial: Trial, console: Console, end: str) -> None:
     model = "a real model" if any(os.environ.get(name) for name in MODEL_SETTINGS) else "the offline model"
-    console.print(f"Chat page: [bold]{url}[/bold]  [dim](you are {person.name}; {model} answers)[/dim]")
-    console.print(f"[dim]{end} ends. The daemon's log: {trial.log}[/dim]")
+    name, log = escape(harmless(person.name)), escape(harmless(str(trial.log)))
+    console.print(f"Chat page: [bold]{url}[/bold]  [dim](you are {name}; {model} answers)[/dim]")
+    console.print(f"[dim]{end} ends. The daemon's log: {log}[/dim]")
 
 
 async def _as_long_as(work: Coroutine[Any, Any, None], process: asyncio.subprocess.Process, log: Path) -> None:

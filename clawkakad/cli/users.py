@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from clawkakad.cli.common import age, clock
+from clawkakad.cli.common import age, clock, plain
 from clawkakad.config import load_place
 from clawkakad.log import mask
 from clawkakad.registry import FILE, Registry, UserRow, read_registry
@@ -27,10 +28,10 @@ async def _users() -> None:
     console.print(table if everybody else "nobody has written yet")
 
 
-async def _row(registry: Registry, user: UserRow) -> list[str]:
+async def _row(registry: Registry, user: UserRow) -> list[Text]:
     sandbox = await registry.sandboxes.of_user(user.id)
     refused = await registry.inbox.count_refused(user.id)
-    return [
+    cells = [
         user.id,
         user.profile.name or "-",
         ", ".join(mask(value) for _, value in user.identifiers),
@@ -39,3 +40,4 @@ async def _row(registry: Registry, user: UserRow) -> list[str]:
         sandbox.state.value if sandbox else "-",
         str(refused) if refused else "-",
     ]
+    return [plain(cell) for cell in cells]

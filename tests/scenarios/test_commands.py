@@ -158,6 +158,74 @@ async def test_nuke_needs_the_typed_word_and_then_leaves_nothing(stage: Stage) -
     assert not stage.world.daemon.state_dir.exists()
 
 
+async def test_nuke_takes_only_what_is_ours(stage: Stage) -> None:
+    await with_own_keys(stage)
+    await stage.world.ask(stage.person(), "hello")
+    await stage.world.daemon.stop()
+    state, runtime = stage.world.daemon.state_dir, Path(stage.world.daemon.environ["CLAWKAKA_RUNTIME_DIR"])
+    theirs = [state / "notes.txt", state / "keys" / "house.txt", runtime / "screensaver" / "settings"]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+
+    code, output = await command(stage, "nuke", "--yes")
+
+    assert code == 0, output
+    assert f"{state} stays, for what else is in it: keys, notes.txt" in output
+    assert f"{runtime} stays, for what else is in it: screensaver" in output
+    assert {path for top in (state, runtime) for path in top.rglob("*") if path.is_file()} == set(theirs)
+
+
+async def test_nuke_leaves_sockets_alone_that_another_installation_has_in_use(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(), "hello")
+    runtime = Path(stage.world.daemon.environ["CLAWKAKA_RUNTIME_DIR"])
+    before = set(runtime.rglob("*"))
+    another = stage.world.daemon.state_dir.with_name("another")
+    another.mkdir()
+    (another / "instance").write_text("0123456789ab\n")
+
+    code, output = await command(stage, "nuke", "--yes", "--state", str(another))
+
+    assert code == 0, output
+    assert not another.exists()
+    assert set(runtime.rglob("*")) >= before
+    assert await stage.world.ask(stage.person("Mika"), "hello") == "echo: hello"
+
+
+@pytest.mark.parametrize("words", [("nuke", "--yes"), ("try", "hi", "--fresh"), ("try", "hi")], ids=" ".join)
+async def test_a_directory_of_somebody_else_is_left_as_it_is(stage: Stage, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "precious").write_text("x")
+    tmp_path.chmod(0o755)
+
+    code, output = await command(stage, *words, "--state", str(tmp_path))
+
+    assert code == 2
+    assert output.count("\n") == 1, output
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("name", ["Bob [/b]", "[link=https://example.org]Bob[/link]", "[red]Bob :smile:"])
+async def test_a_name_is_shown_as_it_is_written(stage: Stage, name: str) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(name), "hello")
+
+    for words in (["users"], ["sandbox", "list"], ["sandbox", "rm", name, "--yes"], ["sandbox", "rm", name, "--yes"]):
+        assert name in (await command(stage, *words))[1], words
+
+
+async def test_what_a_sandbox_prints_commands_no_terminal(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person("Robin"), "hello")
+    stage.container().log.append("\tto \x1b]52;c;cm0gLXJmIH4=\x07the \u202eclipboard")
+
+    output = (await command(stage, "sandbox", "logs", "Robin"))[1]
+
+    assert "\tto \\x1b]52;c;cm0gLXJmIH4=\\x07the \\u202eclipboard\n" in output
+    assert not {"\x1b", "\x07", "\u202e"} & set(output)
+
+
 async def test_an_unknown_command_is_no_traceback(stage: Stage) -> None:
     assert (await command(stage, "frobnicate"))[0] == 2
 

@@ -59,6 +59,31 @@ class TestDirectory:
 
         assert (tmp_path / "precious").exists()
 
+    def test_a_directory_of_something_else_is_never_used(self, tmp_path: Path) -> None:
+        (tmp_path / "precious").write_text("x")
+        tmp_path.chmod(0o755)
+
+        with pytest.raises(UsageError, match="not made by"), opened_trial(tmp_path, fresh=False):
+            pass
+
+        assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+    def test_what_is_no_directory_is_told_in_a_line(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+
+        for fresh in (False, True):
+            with pytest.raises(UsageError, match="cannot be used"), opened_trial(tmp_path / "file", fresh=fresh):
+                pass
+
+    def test_a_trial_that_was_killed_in_the_making_is_taken_up_again(self, directory: Path) -> None:
+        with opened_trial(directory, fresh=False):
+            (directory / MARK).unlink()
+
+        with opened_trial(directory, fresh=False) as again:
+            assert (directory / MARK).exists()
+            assert again.runtime_dir.is_dir()
+
     def test_sockets_fit_however_long_the_path_is(self, tmp_path: Path) -> None:
         for name in ("a", "b" * 150):
             path = runtime_dir_of(tmp_path / name)
