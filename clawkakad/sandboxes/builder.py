@@ -4,6 +4,7 @@ Owns the order of those steps. Decides nothing about when: that is the keeper's.
 labels is somebody else's: it is reported and never touched.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,10 +128,10 @@ class Builder:
             raise Foreign(f"the volume {volume_name(sandbox_id)} is not ours: remove it, or restore its labels")
 
     async def _write_config(self, row: SandboxRow) -> None:
-        """Only while no process of the sandbox lives: its own corner is emptied too."""
+        """Only while no process of the sandbox lives: its own corner is made anew too."""
         where = self.paths(row.id)
+        await asyncio.to_thread(paths.clear_gateway_dir, where)  # how much there is was up to the sandbox
         paths.prepare(where, self.sealing.gid)
-        paths.clear_gateway_dir(where)
         profile = await self.profiles.profile(row.user_id)
         config = openclaw.gateway_config(token=self.token_of(row.id), profile=profile, limits=self.limits)
         paths.write_file(where.config_file, openclaw.to_json(config), mode=0o640, gid=self.sealing.gid)

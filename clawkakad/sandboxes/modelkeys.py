@@ -75,22 +75,20 @@ class ProvisionedKeys:
 
     async def key(self, sandbox_id: SandboxId) -> str:
         """The sandbox's key, made if there is none. Raises Transient, Rejected."""
-        known = self._known.get(sandbox_id)
-        if known is not None:
-            return known
+        found = self._found(sandbox_id)  # outside the lock: who has a key does not wait for somebody else's
+        if found is not None:
+            return found
         async with self._making:
-            key = self._stored(sandbox_id) or await self._make(sandbox_id)
-            self._known[sandbox_id] = key
-            return key
+            return self._found(sandbox_id) or await self._make(sandbox_id)
 
     async def forget(self, sandbox_id: SandboxId, key_hash: str | None) -> None:
         """Delete the sandbox's key there and here. Raises Transient, Rejected."""
         async with self._making:
-            self._known.pop(sandbox_id, None)
             if key_hash is not None:
                 await self._delete(key_hash)
             else:
                 await self._delete_named(sandbox_id)
+            self._known.pop(sandbox_id, None)
             self._file(sandbox_id).unlink(missing_ok=True)
             await self._hashes.set_key_hash(sandbox_id, None)
 
@@ -105,6 +103,7 @@ class ProvisionedKeys:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_file(self._file(sandbox_id), key, mode=0o600)
         await self._hashes.set_key_hash(sandbox_id, key_hash)
+        self._known[sandbox_id] = key
         return key
 
     async def _delete_named(self, sandbox_id: SandboxId) -> None:
@@ -140,11 +139,13 @@ class ProvisionedKeys:
             raise Transient(f"OpenRouter's key API did not answer: {type(error).__name__}") from error
         return document if isinstance(document, dict) else {}
 
-    def _stored(self, sandbox_id: SandboxId) -> str | None:
-        try:
-            return self._file(sandbox_id).read_text(encoding="utf-8").strip() or None
-        except FileNotFoundError:
-            return None
+    def _found(self, sandbox_id: SandboxId) -> str | None:
+        if sandbox_id not in self._known:
+            try:
+                self._known[sandbox_id] = self._file(sandbox_id).read_text(encoding="utf-8").strip()
+            except FileNotFoundError:
+                return None
+        return self._known[sandbox_id] or None
 
     def _file(self, sandbox_id: SandboxId) -> Path:
         return self._directory / sandbox_id

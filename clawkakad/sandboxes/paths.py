@@ -1,8 +1,9 @@
 """Where the files of a sandbox are on the host, and who may do what with them.
 
 Owns the directories under `<runtime dir>/<sandbox id>`: `gateway/` (the container makes its socket there), `host/` (the
-daemon's socket) and `config/` (read by the container). A running container holds these directories by inode, so they
-are made when missing and never remade. What a container can write is never followed: no symlink, no recursion.
+daemon's socket) and `config/` (read by the container). A running container holds these directories by inode: they are
+made when missing, and taken away only while it does not run. What a container can write is nothing to rely on: no
+symlink in it is followed, and what in it cannot be removed is put aside, into `<runtime dir>/.leftovers`.
 """
 
 import os
@@ -11,6 +12,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from loguru import logger
+
+from clawkakad.directories import LEFTOVERS
 from clawkakad.errors import SandboxTampered, UsageError
 from clawkakad.model import SandboxId
 
@@ -114,19 +118,32 @@ def write_file(target: Path, content: str, *, mode: int, gid: int | None = None)
 
 
 def clear_gateway_dir(paths: SandboxPaths) -> None:
-    """Remove whatever a stopped container left where it may write on the host. Raises OSError."""
-    with os.scandir(paths.gateway_dir) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path)
-            else:
-                os.unlink(entry.path)
+    """Take away the directory where a container may write on the host; `prepare` makes it anew. Raises OSError.
+
+    Only while the container does not run: the engine looks its mounts up by path at each start. Another user's closed
+    directory stops a daemon that is not root, and a deep one `rmtree`; but `gateway/` itself is ours to move.
+    """
+    if not paths.gateway_dir.exists():
+        return
+    try:
+        shutil.rmtree(paths.gateway_dir)  # does not follow symlinks
+    except (OSError, RecursionError) as error:
+        to, why = str(_put_aside(paths.gateway_dir, paths.root)), type(error).__name__
+        logger.warning("what a sandbox left cannot be removed: moved", sandbox=paths.root.name, to=to, error=why)
 
 
 def discard(paths: SandboxPaths) -> None:
     """Remove all directories of a sandbox that is gone. Idempotent. Raises OSError."""
+    clear_gateway_dir(paths)
     if paths.root.exists():
-        shutil.rmtree(paths.root)  # does not follow symlinks
+        shutil.rmtree(paths.root)
+
+
+def _put_aside(directory: Path, root: Path) -> Path:
+    leftovers = root.parent / LEFTOVERS
+    leftovers.mkdir(mode=0o700, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f"{root.name}-", dir=leftovers))
+    return directory.rename(aside / directory.name)
 
 
 def _directory(path: Path, mode: int, gid: int) -> None:

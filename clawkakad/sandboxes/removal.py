@@ -36,7 +36,10 @@ async def remove_sandbox(
         trouble = error
     await _remove_container(engine, instance, row.id)
     await _remove_volume(engine, instance, row.id)
-    await asyncio.to_thread(discard, paths_of(runtime_dir, row.id))
+    try:
+        await asyncio.to_thread(discard, paths_of(runtime_dir, row.id))
+    except OSError as error:
+        raise Transient(f"the sandbox's directories cannot be removed: {error}") from error
     if trouble is not None:
         raise trouble
     await rows.remove(row.id)

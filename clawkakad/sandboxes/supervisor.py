@@ -1,7 +1,8 @@
 """The supervisor: every row of the registry has a keeper, every removal is carried out, strays are reported.
 
 Owns the keepers' tasks. The engine's events are hints that make keepers look; the reconcile of each minute is the
-truth. Stopping it closes connections and sockets; containers live on, and are found again at the next start.
+truth. Stopping it closes connections and sockets; containers live on, and are found again at the next start. No round
+that fails, in whatever way, ends it: the next one does it all again.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from loguru import logger
 
 from clawkakad.errors import ClawkakaError, EngineUnavailable, Rejected, Transient
 from clawkakad.gateway.pool import Pool
-from clawkakad.model import Profile, SandboxId, UserId
+from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import Registry, SandboxRow
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.builder import Builder
@@ -65,7 +66,7 @@ class Supervisor:
         self._reconcile_every_s = reconcile_every_s
         self._removals_every_s = removals_every_s
         self._keepers: dict[SandboxId, tuple[Keeper, asyncio.Task[None]]] = {}
-        self._removing: dict[SandboxId, asyncio.Lock] = {}
+        self._leaving: set[SandboxId] = set()  # being removed, or gone: ids are never used again
         self._removal_not_before: dict[SandboxId, float] = {}
         self._strays: set[str] = set()
         self._reconciling = asyncio.Lock()
@@ -74,7 +75,10 @@ class Supervisor:
     async def run(self) -> None:
         """Endless. Cancelling it stops the keepers and closes the host API; no container is touched."""
         try:
-            await self._keep_all()
+            for pause_s in delays(1.0, 30.0):
+                if await self._round(self._keep_all):
+                    break
+                await asyncio.sleep(pause_s)
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._follow_events(), name="engine events")
                 loops.create_task(self._every(self._reconcile_every_s, self._reconcile), name="reconcile")
@@ -88,20 +92,10 @@ class Supervisor:
         if self._stopped:
             raise Transient("clawkakad is stopping")
         row = await self._registry.sandboxes.ensure(user_id)
-        if row.remove_wanted:
+        if row.remove_wanted or row.id in self._leaving:
             raise Transient("the sandbox is being removed")
         self._keep(row)
         return row.id
-
-    async def remove(self, user_id: UserId) -> None:
-        """Remove the person's sandbox for good, data included. Idempotent.
-
-        The wish is on disk first: cancelled, failed or killed half way, it is carried out later.
-        """
-        row = await self._registry.sandboxes.of_user(user_id)
-        if row is not None:
-            await self._registry.sandboxes.want_removed(row.id)
-            await self._carry_out(row)
 
     async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
         """What needs attention and is news, as seen inside the sandbox; empty if nothing is. `mark`: it has been said.
@@ -114,25 +108,15 @@ class Supervisor:
             raise Rejected(f"pa pulse ended with exit code {ran.exit_code}")
         return ran.output.strip()
 
-    async def profile_changed(self, user_id: UserId, profile: Profile) -> None:
-        """Tell the person's sandbox, if they have one. Raises OSError."""
-        row = await self._registry.sandboxes.of_user(user_id)
-        if row is not None and row.id in self._keepers:
-            self._builder.write_profile(row.id, profile)
-
-    def kept(self) -> frozenset[SandboxId]:
-        """Whose keepers run."""
-        return frozenset(self._keepers)
-
     # Keepers
 
     async def _keep_all(self) -> None:
         for row in await self._registry.sandboxes.all():
-            if not row.remove_wanted:
-                self._keep(row)
+            self._keep(row)
 
     def _keep(self, row: SandboxRow) -> None:
-        if row.id in self._keepers or row.id in self._removing or self._stopped:
+        """The row may be a moment old: who leaves meanwhile gets no keeper."""
+        if row.id in self._keepers or row.remove_wanted or row.id in self._leaving or self._stopped:
             return
         keeper = Keeper(
             row,
@@ -176,24 +160,24 @@ class Supervisor:
         for row in await self._registry.sandboxes.removals_wanted():
             if time.monotonic() < self._removal_not_before.get(row.id, 0.0):
                 continue
+            self._removal_not_before[row.id] = time.monotonic() + REMOVAL_AGAIN_S
             try:
                 await self._carry_out(row)
-            except ClawkakaError as error:
+            except (ClawkakaError, OSError) as error:
                 logger.error("a sandbox is not removed yet", sandbox=row.id, error=str(error))
-                self._removal_not_before[row.id] = time.monotonic() + REMOVAL_AGAIN_S
 
     async def _carry_out(self, row: SandboxRow) -> None:
-        async with self._removing.setdefault(row.id, asyncio.Lock()):
-            await self._let_go(row.id)
-            await remove_sandbox(
-                row,
-                engine=self._engine,
-                instance=self._builder.sealing.instance,
-                runtime_dir=self._builder.runtime_dir,
-                keys=self._keys,
-                rows=self._registry.sandboxes,
-            )
-        self._removing.pop(row.id, None)
+        self._leaving.add(row.id)
+        self._pool.retire(row.id)
+        await self._let_go(row.id)
+        await remove_sandbox(
+            row,
+            engine=self._engine,
+            instance=self._builder.sealing.instance,
+            runtime_dir=self._builder.runtime_dir,
+            keys=self._keys,
+            rows=self._registry.sandboxes,
+        )
         self._removal_not_before.pop(row.id, None)
 
     # Reconcile
@@ -209,35 +193,48 @@ class Supervisor:
                         if event is not None:
                             self._nudge(event.sandbox_id)
                             continue
-                        pauses = delays(1.0, 30.0)
                         logger.log("INFO" if trouble else "DEBUG", "the engine answers")
                         trouble = False
-                        await self._reconcile()
+                        if not await self._round(self._reconcile):
+                            break  # subscribed again, it is all looked at again
+                        pauses = delays(1.0, 30.0)
             except (EngineUnavailable, Rejected) as error:
                 logger.log("DEBUG" if trouble else "WARNING", "the engine does not answer", error=str(error))
                 trouble = True
+            except Exception:  # a mistake of ours about one event must not end the daemon
+                logger.exception("the engine's events were not followed")
             await asyncio.sleep(next(pauses))
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await work()
-            except ClawkakaError as error:  # the next round does it all again
-                logger.debug("a round was cut short", work=work.__name__, error=str(error))
+            await self._round(work)
+
+    async def _round(self, work: Callable[[], Coroutine[None, None, None]]) -> bool:
+        """Whether it went well. Where not, it is said, and the next round does it all again."""
+        try:
+            await work()
+        except EngineUnavailable as error:  # said once, by the follower of its events
+            logger.debug("a round was cut short", work=work.__name__, error=str(error))
+        except ClawkakaError as error:
+            logger.warning("a round was cut short", work=work.__name__, error=str(error))
+        except Exception:  # a mistake of ours in one round must not end the daemon, and with it the care of all
+            logger.exception("a round failed", work=work.__name__)
+        else:
+            return True
+        return False
 
     async def _reconcile(self) -> None:
         """Compare the engine's containers with the rows. Containers are listed first: a row is older than its own."""
         async with self._reconciling:
             containers = await self._engine.ours(self._builder.sealing.instance)
             rows = {row.id: row for row in await self._registry.sandboxes.all()}
-            for container in containers:
+            for row in rows.values():
+                self._keep(row)
+                self._nudge(row.id)
+            for container in containers:  # last: each takes its time, and the rows grow old meanwhile
                 if container.sandbox_id not in rows:
                     await self._report_stray(container)
-            for row in rows.values():
-                if not row.remove_wanted:
-                    self._keep(row)
-                self._nudge(row.id)
 
     def _nudge(self, sandbox_id: SandboxId) -> None:
         if sandbox_id in self._keepers:

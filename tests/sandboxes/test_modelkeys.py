@@ -26,6 +26,8 @@ class KeyApi:
         self.keys: dict[str, dict[str, Any]] = {}  # by hash
         self.status: int | None = None
         self.lose_answer = False
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self._numbers = itertools.count(1)
 
     def app(self) -> web.Application:
@@ -46,6 +48,7 @@ class KeyApi:
         return None
 
     async def _list(self, request: web.Request) -> web.Response:
+        await self.may_answer.wait()
         offset = int(request.query["offset"])
         return self._check(request) or web.json_response({"data": list(self.keys.values())[offset : offset + 100]})
 
@@ -130,6 +133,19 @@ async def test_it_is_kept_in_a_private_file_and_found_after_a_restart(bench: Ben
     assert "sk-or-v1-1" == await bench.source().key(ANN)
     assert 0o600 == stat.S_IMODE((bench.directory / ANN).stat().st_mode)
     assert 0o700 == stat.S_IMODE(bench.directory.stat().st_mode)
+
+
+async def test_nobody_who_has_a_key_waits_while_another_is_made(bench: Bench) -> None:
+    await bench.source().key(ANN)
+    bench.api.may_answer.clear()
+    source = bench.source()  # after a restart
+    making = asyncio.create_task(source.key(BOB))
+    await asyncio.sleep(0)  # it has begun
+
+    assert "sk-or-v1-1" == await asyncio.wait_for(source.key(ANN), 2)
+    assert not making.done()
+    bench.api.may_answer.set()
+    assert "sk-or-v1-2" == await making
 
 
 async def test_each_person_has_their_own(bench: Bench) -> None:

@@ -1,11 +1,16 @@
 """Directories and files of a sandbox on the host."""
 
+import contextlib
 import os
 import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from clawkakad.directories import LEFTOVERS
 from clawkakad.errors import UsageError
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes import paths
@@ -74,9 +79,99 @@ def test_what_a_container_left_is_removed_without_following_it() -> None:
         (where.gateway_dir / "junk").mkdir()
         (where.gateway_dir / "junk" / "link").symlink_to(runtime / "precious")
         paths.clear_gateway_dir(where)
+        paths.prepare(where, GID)
 
         assert [] == list(where.gateway_dir.iterdir())
+        assert ["precious", SANDBOX] == sorted(path.name for path in runtime.iterdir())
         assert "kept" == (runtime / "precious" / "file").read_text()
+
+
+# As under systemd: the daemon is no root, and the sandbox's user shares its group only.
+
+DAEMON = 4321
+
+
+@contextlib.contextmanager
+def _planted() -> Iterator[paths.SandboxPaths]:
+    """A sandbox's directories, and in `gateway/` one of the sandbox's user into which nobody else may look."""
+    with short_directory() as runtime:
+        os.chown(runtime, DAEMON, DAEMON)
+        where = paths.paths_of(runtime / "run", SANDBOX)
+        _as_the_daemon(lambda: (paths.prepare_root(runtime / "run"), paths.prepare(where, DAEMON)))
+        closed = where.gateway_dir / "closed"
+        closed.mkdir()
+        (closed / "file").write_text("the agent's")
+        for planted in (closed / "file", closed):
+            os.chown(planted, paths.SANDBOX_UID, DAEMON)
+        closed.chmod(0o700)
+        yield where
+
+
+def _as_the_daemon(work: Callable[[], object]) -> None:
+    """In a child process with the daemon's user and group and no other; raises where `work` does."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setgroups([])
+            os.setgid(DAEMON)
+            os.setuid(DAEMON)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    assert 0 == os.waitpid(child, 0)[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become two other users")
+def test_what_the_daemon_may_not_remove_is_put_aside_and_the_sandbox_starts_with_a_new_directory() -> None:
+    with _planted() as where:
+        for _ in range(2):
+            _as_the_daemon(lambda: (paths.clear_gateway_dir(where), paths.prepare(where, DAEMON)))
+
+        assert [] == list(where.gateway_dir.iterdir())
+        assert 0o2770 == _mode(where.gateway_dir)
+        assert [f"{SANDBOX}-"] == [aside.name[: len(SANDBOX) + 1] for aside in _aside(where)]
+        assert "the agent's" == (_aside(where)[0] / "gateway" / "closed" / "file").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become two other users")
+def test_a_sandbox_goes_though_the_daemon_may_not_remove_what_it_left() -> None:
+    with _planted() as where:
+        where.config_file.write_text("a token")
+        for _ in range(2):
+            _as_the_daemon(lambda: paths.discard(where))
+
+        assert [where.root.parent / LEFTOVERS] == list(where.root.parent.iterdir())
+        assert ["gateway"] == [path.name for path in _aside(where)[0].iterdir()]
+
+
+def test_what_is_nested_too_deep_to_be_removed_is_put_aside() -> None:
+    with short_directory() as runtime:
+        where = paths.paths_of(runtime, SANDBOX)
+        paths.prepare(where, GID)
+        try:
+            _dig(where.gateway_dir, sys.getrecursionlimit() + 10)
+            paths.discard(where)
+
+            assert not where.root.exists()
+            assert 1 == len(_aside(where))
+        finally:
+            subprocess.run(["rm", "-rf", runtime / LEFTOVERS, where.root], check=True)
+
+
+def _aside(where: paths.SandboxPaths) -> list[Path]:
+    return list((where.root.parent / LEFTOVERS).iterdir())
+
+
+def _dig(directory: Path, depth: int) -> None:
+    at = os.open(directory, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
 
 
 def test_a_file_is_replaced_whole_with_its_mode() -> None:

@@ -169,7 +169,8 @@ async def test_a_whole_life_with_the_real_gateway(engine: Engine) -> None:
                 assert before is not None
                 assert after is not None
                 assert before.id == after.id
-                await supervisor.remove(ann)
+                await world.want_removed(ann)
+                await eventually(lambda: world.is_gone(ann), within_s=60)
 
                 assert await engine.inspect(name) is None
                 assert await engine.volume_labels(volume_name(sandbox_id)) is None

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 
-from clawkakad.errors import EngineUnavailable, Rejected, Transient
+from clawkakad.errors import Rejected, SandboxGone, Transient
 from clawkakad.model import SandboxId, SandboxState
 from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.profile import container_name, volume_name
 from tests.fakes.engine import FakeContainer
-from tests.sandboxes.world import FAST, INSTANCE, PROFILE, World, open_world
+from tests.sandboxes.world import FAST, INSTANCE, World, kept, open_world
 from tests.support import eventually
 
 
@@ -69,7 +70,10 @@ async def test_a_changed_profile_is_told_to_the_container(world: World) -> None:
     async with world.daemon() as supervisor:
         await supervisor.ensure(ann)
         row = await world.ready(ann)
-        await supervisor.profile_changed(ann, replace(PROFILE, currency="EUR"))
+        door = aiohttp.UnixConnector(str(world.container(row.id).source("/run/clawkaka/host") / "host.sock"))
+        async with aiohttp.ClientSession(connector=door) as agent:
+            answer = await agent.put("http://host/pa/v1/profile", json={"currency": "EUR"})
+            assert 200 == answer.status
 
         profile = world.container(row.id).source("/etc/clawkaka") / "profile.json"
         assert "EUR" == json.loads(profile.read_text())["currency"]
@@ -341,23 +345,22 @@ async def test_a_container_of_another_installation_is_refused_and_never_touched(
     body = {"Image": world.image, "Labels": {"clawkaka.instance": "other"}, "HostConfig": {"Mounts": []}}
     foreign = FakeContainer("f" * 64, container_name(row.id), body, "sha256:0", status="running")
     world.engine.containers[foreign.name] = foreign
-    async with world.daemon() as supervisor:
+    async with world.daemon():
         await eventually(lambda: _is(world, ann, SandboxState.UNHEALTHY))
         assert "not ours" in (await world.row(ann)).reason
-        await supervisor.remove(ann)
+        await world.removed(ann)
 
     assert foreign is world.engine.containers[foreign.name]
     assert "running" == foreign.status
-    assert await world.registry.sandboxes.of_user(ann) is None
 
 
 async def test_a_volume_of_another_installation_is_refused_and_never_touched(world: World) -> None:
     ann = await world.person()
     row = await world.registry.sandboxes.ensure(ann)
     world.engine.volumes[volume_name(row.id)] = {"clawkaka.instance": "other"}
-    async with world.daemon() as supervisor:
+    async with world.daemon():
         await eventually(lambda: _is(world, ann, SandboxState.UNHEALTHY))
-        await supervisor.remove(ann)
+        await world.removed(ann)
 
     assert {volume_name(row.id): {"clawkaka.instance": "other"}} == world.engine.volumes
 
@@ -382,15 +385,13 @@ async def test_removal_takes_everything_and_the_person_may_come_back(world: Worl
     async with world.daemon() as supervisor:
         await supervisor.ensure(ann)
         row = await world.ready(ann)
-        await supervisor.remove(ann)
+        await world.removed(ann)
 
         assert {} == world.engine.containers
         assert {} == world.engine.volumes
         assert [] == list(world.runtime.iterdir())
-        assert frozenset() == supervisor.kept()
-        assert await world.registry.sandboxes.of_user(ann) is None
+        assert set() == kept()
         assert world.pool.get(row.id) is None
-        await supervisor.remove(ann)
 
         assert row.id != await supervisor.ensure(ann)
         await world.ready(ann)
@@ -402,26 +403,53 @@ async def test_a_removal_in_the_middle_of_a_start_leaves_nothing_behind(world: W
     async with world.daemon() as supervisor:
         await supervisor.ensure(ann)
         await eventually(lambda: world.engine.count("POST /containers/create"))
-        await supervisor.remove(ann)
+        await world.removed(ann)
         world.engine.slow_s = 0
         await asyncio.sleep(0.3)  # what the engine was asked before would be done by now
 
         assert ({}, {}) == (world.engine.containers, world.engine.volumes)
 
 
-async def test_the_operators_wish_in_the_registry_is_carried_out(world: World) -> None:
+async def test_who_waits_for_a_sandbox_learns_that_it_is_removed(world: World) -> None:
     ann = await world.person()
+    world.gateways.dead = True
     async with world.daemon() as supervisor:
-        await supervisor.ensure(ann)
-        row = await world.ready(ann)
-        await world.registry.sandboxes.want_removed(row.id)
-        await eventually(lambda: _gone(world, ann))
+        sandbox_id = await supervisor.ensure(ann)
+        waiting = asyncio.create_task(world.pool.ready(sandbox_id, timeout_s=30))
+        await eventually(lambda: world.engine.count("/start"))
+        await world.removed(ann)
 
-    assert {} == world.engine.containers
+        with pytest.raises(SandboxGone):
+            await waiting
 
 
-async def _gone(world: World, user_id: str) -> bool:
-    return await world.registry.sandboxes.of_user(user_id) is None  # type: ignore[arg-type]
+async def test_a_removal_while_strays_are_stopped_is_not_undone_by_what_was_known_before(world: World) -> None:
+    ann, bob = await world.person("4915100000001"), await world.person("4915100000002")
+    async with world.daemon() as supervisor:
+        for who in (ann, bob):
+            await supervisor.ensure(who)
+        anns, bobs = await world.ready(ann), await world.ready(bob)
+    await world.registry.sandboxes.remove(bobs.id)
+    stopping, may_stop = asyncio.Event(), asyncio.Event()
+
+    async def take_time(container: FakeContainer) -> None:
+        if container.name == container_name(bobs.id):
+            stopping.set()
+            await may_stop.wait()
+        await world.gateways.close(container)
+
+    world.engine.on_stop = take_time
+    async with world.daemon():
+        await asyncio.wait_for(stopping.wait(), 5)
+        await world.ready(ann)
+        await world.removed(ann)
+        may_stop.set()
+        await eventually(lambda: world.container(bobs.id).status == "exited")
+        seen = world.engine.count("GET /containers/json")
+        await eventually(lambda: world.engine.count("GET /containers/json") > seen)  # that round is over
+
+        assert set() == kept()
+        assert container_name(anns.id) not in world.engine.containers
 
 
 @pytest.mark.parametrize("call", ["DELETE /containers", "DELETE /volumes", "GET /volumes"])
@@ -431,13 +459,14 @@ async def test_a_removal_that_failed_half_way_is_finished_after_a_restart(world:
         await supervisor.ensure(ann)
         await world.ready(ann)
         world.engine.fail = (call, 503)
-        with pytest.raises(EngineUnavailable):
-            await supervisor.remove(ann)
+        world.engine.calls.clear()
+        await world.want_removed(ann)
+        await eventually(lambda: world.engine.count(call))
         with pytest.raises(Transient):
             await supervisor.ensure(ann)
     world.engine.fail = None
     async with world.daemon():
-        await eventually(lambda: _gone(world, ann))
+        await eventually(lambda: world.is_gone(ann))
 
     assert ({}, {}) == (world.engine.containers, world.engine.volumes)
     assert [] == list(world.runtime.iterdir())
@@ -459,14 +488,14 @@ async def test_a_key_that_cannot_be_deleted_holds_back_the_row_but_not_the_data(
     async with world.daemon() as supervisor:
         await supervisor.ensure(ann)
         await world.ready(ann)
-        with pytest.raises(Transient, match="away"):
-            await supervisor.remove(ann)
+        await world.want_removed(ann)
+        await eventually(lambda: ({}, {}) == (world.engine.containers, world.engine.volumes))
+        await eventually(lambda: not list(world.runtime.iterdir()))
 
-        assert ({}, {}) == (world.engine.containers, world.engine.volumes)
         assert (await world.row(ann)).remove_wanted
-        keys.away = False
-        await supervisor.remove(ann)
-        assert await _gone(world, ann)
+    keys.away = False
+    async with world.daemon():
+        await eventually(lambda: world.is_gone(ann))
 
 
 async def test_a_neighbour_is_not_touched_by_a_removal(world: World) -> None:
@@ -476,7 +505,7 @@ async def test_a_neighbour_is_not_touched_by_a_removal(world: World) -> None:
         await supervisor.ensure(bob)
         await world.ready(ann)
         row = await world.ready(bob)
-        await supervisor.remove(ann)
+        await world.removed(ann)
 
         assert [container_name(row.id)] == list(world.engine.containers)
         assert [volume_name(row.id)] == list(world.engine.volumes)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,16 @@ class World:
         await eventually(lambda: self.is_ready(user_id))
         return await self.row(user_id)
 
+    async def want_removed(self, user_id: UserId) -> None:
+        await self.registry.sandboxes.want_removed((await self.row(user_id)).id)
+
+    async def is_gone(self, user_id: UserId) -> bool:
+        return await self.registry.sandboxes.of_user(user_id) is None
+
+    async def removed(self, user_id: UserId) -> None:
+        await self.want_removed(user_id)
+        await eventually(lambda: self.is_gone(user_id))
+
     def container(self, sandbox_id: SandboxId) -> FakeContainer:
         return self.engine.containers[container_name(sandbox_id)]
 
@@ -161,14 +171,20 @@ class World:
                 await asyncio.wait({running})
 
 
+def kept() -> set[str]:
+    """The sandboxes whose keepers run."""
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return {name.removeprefix("keeper ") for name in names if name.startswith("keeper ")}
+
+
 class NoServices:
-    """Nobody asks for these here."""
+    """Hardly anybody asks for these here."""
 
     async def profile(self, user_id: UserId) -> Profile:
         return PROFILE
 
     async def change_profile(self, user_id: UserId, changes: Mapping[str, str]) -> Profile:
-        return PROFILE
+        return replace(PROFILE, **changes)
 
     async def add_reminder(
         self, user_id: UserId, *, at: str, zone: str | None, text: str, key: str
