@@ -76,6 +76,10 @@ class Builder:
         paths.prepare(self.paths(row.id), self.sealing.gid)
         self.write_profile(row.id, await self.profiles.profile(row.user_id))
 
+    def seal(self, sandbox_id: SandboxId) -> None:
+        """Its gateway answers: what it needed to write on the host is written. Raises SandboxTampered, OSError."""
+        paths.close_gateway_dir(self.paths(sandbox_id), self.sealing.gid)
+
     def write_profile(self, sandbox_id: SandboxId, profile: Profile) -> None:
         """Tell `pa` who its person is. Raises OSError."""
         text = openclaw.to_json(openclaw.profile_document(profile))
@@ -132,6 +136,7 @@ class Builder:
         where = self.paths(row.id)
         await asyncio.to_thread(paths.clear_gateway_dir, where)  # how much there is was up to the sandbox
         paths.prepare(where, self.sealing.gid)
+        paths.open_gateway_dir(where, self.sealing.gid)
         profile = await self.profiles.profile(row.user_id)
         config = openclaw.gateway_config(token=self.token_of(row.id), profile=profile, limits=self.limits)
         paths.write_file(where.config_file, openclaw.to_json(config), mode=0o640, gid=self.sealing.gid)

@@ -129,6 +129,7 @@ class Keeper:
         try:
             self._restart_due = False
             self._ready_at = time.monotonic()
+            self._builder.seal(self._row.id)
             self._pool.publish(self._row.id, connection)
             await self._move(SandboxState.READY, "")
             await self._watch(connection)

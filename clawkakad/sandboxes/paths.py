@@ -93,11 +93,24 @@ def prepare_root(runtime_dir: Path) -> None:
 
 
 def prepare(paths: SandboxPaths, gid: int) -> None:
-    """Make what is missing and set modes and group of the rest. Raises SandboxTampered, OSError."""
+    """Make what is missing of our own side and set modes and group. Raises SandboxTampered, OSError."""
     _directory(paths.root, 0o750, gid)
-    _directory(paths.gateway_dir, 0o2770, gid)
     _directory(paths.host_dir, 0o750, gid)
     _directory(paths.config_dir, 0o750, gid)
+
+
+def open_gateway_dir(paths: SandboxPaths, gid: int) -> None:
+    """Let the container make its socket: only before it starts. Raises SandboxTampered, OSError."""
+    _directory(paths.gateway_dir, 0o2770, gid)
+
+
+def close_gateway_dir(paths: SandboxPaths, gid: int) -> None:
+    """The socket is there: from now on the container may no more write here, replace it, or fill the host's memory.
+
+    Connecting goes on to work. A container whose user owns the directory could open it again: that is so only where
+    the daemon itself runs as uid 1000, as in a trial. Raises SandboxTampered, OSError.
+    """
+    _directory(paths.gateway_dir, 0o2750, gid)
 
 
 def write_file(target: Path, content: str, *, mode: int, gid: int | None = None) -> None:

@@ -63,7 +63,8 @@ def secrets() -> None:
 
 
 def writes() -> None:
-    for path in ("/x", "/etc/x", "/usr/x", "/run/clawkaka/host/x", "/etc/clawkaka/x", "/proc/sys/kernel/x", "/app/x"):
+    shared = ("/run/clawkaka/gateway/x", "/run/clawkaka/host/x", "/etc/clawkaka/x")
+    for path in ("/x", "/etc/x", "/usr/x", "/app/x", "/proc/sys/kernel/x", *shared):
         tries(f"wrote {path}", lambda path=path: open(path, "w").close())
 
 
@@ -76,6 +77,7 @@ def rights() -> None:
         found.append("no-new-privileges or seccomp is off")
     if os.getuid() != 1000 or 0 in os.getgroups():
         found.append(f"uid {os.getuid()}, groups {os.getgroups()}")
+    tries("replaced its socket", lambda: os.unlink("/run/clawkaka/gateway/gateway.sock"))
     tries("raw socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP))
     tries("chroot", lambda: os.chroot("/tmp"))
     tries("device", lambda: os.mknod("/tmp/device", stat.S_IFBLK, os.makedev(8, 0)))

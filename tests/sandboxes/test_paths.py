@@ -20,6 +20,12 @@ SANDBOX = SandboxId("s234567abcd")
 GID = os.getegid()
 
 
+def _prepare(where: paths.SandboxPaths, gid: int) -> None:
+    """Everything, as before a start."""
+    paths.prepare(where, gid)
+    paths.open_gateway_dir(where, gid)
+
+
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -28,7 +34,7 @@ def test_the_directories_have_the_modes_of_the_contract() -> None:
     with short_directory() as runtime:
         where = paths.paths_of(runtime / "run", SANDBOX)
         paths.prepare_root(runtime / "run")
-        paths.prepare(where, GID)
+        _prepare(where, GID)
 
         assert 0o700 == _mode(runtime / "run")
         assert 0o2770 == _mode(where.gateway_dir)
@@ -39,7 +45,7 @@ def test_the_directories_have_the_modes_of_the_contract() -> None:
 def test_as_root_the_sandboxes_own_group_gets_them() -> None:
     with short_directory() as runtime:
         where = paths.paths_of(runtime, SANDBOX)
-        paths.prepare(where, paths.socket_gid())
+        _prepare(where, paths.socket_gid())
 
         assert 1000 == where.gateway_dir.stat().st_gid == where.host_dir.stat().st_gid
         assert 0o2770 == _mode(where.gateway_dir)
@@ -48,10 +54,10 @@ def test_as_root_the_sandboxes_own_group_gets_them() -> None:
 def test_a_live_directory_is_never_made_anew() -> None:
     with short_directory() as runtime:
         where = paths.paths_of(runtime, SANDBOX)
-        paths.prepare(where, GID)
+        _prepare(where, GID)
         before = [d.stat().st_ino for d in (where.gateway_dir, where.host_dir, where.config_dir)]
         where.gateway_dir.chmod(0o700)
-        paths.prepare(where, GID)
+        _prepare(where, GID)
 
         assert before == [d.stat().st_ino for d in (where.gateway_dir, where.host_dir, where.config_dir)]
         assert 0o2770 == _mode(where.gateway_dir)
@@ -65,7 +71,7 @@ def test_a_symlink_in_place_of_a_directory_is_not_followed() -> None:
         where.gateway_dir.symlink_to(runtime / "elsewhere")
 
         with pytest.raises(OSError, match="gateway"):
-            paths.prepare(where, GID)
+            _prepare(where, GID)
         assert 0o700 == _mode(runtime / "elsewhere")
 
 
@@ -74,12 +80,12 @@ def test_what_a_container_left_is_removed_without_following_it() -> None:
         (runtime / "precious").mkdir()
         (runtime / "precious" / "file").write_text("kept")
         where = paths.paths_of(runtime, SANDBOX)
-        paths.prepare(where, GID)
+        _prepare(where, GID)
         where.gateway_socket.symlink_to(runtime / "precious")
         (where.gateway_dir / "junk").mkdir()
         (where.gateway_dir / "junk" / "link").symlink_to(runtime / "precious")
         paths.clear_gateway_dir(where)
-        paths.prepare(where, GID)
+        _prepare(where, GID)
 
         assert [] == list(where.gateway_dir.iterdir())
         assert ["precious", SANDBOX] == sorted(path.name for path in runtime.iterdir())
@@ -97,7 +103,7 @@ def _planted() -> Iterator[paths.SandboxPaths]:
     with short_directory() as runtime:
         os.chown(runtime, DAEMON, DAEMON)
         where = paths.paths_of(runtime / "run", SANDBOX)
-        _as_the_daemon(lambda: (paths.prepare_root(runtime / "run"), paths.prepare(where, DAEMON)))
+        _as_the_daemon(lambda: (paths.prepare_root(runtime / "run"), _prepare(where, DAEMON)))
         closed = where.gateway_dir / "closed"
         closed.mkdir()
         (closed / "file").write_text("the agent's")
@@ -127,7 +133,7 @@ def _as_the_daemon(work: Callable[[], object]) -> None:
 def test_what_the_daemon_may_not_remove_is_put_aside_and_the_sandbox_starts_with_a_new_directory() -> None:
     with _planted() as where:
         for _ in range(2):
-            _as_the_daemon(lambda: (paths.clear_gateway_dir(where), paths.prepare(where, DAEMON)))
+            _as_the_daemon(lambda: (paths.clear_gateway_dir(where), _prepare(where, DAEMON)))
 
         assert [] == list(where.gateway_dir.iterdir())
         assert 0o2770 == _mode(where.gateway_dir)
@@ -149,7 +155,7 @@ def test_a_sandbox_goes_though_the_daemon_may_not_remove_what_it_left() -> None:
 def test_what_is_nested_too_deep_to_be_removed_is_put_aside() -> None:
     with short_directory() as runtime:
         where = paths.paths_of(runtime, SANDBOX)
-        paths.prepare(where, GID)
+        _prepare(where, GID)
         try:
             _dig(where.gateway_dir, sys.getrecursionlimit() + 10)
             paths.discard(where)
@@ -188,7 +194,7 @@ def test_a_file_is_replaced_whole_with_its_mode() -> None:
 def test_discarding_twice_is_fine() -> None:
     with short_directory() as runtime:
         where = paths.paths_of(runtime, SANDBOX)
-        paths.prepare(where, GID)
+        _prepare(where, GID)
         paths.discard(where)
         paths.discard(where)
 
@@ -198,3 +204,17 @@ def test_discarding_twice_is_fine() -> None:
 def test_a_runtime_directory_too_long_for_sockets_is_refused() -> None:
     with pytest.raises(UsageError, match="too long"):
         paths.paths_of(Path("/" + "x" * 90), SANDBOX)
+
+
+def test_once_the_socket_is_there_the_directory_is_closed_and_a_start_opens_it() -> None:
+    with short_directory() as runtime:
+        where = paths.paths_of(runtime, SANDBOX)
+        _prepare(where, GID)
+
+        paths.close_gateway_dir(where, GID)
+        assert 0o2750 == _mode(where.gateway_dir)
+        paths.prepare(where, GID)  # what an adoption does
+        assert 0o2750 == _mode(where.gateway_dir)
+
+        paths.open_gateway_dir(where, GID)
+        assert 0o2770 == _mode(where.gateway_dir)

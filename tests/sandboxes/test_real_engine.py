@@ -64,6 +64,7 @@ async def test_the_seal_is_what_the_engine_says_it_is(engine: Engine, runtime: P
     sealing = Sealing(instance=f"test-{sandbox_id}", image=IMAGE, gid=paths.socket_gid())
     where = paths.paths_of(runtime, sandbox_id)
     paths.prepare(where, sealing.gid)
+    paths.open_gateway_dir(where, sealing.gid)
     async with _cleaned(engine, sandbox_id):
         await engine.create_volume(volume_body(sealing, sandbox_id))
         container_id = await engine.create(container_name(sandbox_id), container_body(sealing, sandbox_id, where))
@@ -108,6 +109,7 @@ async def test_inside_there_is_no_way_out(engine: Engine, runtime: Path) -> None
     sealing = Sealing(instance=f"test-{sandbox_id}", image=IMAGE, gid=paths.socket_gid())
     where = paths.paths_of(runtime, sandbox_id)
     paths.prepare(where, sealing.gid)
+    paths.open_gateway_dir(where, sealing.gid)
     body = {**container_body(sealing, sandbox_id, where), "Entrypoint": ["sh", "-c", "echo up; sleep 600"]}
 
     async def sh(command: str) -> tuple[int, str]:
