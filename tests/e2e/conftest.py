@@ -1,4 +1,4 @@
-"""One world for all of these tests: the real engine, the real image, the real OpenClaw, and the daemon without rights."""
+"""One world for all of these tests: the real engine, image and OpenClaw, and the daemon as a user without rights."""
 
 import asyncio
 import json
@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 import pytest_asyncio
 
 from clawkakad.simulator.people import Person

@@ -69,10 +69,10 @@ def writes() -> None:
 
 
 def rights() -> None:
-    status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
-    for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb", "CapInh"):
-        if int(status[name], 16):
-            found.append(f"{name}: {status[name]}")
+    with open("/proc/self/status") as file:
+        status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+    sets = ("CapEff", "CapPrm", "CapBnd", "CapAmb", "CapInh")
+    found.extend(f"{name}: {status[name]}" for name in sets if int(status[name], 16))
     if status["NoNewPrivs"].strip() != "1" or status["Seccomp"].strip() != "2":
         found.append("no-new-privileges or seccomp is off")
     if os.getuid() != 1000 or 0 in os.getgroups():
