@@ -17,13 +17,14 @@ from typing import cast
 from aiohttp import web
 
 from clawkakad.model import Profile, SandboxId, UserId
-from clawkakad.sandboxes.modelproxy import BODY_LIMIT, ModelProxy
+from clawkakad.sandboxes.modelproxy import ModelProxy
 from clawkakad.sandboxes.paservices import PaHandlers, PaServices
 from clawkakad.sandboxes.paths import SandboxPaths
 
 CONNECTIONS = 32
 BACKLOG = 16
 CLOSE_S = 2.0  # for requests under way when a sandbox goes
+LINGER_S = 2.0  # for a body that is not wanted to end, so that the answer is read
 
 ProfileChanged = Callable[[SandboxId, Profile], None]
 
@@ -54,7 +55,12 @@ class HostApi:
             return
         await self._shut(sandbox_id)  # somebody took its directory away
         runner = web.AppRunner(
-            self._app(sandbox_id, user_id), handler_cancellation=True, access_log=None, shutdown_timeout=CLOSE_S
+            self._app(sandbox_id, user_id),
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=CLOSE_S,
+            auto_decompress=False,  # some kilobytes would become hundreds of megabytes
+            lingering_time=LINGER_S,
         )
         await runner.setup()
         try:
@@ -92,7 +98,7 @@ class HostApi:
         async def complete(request: web.Request) -> web.StreamResponse:
             return await self._proxy.complete(request, sandbox_id, user_id)
 
-        app = web.Application(client_max_size=BODY_LIMIT)
+        app = web.Application()
         app.router.add_get("/v1/models", models)
         app.router.add_post("/v1/chat/completions", complete)
         app.add_routes(pa.routes())

@@ -1,14 +1,15 @@
 """The model, as one sandbox sees it: an OpenAI-compatible endpoint whose key, price and whereabouts stay outside.
 
 Owns the call upstream: who may have how many under way, its key, its retries, and the counting of what it cost. Bytes
-of an answer pass as they come. What is sent, and what errors mean, is decided in `modelcalls`.
+of an answer pass as they come. What is sent, and what errors mean, is decided in `modelcalls`. No more than
+`PER_SANDBOX` requests of a sandbox are in memory, and reading them takes no more than a tenth of the daemon's time.
 """
 
 import asyncio
 import contextlib
 import io
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,18 +19,20 @@ from aiohttp import web
 from loguru import logger
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from clawkakad.errors import ClawkakaError, RegistryUnavailable
+from clawkakad.errors import ClawkakaError, RegistryUnavailable, Rejected
 from clawkakad.model import SandboxId, UserId
+from clawkakad.sandboxes.bodies import read_body
 from clawkakad.sandboxes.metering import BodyMeter, Cost, StreamMeter
 from clawkakad.sandboxes.modelcalls import UpstreamBusy, UpstreamRefused, decipher, upstream_body
 from clawkakad.sandboxes.openclaw import MODEL_ID
 
-BODY_LIMIT = 8 * 1024 * 1024  # bytes of a request
+BODY_LIMIT = 2 * 1024 * 1024  # bytes of a request; a full context is some 600 KB of text
 ERROR_LIMIT = 64 * 1024  # bytes of an upstream's error that are read
 PER_SANDBOX = 4  # calls under way
 OVER_ALL = 32
 WAIT_FOR_PLACE_S = 60.0  # for a free one among those
 READ_S = 30.0  # for the whole request
+REST = 9  # times as long as reading a request took: then the next one of the same sandbox is read
 CONNECT_S = 10.0
 SILENCE_S = 180.0  # longest wait for the next bytes; a slow model thinks for a minute before its first
 ATTEMPTS = 3
@@ -66,6 +69,14 @@ async def open_upstream(upstream: Upstream) -> AsyncIterator[aiohttp.ClientSessi
         yield session
 
 
+class _Share:
+    """What one sandbox may take up."""
+
+    def __init__(self) -> None:
+        self.places = asyncio.Semaphore(PER_SANDBOX)
+        self.reading = asyncio.Lock()
+
+
 class ModelProxy:
     """Answers `/v1/models` and `/v1/chat/completions` for whoever the host API says is asking."""
 
@@ -84,7 +95,7 @@ class ModelProxy:
         self._usage = usage
         self._wait = wait_exponential_jitter(multiplier=retry_first_s, max=4, jitter=retry_first_s)
         self._over_all = asyncio.Semaphore(OVER_ALL)
-        self._of_sandbox: dict[SandboxId, asyncio.Semaphore] = {}
+        self._of_sandbox: dict[SandboxId, _Share] = {}
         self._counting: set[asyncio.Task[None]] = set()
         self._troubled = False
 
@@ -99,11 +110,11 @@ class ModelProxy:
 
     async def complete(self, request: web.Request, sandbox_id: SandboxId, user_id: UserId) -> web.StreamResponse:
         """One model call. Cancelling it (the gateway hung up) ends the call upstream too."""
-        own = self._of_sandbox.setdefault(sandbox_id, asyncio.Semaphore(PER_SANDBOX))
+        own = self._of_sandbox.setdefault(sandbox_id, _Share())
         try:
             # The body is read with a place held: what a sandbox can make us keep in memory is bounded.
-            async with _place(own):
-                body = upstream_body(await _read(request), self._upstream.model)
+            async with _place(own.places):
+                body = await self._body(request, own)
                 async with _place(self._over_all), self._answer(sandbox_id, body) as answer:
                     return await self._pass_on(request, answer, user_id)
         except UpstreamRefused as refused:
@@ -114,8 +125,18 @@ class ModelProxy:
             self._note_trouble(str(error))
             return _error(400, "The model is not available right now.")
 
+    async def _body(self, request: web.Request, own: _Share) -> bytes:
+        """What goes upstream. Making it holds up everybody, so a sandbox has to wait until it makes the next one."""
+        raw = await _read(request)
+        async with own.reading:
+            started = time.monotonic()
+            try:
+                return upstream_body(raw, self._upstream.model)
+            finally:
+                await asyncio.sleep((time.monotonic() - started) * REST)
+
     @contextlib.asynccontextmanager
-    async def _answer(self, sandbox_id: SandboxId, body: Mapping[str, object]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _answer(self, sandbox_id: SandboxId, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
         """The upstream's answer, status 200. Raises UpstreamBusy after the last attempt, UpstreamRefused."""
         key = await self._key_for(sandbox_id)
         attempts = AsyncRetrying(
@@ -131,14 +152,14 @@ class ModelProxy:
         finally:
             answer.close()
 
-    async def _post(self, body: Mapping[str, object], key: str | None) -> aiohttp.ClientResponse:
+    async def _post(self, body: bytes, key: str | None) -> aiohttp.ClientResponse:
         # A compressed stream would come in lumps.
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
         url = f"{self._upstream.base_url}/chat/completions"
         try:
-            sent = io.BytesIO(json.dumps(body).encode())  # written piece by piece, unlike bytes
+            sent = io.BytesIO(body)  # written piece by piece, unlike bytes
             answer = await self._session.post(url, data=sent, headers=headers, allow_redirects=False)
             if answer.status == 200:
                 return answer
@@ -223,12 +244,9 @@ async def _place(places: asyncio.Semaphore) -> AsyncIterator[None]:
 
 async def _read(request: web.Request) -> bytes:
     try:
-        async with asyncio.timeout(READ_S):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise UpstreamRefused("The request is too large.", status=400) from error
-    except TimeoutError as error:
-        raise UpstreamRefused("The request came too slowly.", status=400) from error
+        return await read_body(request, limit=BODY_LIMIT, within_s=READ_S)
+    except Rejected as error:
+        raise UpstreamRefused(str(error), status=400) from error
 
 
 def _error(status: int, text: str) -> web.Response:

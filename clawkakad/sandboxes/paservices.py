@@ -2,20 +2,28 @@
 
 Owns the routes under `/pa/v1/` and the words of their errors; what they mean is the assistant's (`PaServices`). A call
 that was begun is finished, even if the sandbox hangs up: `pa` may repeat it, and a reminder carries a key for that.
+One sandbox has no more than `PLACES` calls under way; others wait without having their bodies read.
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
 from clawkakad.errors import Rejected, Transient
 from clawkakad.model import Profile, UserId
+from clawkakad.sandboxes.bodies import read_body, structure
 from clawkakad.sandboxes.openclaw import profile_document
 
 BODY_LIMIT = 64 * 1024
+STRUCTURE_LIMIT = 5000  # brackets, braces and commas; more than there can be in any one text
+READ_S = 10.0  # for the whole request
+PLACES = 4  # calls under way, of one sandbox
+WAIT_FOR_PLACE_S = 10.0
+BEGUN_LIMIT = 16  # changes not finished; more than PLACES only if a sandbox hangs up again and again
 TEXT_LIMIT = 4096  # characters of any field: a WhatsApp message holds no more
 CHANGEABLE = frozenset({"name", "time_zone", "currency", "language"})
 
@@ -42,27 +50,36 @@ class PaServices(Protocol):
 class PaHandlers:
     """The handlers of one sandbox, and so of one person."""
 
-    def __init__(self, services: PaServices, user_id: UserId, profile_changed: Callable[[Profile], None]) -> None:
+    def __init__(
+        self,
+        services: PaServices,
+        user_id: UserId,
+        profile_changed: Callable[[Profile], None],
+        *,
+        read_s: float = READ_S,
+    ) -> None:
         self._services = services
         self._user_id = user_id
         self._profile_changed = profile_changed
+        self._read_s = read_s
         self._begun: set[asyncio.Task[Any]] = set()
+        self._places = asyncio.Semaphore(PLACES)
 
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
         return [
-            web.get("/pa/v1/profile", _answering(self._get_profile), allow_head=False),
-            web.put("/pa/v1/profile", _answering(self._put_profile)),
-            web.get("/pa/v1/reminders", _answering(self._list_reminders), allow_head=False),
-            web.post("/pa/v1/reminders", _answering(self._add_reminder)),
-            web.delete(r"/pa/v1/reminders/{id:\d{1,15}}", _answering(self._cancel_reminder)),
+            web.get("/pa/v1/profile", self._answering(self._get_profile), allow_head=False),
+            web.put("/pa/v1/profile", self._answering(self._put_profile)),
+            web.get("/pa/v1/reminders", self._answering(self._list_reminders), allow_head=False),
+            web.post("/pa/v1/reminders", self._answering(self._add_reminder)),
+            web.delete(r"/pa/v1/reminders/{id:\d{1,15}}", self._answering(self._cancel_reminder)),
         ]
 
     async def _get_profile(self, _: web.Request) -> web.Response:
         return web.json_response(profile_document(await self._services.profile(self._user_id)))
 
     async def _put_profile(self, request: web.Request) -> web.Response:
-        fields = await _object(request)
+        fields = await _object(request, within_s=self._read_s)
         changes = {name: _text(fields, name) for name in fields if name in CHANGEABLE}
         if not changes:
             raise Rejected("say what to change: name, time_zone, currency or language")
@@ -78,7 +95,7 @@ class PaHandlers:
         return web.json_response({"reminders": await self._services.list_reminders(self._user_id)})
 
     async def _add_reminder(self, request: web.Request) -> web.Response:
-        fields = await _object(request)
+        fields = await _object(request, within_s=self._read_s)
         adding = self._services.add_reminder(
             self._user_id,
             at=_text(fields, "at"),
@@ -97,30 +114,45 @@ class PaHandlers:
         return web.json_response(reminder)
 
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        if len(self._begun) >= BEGUN_LIMIT:
+            work.close()
+            raise Transient("too many changes at once")
         task = asyncio.create_task(work, name="pa service")
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
         return await asyncio.shield(task)
 
+    def _answering(self, handler: Callable[[web.Request], Coroutine[Any, Any, web.Response]]) -> Handler:
+        """With a place held, and our errors as JSON with one plain sentence."""
 
-def _answering(handler: Callable[[web.Request], Coroutine[Any, Any, web.Response]]) -> Handler:
-    """Our errors as JSON with one plain sentence."""
+        async def answer(request: web.Request) -> web.StreamResponse:
+            try:
+                async with self._place():
+                    return await handler(request)
+            except Rejected as error:
+                return _error(400, str(error))
+            except Transient:
+                return _error(503, "this cannot be stored just now; try again in a minute")
 
-    async def answer(request: web.Request) -> web.StreamResponse:
+        return answer
+
+    @contextlib.asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
         try:
-            return await handler(request)
-        except Rejected as error:
-            return _error(400, str(error))
-        except Transient:
-            return _error(503, "this cannot be stored just now; try again in a minute")
+            async with asyncio.timeout(WAIT_FOR_PLACE_S):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise Transient("too many calls at once") from error
+        try:
+            yield
+        finally:
+            self._places.release()
 
-    return answer
 
-
-async def _object(request: web.Request) -> dict[str, object]:
-    raw = await request.read()
-    if len(raw) > BODY_LIMIT:
-        raise Rejected("the request is too large")
+async def _object(request: web.Request, *, within_s: float) -> dict[str, object]:
+    raw = await read_body(request, limit=BODY_LIMIT, within_s=within_s)
+    if structure(raw) > STRUCTURE_LIMIT:
+        raise Rejected("the body has too many parts")
     try:
         fields = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gzip
 import io
 import json
 import os
 import socket
 import stat
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import test_utils, web
 
 from clawkakad.errors import RegistryUnavailable, Rejected
 from clawkakad.model import Profile, SandboxId, UserId
-from clawkakad.sandboxes import hostapi, modelproxy, paths
+from clawkakad.sandboxes import hostapi, modelproxy, paservices, paths
 from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.modelcalls import UpstreamRefused, upstream_body
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.paths import SandboxPaths
 from tests.fakes.upstream import FakeUpstream, fake_upstream
@@ -26,7 +30,8 @@ from tests.support import eventually, short_directory
 
 ANN, BOB = (SandboxId("s00000000aa"), UserId("u00000000aa")), (SandboxId("s00000000bb"), UserId("u00000000bb"))
 PROFILE = Profile(name=None, time_zone="Europe/Berlin", currency="EUR", language="de", country="DE")
-STREAM = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+HI = {"role": "user", "content": "hi"}
+STREAM = {"model": "assistant", "messages": [HI], "stream": True}
 
 
 class Services:
@@ -38,6 +43,7 @@ class Services:
         self.broken = False
         self.gate = asyncio.Event()
         self.gate.set()
+        self.at_gate = 0
 
     async def profile(self, user_id: UserId) -> Profile:
         return self.profiles.get(user_id, PROFILE)
@@ -51,6 +57,7 @@ class Services:
     async def add_reminder(
         self, user_id: UserId, *, at: str, zone: str | None, text: str, key: str
     ) -> tuple[dict[str, object], bool]:
+        self.at_gate += 1
         await self.gate.wait()
         if self.broken:
             raise RegistryUnavailable("disk full")
@@ -130,6 +137,18 @@ async def house_at(base_url: str) -> AsyncIterator[House]:
                 yield house
             finally:
                 await house.api.aclose()
+
+
+@contextlib.asynccontextmanager
+async def knocking(house: House, head: str) -> AsyncIterator[asyncio.StreamReader]:
+    """A connection of Ann's on which so much was sent, and no more."""
+    reader, writer = await asyncio.open_unix_connection(str(house.paths(ANN).host_socket))
+    writer.write(head.encode())
+    await writer.drain()
+    try:
+        yield reader
+    finally:
+        writer.close()
 
 
 @pytest.fixture
@@ -252,7 +271,7 @@ async def test_a_reminder_is_made_though_the_sandbox_hung_up(house: House) -> No
     house.services.gate.clear()
     wanted = {"at": "09:00", "text": "x", "key": "k"}
     asking = asyncio.create_task(house.ask(ANN, "POST", "/pa/v1/reminders", json=wanted))
-    await asyncio.sleep(0.1)  # until it is at the gate; nothing shows that from outside
+    await eventually(lambda: house.services.at_gate)
     asking.cancel()
     await asyncio.wait({asking})
     house.services.gate.set()
@@ -260,7 +279,102 @@ async def test_a_reminder_is_made_though_the_sandbox_hung_up(house: House) -> No
     await eventually(lambda: house.services.reminders.get(ANN[1]))
 
 
+async def test_a_sandbox_that_hangs_up_again_and_again_is_told_to_wait(house: House) -> None:
+    house.services.gate.clear()
+    wanted = {"at": "09:00", "text": "x", "key": "k"}
+    for number in range(paservices.BEGUN_LIMIT):
+        asking = asyncio.create_task(house.ask(ANN, "POST", "/pa/v1/reminders", json=wanted))
+        await eventually(lambda n=number: house.services.at_gate > n)
+        asking.cancel()
+        await asyncio.wait({asking})
+
+    assert 503 == (await house.ask(ANN, "POST", "/pa/v1/reminders", json=wanted))[0]
+    house.services.gate.set()
+    await eventually(lambda: house.services.reminders.get(ANN[1]))
+    assert 200 == (await house.ask(ANN, "POST", "/pa/v1/reminders", json=wanted))[0]
+
+
+@pytest.mark.parametrize("method_and_path", ["PUT /pa/v1/profile", "POST /pa/v1/reminders"])
+@pytest.mark.parametrize("length", ["Content-Length: 65537", "Transfer-Encoding: chunked"])
+async def test_a_body_too_large_or_of_unknown_length_is_refused_unread(
+    house: House, method_and_path: str, length: str
+) -> None:
+    async with knocking(house, f"{method_and_path} HTTP/1.1\r\nHost: host\r\n{length}\r\n\r\n") as reader:
+        assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 400")
+
+
+async def test_a_small_body_that_is_costly_to_read_is_refused_unread(house: House) -> None:
+    costly = b'{"name": "Ann", "x": [%s]}' % b",".join([b"[]"] * 20_000)
+    status, answer = await house.ask(ANN, "PUT", "/pa/v1/profile", data=costly)
+
+    assert len(costly) < paservices.BODY_LIMIT
+    assert 400 == status
+    assert "too many parts" in answer["error"]
+
+
+async def test_a_sandbox_has_a_few_bodies_read_at_a_time(house: House) -> None:
+    unfinished = "PUT /pa/v1/profile HTTP/1.1\r\nHost: host\r\nContent-Length: 65536\r\n\r\n{"
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(paservices.PLACES):
+            await stack.enter_async_context(knocking(house, unfinished))
+        asking = asyncio.create_task(house.ask(ANN, "PUT", "/pa/v1/profile", json={"name": "Ann"}))
+        await asyncio.wait({asking}, timeout=0.3)
+
+        assert not asking.done()
+        assert 200 == (await house.ask(BOB, "PUT", "/pa/v1/profile", json={"name": "Bob"}))[0]
+    assert 200 == (await asking)[0]
+
+
+async def test_a_body_that_does_not_come_gives_its_place_back() -> None:
+    services = Services()
+    app = web.Application()
+    app.add_routes(paservices.PaHandlers(services, ANN[1], lambda _: None, read_s=0.1).routes())
+    async with test_utils.TestServer(app) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"PUT /pa/v1/profile HTTP/1.1\r\nHost: host\r\nContent-Length: 99\r\n\r\n{")
+
+        assert (await asyncio.wait_for(reader.readline(), 5)).startswith(b"HTTP/1.1 400")
+        writer.close()
+
+
+async def test_nothing_is_unpacked(house: House, upstream: FakeUpstream) -> None:
+    packed = {"headers": {"Content-Encoding": "gzip"}, "data": gzip.compress(json.dumps(STREAM).encode())}
+    for method, path in (("POST", "/v1/chat/completions"), ("PUT", "/pa/v1/profile")):
+        assert 400 == (await house.ask(ANN, method, path, **packed))[0]
+    assert [] == upstream.requests
+
+
 # The model
+
+
+async def test_a_call_that_would_reach_out_of_the_sandbox_does_not_go_upstream(
+    house: House, upstream: FakeUpstream
+) -> None:
+    fetching = {**STREAM, "tools": [{"type": "openrouter:web_fetch"}]}
+    status, answer = await house.ask(ANN, "POST", "/v1/chat/completions", json=fetching)
+
+    assert 400 == status
+    assert "A tool must be of the type function" in answer["error"]["message"]
+    assert [] == upstream.requests
+
+
+def _seconds_to_read(body: bytes) -> float:
+    started = time.monotonic()
+    with contextlib.suppress(UpstreamRefused):
+        upstream_body(body, "m")
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("last", [HI, {"role": "nobody"}])
+async def test_reading_the_calls_of_a_sandbox_takes_a_tenth_of_the_time_at_most(house: House, last: object) -> None:
+    costly = json.dumps({"messages": [*[HI] * 30_000, last]}).encode()
+    assert len(costly) < modelproxy.BODY_LIMIT
+    alone_s = min(_seconds_to_read(costly) for _ in range(3))
+
+    started = time.monotonic()
+    calls = [house.ask(ANN, "POST", "/v1/chat/completions", data=io.BytesIO(costly)) for _ in range(3)]
+    assert 1 == len({status for status, _ in await asyncio.gather(*calls)})
+    assert time.monotonic() - started > 3 * alone_s * modelproxy.REST / 3  # a third, for a machine of varying speed
 
 
 async def test_the_first_words_come_before_the_upstream_says_its_last(house: House, upstream: FakeUpstream) -> None:

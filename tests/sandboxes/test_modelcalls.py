@@ -4,30 +4,61 @@ import json
 
 import pytest
 
-from clawkakad.sandboxes.modelcalls import UpstreamBusy, UpstreamRefused, decipher, upstream_body
+from clawkakad.sandboxes.modelcalls import STRUCTURE_LIMIT, UpstreamBusy, UpstreamRefused, decipher, upstream_body
 
 CALL = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "tools": [], "stream": True}
 
 
 def test_the_real_model_is_put_in() -> None:
-    assert "vendor/real" == upstream_body(json.dumps(CALL).encode(), "vendor/real")["model"]
+    assert "vendor/real" == json.loads(upstream_body(json.dumps(CALL).encode(), "vendor/real"))["model"]
 
 
 @pytest.mark.parametrize("field", ["models", "route", "provider", "plugins", "web_search_options", "user", "store"])
 def test_a_sandbox_cannot_steer_the_upstream(field: str) -> None:
-    assert field not in upstream_body(json.dumps({**CALL, field: ["dear"]}).encode(), "m")
+    assert field not in json.loads(upstream_body(json.dumps({**CALL, field: ["dear"]}).encode(), "m"))
 
 
 def test_the_cost_of_a_stream_is_always_asked_for() -> None:
     without = {**CALL, "stream_options": {"include_usage": False}}
+    plain = {**without, "stream": False}
 
-    assert {"include_usage": True} == upstream_body(json.dumps(without).encode(), "m")["stream_options"]
-    assert "stream_options" not in upstream_body(json.dumps({**CALL, "stream": False}).encode(), "m")
+    assert {"include_usage": True} == json.loads(upstream_body(json.dumps(without).encode(), "m"))["stream_options"]
+    assert "stream_options" not in json.loads(upstream_body(json.dumps(plain).encode(), "m"))
 
 
-@pytest.mark.parametrize("raw", [b"", b"\xff", b"[]", b"{}", b'{"messages": "no"}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"messages": "no"}',
+        b'{"messages": [], "seed": 1e999}',
+        b"[" * 100_000,
+        b'{"messages":[],"tools":[{"type":"function","function":{"parameters":{"a":%s%s}}}]}'
+        % (b"[" * 985, b"]" * 985),
+    ],
+)
 def test_what_is_no_call_is_refused(raw: bytes) -> None:
-    with pytest.raises(UpstreamRefused):
+    with pytest.raises(UpstreamRefused) as refused:
+        upstream_body(raw, "m")
+
+    assert 400 == refused.value.status
+
+
+def test_what_reaches_out_of_the_sandbox_is_refused_with_400() -> None:
+    with pytest.raises(UpstreamRefused) as refused:
+        upstream_body(json.dumps({**CALL, "tools": [{"type": "openrouter:web_fetch"}]}).encode(), "m")
+
+    assert 400 == refused.value.status
+
+
+@pytest.mark.parametrize("piece", [b"[]", b"{}", b"0"])
+def test_a_body_that_would_grow_a_hundredfold_in_memory_is_refused_unread(piece: bytes) -> None:
+    raw = b'{"messages":[],"stop":[' + b",".join([piece] * STRUCTURE_LIMIT) + b"]}"
+
+    with pytest.raises(UpstreamRefused, match="too many parts"):
         upstream_body(raw, "m")
 
 
