@@ -133,7 +133,8 @@ def test_messages_that_are_none_are_refused(message: object) -> None:
 def test_schemas_that_would_be_fetched_are_refused(inner: dict[str, object]) -> None:
     schema = {"properties": {"a": {"anyOf": [{"type": "string"}, inner]}}}
     answer = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
-    for field in ({"tools": [tool(**schema)]}, {"response_format": answer}):
+    fields: list[dict[str, object]] = [{"tools": [tool(**schema)]}, {"response_format": answer}]
+    for field in fields:
         with pytest.raises(Rejected, match="itself only"):
             allowed({"messages": [HI], **field})
 
