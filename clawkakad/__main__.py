@@ -1,5 +1,10 @@
 """`python -m clawkakad` is `clawkakad`."""
 
-from clawkakad.cli import main
+import sys
 
-main()
+try:
+    from clawkakad.cli import main
+
+    main()
+except KeyboardInterrupt:  # while all that is imported, too, which takes a second
+    sys.exit(130)

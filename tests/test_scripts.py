@@ -52,6 +52,16 @@ def test_every_script_can_be_read_by_bash(script: Path) -> None:
     assert run("bash", "-n", script).stderr == ""
 
 
+def test_a_script_works_through_a_link_and_helps_without_making_anything(checkout: Path, tmp_path: Path) -> None:
+    program(checkout / ".venv" / "bin" / "clawkakad", 'echo "clawkakad $*"')
+    link = tmp_path / "try-it"
+    link.symlink_to(checkout / "scripts" / "try")
+
+    done = run(link, "--help")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "clawkakad try --help\n", "")
+
+
 def test_the_launcher_works_wherever_the_checkout_is(checkout: Path) -> None:
     (checkout / ".venv" / "bin").mkdir(parents=True)
     program(checkout / ".venv" / "bin" / "python", f'PYTHONPATH="{ROOT}" exec "{sys.executable}" "$@"')

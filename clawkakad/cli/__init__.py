@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from clawkakad import __version__
+from clawkakad import __version__, log
 from clawkakad.cli import doctor, image, nuke, run, sandbox, simulator, try_, users
 from clawkakad.cli.common import complain
 from clawkakad.errors import ClawkakaError, UsageError
@@ -44,6 +44,7 @@ def _options(
 
 def main() -> None:
     """Run a command; what an operator can fix is said in a line, without a traceback."""
+    log.configure("human", "WARNING")  # `run` has settings of its own for it
     try:
         app()
     except UsageError as error:
@@ -52,3 +53,5 @@ def main() -> None:
     except ClawkakaError as error:
         complain(error)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

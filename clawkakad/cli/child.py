@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,15 +39,25 @@ class Child:
 
 @asynccontextmanager
 async def running_child(
-    environ: dict[str, str], log: Path, *, port: int, command: Sequence[str] = RUN
+    environ: dict[str, str],
+    log: Path,
+    *,
+    port: int,
+    command: Sequence[str] = RUN,
+    stopping: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Child]:
-    """The daemon, as long as the block lasts. Raises UsageError, with its own words, if it ends before it serves."""
+    """The daemon, as long as the block lasts. Raises UsageError, with its own words, if it ends before it serves.
+
+    `stopping` is called before it is stopped, which takes a while.
+    """
     read_from = log.stat().st_size if log.exists() else 0
     process = await _start(environ, log, command)
     try:
         await _until_it_serves(process, port, log, read_from)
         yield Child(port, process)
     finally:
+        if process.returncode is None:
+            stopping()
         await stop(process)
 
 

@@ -5,10 +5,14 @@ or for a command by the terminal.
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 
+import typer
 from rich.console import Console
 from rich.text import Text
+
+from clawkakad.errors import UsageError
 
 # Control characters but tab, Unicode's line ends, overrides of the direction, lone surrogates (not to be encoded).
 _HARMFUL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -28,6 +32,21 @@ def age(then: datetime | None, now: datetime) -> str:
         if seconds < limit:
             return f"{seconds // size} {unit} ago"
     return f"{seconds // 86400} d ago"
+
+
+def counted(count: int, one: str, more: str) -> str:
+    """A number with its noun: 1 person, 2 people."""
+    return f"{count} {one if count == 1 else more}"
+
+
+def asked(question: Callable[[], bool]) -> None:
+    """Go on only after a yes. Raises UsageError, on a line of its own, for a no, Ctrl-C or the end of the input."""
+    try:
+        if question():
+            return
+    except typer.Abort:
+        typer.echo(err=True)
+    raise UsageError("nothing was removed")
 
 
 def harmless(text: str) -> str:

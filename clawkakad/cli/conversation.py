@@ -19,6 +19,9 @@ from clawkakad.simulator.people import Author, Person
 
 REPLY_S = 180.0
 MORE_S = 0.4  # a long reply comes in parts, one right behind the other
+ENDINGS = ("/quit", "/q", "/exit")
+COMMAND = re.compile(r"/\w*(\s|$)")  # a path such as /etc/hosts is none
+HELP = "Whatever you write here goes to your assistant; /quit or Ctrl-D ends the chat."
 PROMPT, TYPING_PROMPT = "you › ", "••• › "  # of one width: the line behind it stays where it is
 STYLES = {"*": "bold", "_": "italic", "~": "strike", "`": "cyan"}
 MARKUP = re.compile(r"(?<!\w)([*_~`])(?=\S)(.+?)(?<=\S)\1(?!\w)")
@@ -71,8 +74,10 @@ async def chat(exchange: Exchange, person: Person) -> None:
         async with exchange.watching() as watcher, _lines(screen) as lines:
             showing = asyncio.create_task(_show(watcher, person, screen), name="replies")
             try:
-                while (line := await lines.get()) is not None and line.strip() not in ("/quit", "/q", "/exit"):
-                    if line.strip():
+                while (line := await lines.get()) is not None and line.strip() not in ENDINGS:
+                    if COMMAND.match(line.strip()):
+                        screen.help()
+                    elif line.strip():
                         exchange.write(person, line.strip())
             finally:
                 showing.cancel()
@@ -126,6 +131,12 @@ class Screen:
         self.prompt = PROMPT
         self._clear()
         self._console.print(Text.assemble(("assistant ", "bold green"), styled(text)))
+        self._again()
+
+    def help(self) -> None:
+        """What can be typed: the answer to any word with a slash in front."""
+        self._clear()
+        self._console.print(Text(HELP, "dim"))
         self._again()
 
     def elsewhere(self, event: Event) -> None:

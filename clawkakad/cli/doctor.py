@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clawkakad.cli.common import clock, plain
-from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings
+from clawkakad.cli.common import clock, counted, plain
+from clawkakad.cli.where import environ_here, is_trial_here
+from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings, names
 from clawkakad.errors import ClawkakaError, ConfigError
 from clawkakad.registry import FILE, read_registry
 from clawkakad.sandboxes.engine import open_engine
@@ -43,6 +44,7 @@ class Patient:
     place: Place
     settings: Settings | None
     problems: str
+    is_trial: bool = False
 
 
 Check = Callable[[Patient], Awaitable[Finding]]
@@ -56,26 +58,32 @@ def doctor() -> None:
 
 async def _examine() -> bool:
     patient = _patient()
-    table = Table("check", "", "seen", "what to do", box=None)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # names of settings are never cut off
     healthy = True
     for name, check in CHECKS.items():
         finding = await _bounded(check, patient)
         healthy = healthy and finding.verdict != "fail"
-        table.add_row(name, MARKS[finding.verdict], _lines(finding.seen), _lines(finding.advice))
+        table.add_row(name, MARKS[finding.verdict], _lines(finding))
     Console().print(table)
     return healthy
 
 
-def _lines(text: str) -> Text:
-    return Text("\n").join(plain(line) for line in text.splitlines())
+def _lines(finding: Finding) -> Text:
+    advice = [f"→ {finding.advice}"] if finding.advice else []
+    return Text("\n").join(plain(line) for line in [*finding.seen.splitlines(), *advice])
 
 
 def _patient() -> Patient:
+    is_trial = is_trial_here(os.environ)
+    environ = environ_here()
     try:
-        settings = load_settings()
+        settings = load_settings(environ)
     except ConfigError as error:
-        return Patient(load_place(), None, str(error))
-    return Patient(load_place(), settings, "")
+        return Patient(load_place(environ), None, str(error), is_trial)
+    return Patient(load_place(environ), settings, "", is_trial)
 
 
 async def _bounded(check: Check, patient: Patient) -> Finding:
@@ -90,8 +98,14 @@ async def _bounded(check: Check, patient: Patient) -> Finding:
 
 async def _settings(patient: Patient) -> Finding:
     if patient.settings is None:
-        return Finding("fail", patient.problems, "set these; the table is in the README")
+        problems = "\n".join(_without_description(line) for line in patient.problems.splitlines())
+        return Finding("fail", problems, "set these; the table is in the README")
     return Finding("ok", f"model: {patient.settings.model_kind.value}; access: {patient.settings.access.value}")
+
+
+def _without_description(problem: str) -> str:
+    """A setting that is missing fits in a line; what it is for is in the README."""
+    return problem.removesuffix(f": {names().get(problem.partition(':')[0], '')}")
 
 
 async def _python(_: Patient) -> Finding:
@@ -133,7 +147,9 @@ async def _disk(patient: Patient) -> Finding:
 async def _memory(patient: Patient) -> Finding:
     total_mb, swap_mb = _meminfo_mb("MemTotal"), _meminfo_mb("SwapTotal")
     limit = patient.settings.sandbox_memory_mb if patient.settings else 1280
-    seen = f"{total_mb} MB of memory, {swap_mb} MB of swap: room for {max(0, total_mb - 300) // limit} awake sandboxes"
+    seen = f"{total_mb} MB of memory, {swap_mb} MB of swap"
+    room = counted(max(0, total_mb - 300) // limit, "awake sandbox", "awake sandboxes")
+    seen = f"{seen}: room for {room}"
     return Finding("ok", seen) if total_mb > limit + 300 else Finding("warn", seen, "a bigger server, or add swap")
 
 
@@ -157,13 +173,13 @@ async def _image(patient: Patient) -> Finding:
 
 async def _registry(patient: Patient) -> Finding:
     if not (patient.place.state_dir / FILE).exists():
-        return Finding("warn", "no registry yet", "start the daemon once: clawkakad run")
+        return Finding("warn", "no registry yet", f"start the daemon once: {_start(patient)}")
     async with read_registry(patient.place.state_dir / FILE, clock) as registry:
         row = await registry.db.one("PRAGMA quick_check")
         people = len(await registry.users.all())
     if row is None or row[0] != "ok":
         return Finding("fail", "the registry is damaged", "stop the daemon and restore a backup")
-    return Finding("ok", f"sound; {people} people")
+    return Finding("ok", f"sound; {counted(people, 'person', 'people')}")
 
 
 async def _daemon(patient: Patient) -> Finding:
@@ -173,8 +189,12 @@ async def _daemon(patient: Patient) -> Finding:
     try:
         status = await _get(url, {})
     except (aiohttp.ClientError, OSError):
-        return Finding("warn", f"nothing answers on port {patient.settings.port}", "clawkakad run")
+        return Finding("warn", f"nothing answers on port {patient.settings.port}", _start(patient))
     return Finding("ok", "running") if status == 200 else Finding("fail", f"answers {status}", "look at its log")
+
+
+def _start(patient: Patient) -> str:
+    return "scripts/try" if patient.is_trial else "clawkakad run"
 
 
 async def _whatsapp(patient: Patient) -> Finding:
@@ -182,7 +202,12 @@ async def _whatsapp(patient: Patient) -> Finding:
         return Finding("warn", "not checked: settings first")
     s = patient.settings
     headers = {"Authorization": f"Bearer {s.access_token.get_secret_value()}"}
-    status = await _get(f"{s.api_base_url}/{s.api_version}/{s.phone_number_id}", headers)
+    try:
+        status = await _get(f"{s.api_base_url}/{s.api_version}/{s.phone_number_id}", headers)
+    except (aiohttp.ClientError, OSError):
+        if not patient.is_trial:
+            raise
+        return Finding("warn", "the simulated one does not run", _start(patient))
     if status == 401:
         return Finding("fail", "the access token is refused", "make a new system user token")
     return Finding("ok", "reached") if status < 500 else Finding("fail", f"answers {status}", "try again later")

@@ -1,6 +1,7 @@
 """`clawkakad nuke`: take everything away, after one typed word."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,13 +10,14 @@ import aiohttp
 import typer
 
 from clawkakad.cli import remains
-from clawkakad.cli.common import clock, say
+from clawkakad.cli.common import asked, clock, counted, say
 from clawkakad.cli.keys import key_source
 from clawkakad.cli.trial import MARK, runtime_dir_of
 from clawkakad.config import Place, load_place
-from clawkakad.errors import EngineUnavailable, UsageError
+from clawkakad.errors import EngineUnavailable, Rejected, UsageError
 from clawkakad.model import SandboxId
 from clawkakad.registry import FILE, locked, open_registry
+from clawkakad.sandboxes import commands, image
 from clawkakad.sandboxes.engine import Engine, open_engine
 from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
 from clawkakad.sandboxes.paths import SandboxPaths, discard
@@ -48,12 +50,23 @@ def nuke(
         say(f"nothing to remove: {place.state_dir} does not exist")
         return
     remains.require_ours(place.state_dir)
+    target = Target(place, images, keep_keys)
     if not yes:
-        typer.echo(f"This removes every assistant's memory and all messages under {place.state_dir}.", err=True)
-        if typer.prompt(f"There is no way back. Type {WORD} to go on", err=True) != WORD:
-            raise UsageError("nothing was removed")
+        _ask(target)
     with locked(place.state_dir):
-        asyncio.run(_remove(Target(place, images, keep_keys)))
+        asyncio.run(_remove(target))
+
+
+def _ask(target: Target) -> None:
+    place = target.place
+    say("This removes, for good:")
+    say("  - every assistant's sandbox with its memory (containers and volumes)")
+    if not target.keep_keys:
+        say("  - the model keys that were made for people at OpenRouter, if any")
+    say(f"  - all people, messages and secrets in {place.state_dir}, and the sockets in {place.runtime_dir}")
+    if target.images:
+        say(f"  - the image {place.image} and its build stages, unless another installation uses it")
+    asked(lambda: bool(typer.prompt(f"Type {WORD} to go on", err=True) == WORD))
 
 
 def _place(place: Place, state: Path | None, runtime: Path | None) -> Place:
@@ -67,10 +80,9 @@ async def _remove(target: Target) -> None:
     try:
         async with open_engine(target.place.engine) as engine:
             await _remove_people(target, engine)
-            if target.images:
-                await engine.remove_image(target.place.image)
-                say(f"removed the image {target.place.image}")
             await _remove_files(target.place, engine)
+            if target.images:
+                await _remove_image(target.place.image, engine)
     except EngineUnavailable as error:
         raise UsageError(f"{error}; start the Docker engine first, or its containers would stay behind") from error
 
@@ -95,7 +107,7 @@ async def _remove_people(target: Target, engine: Engine) -> None:
                 rows=registry.sandboxes,
             )
     await engine.remove_instance(instance)
-    say(f"removed {len(rows)} sandboxes")
+    say(f"removed {counted(len(rows), 'sandbox', 'sandboxes')}")
 
 
 async def _remove_files(place: Place, engine: Engine) -> None:
@@ -110,3 +122,18 @@ async def _remove_files(place: Place, engine: Engine) -> None:
         say(remains.remove_from_state(place.state_dir))
     except (OSError, RecursionError) as error:
         raise UsageError(f"not everything could be removed: {error}; remove the rest by hand") from error
+
+
+async def _remove_image(name: str, engine: Engine) -> None:
+    """The image, and what its build left for the next one. One that is in use is another installation's too."""
+    if await engine.image_id(name) is None:
+        return
+    try:
+        await engine.remove_image(name)
+    except Rejected as error:
+        in_use = "using" in str(error) or "in use" in str(error)
+        say(f"kept the image {name}: {'another installation uses it' if in_use else error}")
+        return
+    say(f"removed the image {name}")
+    with suppress(EngineUnavailable):  # no docker command here: the leavings stay in the cache
+        await commands.ask("image", "prune", "--force", "--filter", f"label={image.STAGE_LABEL}")

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from clawkakad.assistant.who import find_user, label
-from clawkakad.cli.common import age, clock, harmless, plain, say
+from clawkakad.cli.common import age, asked, clock, harmless, plain, say
 from clawkakad.cli.keys import key_source
-from clawkakad.config import Place, load_place
+from clawkakad.cli.where import place_here
+from clawkakad.config import Place
 from clawkakad.errors import EngineUnavailable, UsageError
 from clawkakad.registry import FILE, Registry, SandboxRow, UserRow, locked, open_registry, read_registry
 from clawkakad.sandboxes.engine import Container, open_engine
@@ -32,7 +33,7 @@ User = Annotated[str, typer.Argument(help="A user id, a sandbox id, a phone numb
 @app.command("list")
 def list_() -> None:
     """List all sandboxes: whose, in which state, since when, and what the engine says."""
-    asyncio.run(_list(load_place()))
+    asyncio.run(_list(place_here()))
 
 
 @app.command()
@@ -40,17 +41,17 @@ def logs(
     user: User, tail: Annotated[int, typer.Option(min=1, max=100_000, help="How many of the last lines.")] = 200
 ) -> None:
     """Print what a sandbox's gateway wrote last."""
-    asyncio.run(_logs(load_place(), user, tail))
+    asyncio.run(_logs(place_here(), user, tail))
 
 
 @app.command()
 def rm(user: User, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Remove a sandbox with everything the assistant remembers of that person. There is no way back."""
-    place = load_place()
+    place = place_here()
     person = asyncio.run(_who(place, user))
     name = harmless(label(person))
-    if not yes and not typer.confirm(f"Remove the sandbox of {name} ({person.id}), memory and all?", err=True):
-        raise UsageError("nothing was removed")
+    if not yes:
+        asked(lambda: typer.confirm(f"Remove the sandbox of {name} ({person.id}), memory and all?", err=True))
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(locked(place.state_dir))

@@ -21,7 +21,7 @@ def simulator(
     webhook: Annotated[str, typer.Option(help="Where the daemon takes webhooks.")] = (
         "http://127.0.0.1:3001/whatsapp/webhook"
     ),
-    port: Annotated[int, typer.Option(help="The port of the chat page and of the Graph API.")] = 3002,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the chat page and of the Graph API.")] = 3002,
     host: Annotated[str, typer.Option(help="The address to listen on; who reaches it writes in anybody's name.")] = (
         "127.0.0.1"
     ),

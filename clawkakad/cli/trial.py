@@ -27,6 +27,8 @@ DRAFT = "trial.new"
 LOCK = "trial.lock"
 MARKS = (MARK, LOCK)
 DAEMON_LOG = "daemon.log"
+DIRECTORY = Path(".clawkaka")  # where a trial is kept, unless said otherwise
+PAGE_PORT, DAEMON_PORT = 3002, 3001  # unless they are taken
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,12 @@ def opened_trial(directory: Path, *, fresh: bool) -> Iterator[Trial]:
     _make(directory)
     with locked(directory, file=LOCK, taken="another `clawkakad try` runs there; stop it, or name another --state"):
         yield Trial(directory, runtime_dir_of(directory), _secrets(directory))
+
+
+def look_at(directory: Path) -> Trial:
+    """A trial that is there already, for a look: it may be running. Raises UsageError if its file cannot be read."""
+    directory = directory.absolute()
+    return Trial(directory, runtime_dir_of(directory), _read_secrets(directory / MARK))
 
 
 def remove(directory: Path) -> None:
@@ -123,10 +131,7 @@ def _secrets(directory: Path) -> Secrets:
     """The secrets of this trial, made once."""
     path = directory / MARK
     if path.exists():
-        try:
-            return Secrets(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"{path} cannot be read: start over with --fresh") from error
+        return _read_secrets(path)
     made = Secrets.made()
     draft = directory / DRAFT
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -134,3 +139,10 @@ def _secrets(directory: Path) -> Secrets:
         json.dump(asdict(made), file)
     draft.replace(path)
     return made
+
+
+def _read_secrets(path: Path) -> Secrets:
+    try:
+        return Secrets(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{path} cannot be read: start over with --fresh") from error

@@ -2,32 +2,33 @@
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 import webbrowser
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from clawkakad.cli import conversation
 from clawkakad.cli.child import free_port, running_child
-from clawkakad.cli.common import complain, harmless
+from clawkakad.cli.common import clock, complain, say
 from clawkakad.cli.progress import Progress
-from clawkakad.cli.trial import Trial, daemon_environ, opened_trial
-from clawkakad.errors import ClawkakaError
+from clawkakad.cli.trial import DAEMON_PORT, DIRECTORY, PAGE_PORT, Trial, daemon_environ, opened_trial
+from clawkakad.cli.welcome import Welcome
+from clawkakad.errors import ClawkakaError, UsageError
+from clawkakad.registry import FILE, read_registry
 from clawkakad.simulator.knobs import Knobs
 from clawkakad.simulator.people import Person
 from clawkakad.simulator.server import Simulator, running_simulator
 
-PAGE_PORT, DAEMON_PORT = 3002, 3001
 DEFAULT_PERSON, DEFAULT_NUMBER = "Asha", "+91 98765 43210"
-MODEL_SETTINGS = ("OPENROUTER_API_KEY", "OPENROUTER_PROVISIONING_KEY", "MODEL_BASE_URL")
+STOPPING = "stopping the daemon (Ctrl-C again: at once)"
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,15 @@ class Options:
 
 def try_(
     messages: Annotated[
-        list[str] | None, typer.Argument(help="Messages to send one after another; without any: a chat.")
+        list[str] | None,
+        typer.Argument(
+            help="Messages to send one after another; without any: a chat. After --, one may begin with a dash."
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything of earlier runs first.")] = False,
-    state: Annotated[Path, typer.Option(help="Where everything is kept between runs.")] = Path(".clawkaka"),
+    state: Annotated[Path, typer.Option(help="Where everything is kept between runs.")] = DIRECTORY,
     port: Annotated[
-        int | None, typer.Option(help=f"The chat page's port; default: {PAGE_PORT}, or a free one.")
+        int | None, typer.Option(min=1, max=65535, help=f"The chat page's port; default: {PAGE_PORT}, or a free one.")
     ] = None,
     person: Annotated[str, typer.Option(help="Who writes.")] = DEFAULT_PERSON,
     browser: Annotated[bool, typer.Option(help="Open the chat page in a browser, where there is one.")] = True,
@@ -57,9 +61,13 @@ def try_(
 
     (But for the model, if you set OPENROUTER_API_KEY, or MODEL_BASE_URL and MODEL: else the offline model answers.)
     """
+    if any(not message.strip() for message in messages or []):
+        raise UsageError("an empty message cannot be sent")
     options = Options(messages or [], state, port, person, browser)
     with opened_trial(state, fresh=fresh) as trial:
-        sys.exit(asyncio.run(_run(trial, options)))
+        code = asyncio.run(_run(trial, options))
+        asyncio.run(_say_what_stays(trial))
+    sys.exit(code)
 
 
 async def _run(trial: Trial, options: Options) -> int:
@@ -84,17 +92,17 @@ async def _work(trial: Trial, options: Options) -> None:
         port = free_port(DAEMON_PORT)
         environ = daemon_environ(trial, port=port, simulator_url=simulator.url, environ=os.environ)
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        stack = AsyncExitStack()
-        try:
-            with Progress(console, "starting the daemon").shown() as progress:
-                starting = stack.enter_async_context(running_child(environ, trial.log, port=port))
-                child = await progress.during(starting)
+        async with AsyncExitStack() as stack:
+            with Progress(console, "starting the daemon").shown() as starting:
+                running = running_child(environ, trial.log, port=port, stopping=lambda: shown.say(STOPPING))
+                shown = starting
+                child = await starting.during(stack.enter_async_context(running))
             simulator.exchange.courier.url = child.webhook_url
-            talking = _talk(trial, options, simulator, person, console)
-            await _as_long_as(talking, child.process, trial.log)
-        finally:
-            with Progress(console, "stopping the daemon").shown() as progress:
-                await progress.during(stack.aclose())
+            try:
+                await _as_long_as(_talk(trial, options, simulator, person, console), child.process, trial.log)
+            finally:
+                with Progress(console, STOPPING).shown() as shown:
+                    await shown.during(stack.aclose())
 
 
 async def _talk(trial: Trial, options: Options, simulator: Simulator, person: Person, console: Console) -> None:
@@ -102,20 +110,25 @@ async def _talk(trial: Trial, options: Options, simulator: Simulator, person: Pe
         await conversation.send_all(simulator.exchange, person, options.messages, trial.directory, trial.log)
         return
     has_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    _welcome(simulator.url, person, trial, console, "Or write here; /quit or Ctrl-D" if has_terminal else "Ctrl-C")
-    if options.browser and _has_screen():
-        webbrowser.open(simulator.url)
+    welcome = Welcome(simulator.url, person, trial.log, os.environ)
+    for line in welcome.lines("Or write here; /quit or Ctrl-D" if has_terminal else "Ctrl-C"):
+        console.print(line)
+    if options.browser and welcome.has_screen:
+        webbrowser.open(welcome.link)
     if has_terminal:
         await conversation.chat(simulator.exchange, person)
     else:
         await asyncio.Event().wait()
 
 
-def _welcome(url: str, person: Person, trial: Trial, console: Console, end: str) -> None:
-    model = "a real model" if any(os.environ.get(name) for name in MODEL_SETTINGS) else "the offline model"
-    name, log = escape(harmless(person.name)), escape(harmless(str(trial.log)))
-    console.print(f"Chat page: [bold]{url}[/bold]  [dim](you are {name}; {model} answers)[/dim]")
-    console.print(f"[dim]{end} ends. The daemon's log: {log}[/dim]")
+async def _say_what_stays(trial: Trial) -> None:
+    """Sandboxes outlive the daemon, so that the next start is quick."""
+    with suppress(ClawkakaError):
+        async with read_registry(trial.directory / FILE, clock) as registry:
+            if not await registry.sandboxes.all():
+                return
+        where = "" if trial.directory == DIRECTORY.absolute() else f" --state {shlex.quote(str(trial.directory))}"
+        say(f"The sandbox stays awake (about 0.9 GB of memory); scripts/nuke{where} takes it away.")
 
 
 async def _as_long_as(work: Coroutine[Any, Any, None], process: asyncio.subprocess.Process, log: Path) -> None:
@@ -146,7 +159,3 @@ def _person(simulator: Simulator, name: str) -> Person:
     """The person of that name, of this run or an earlier one."""
     number = DEFAULT_NUMBER if name == DEFAULT_PERSON else None
     return simulator.exchange.people.named(name) or simulator.exchange.add_person(name, number)
-
-
-def _has_screen() -> bool:
-    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clawkakad.cli.common import age, clock, plain
-from clawkakad.config import load_place
+from clawkakad.cli.where import place_here
 from clawkakad.log import mask
 from clawkakad.registry import FILE, Registry, UserRow, read_registry
 
@@ -19,7 +19,7 @@ def users() -> None:
 
 
 async def _users() -> None:
-    async with read_registry(load_place().state_dir / FILE, clock) as registry:
+    async with read_registry(place_here().state_dir / FILE, clock) as registry:
         everybody = await registry.users.all()
         table = Table("user", "name", "identifiers", "zone", "last message", "sandbox", "refused", box=None)
         for user in everybody:

@@ -141,6 +141,19 @@ async def test_the_doctor_says_what_to_do(stage: Stage) -> None:
     assert "make a new system user token" in output
 
 
+async def test_the_doctor_names_each_missing_setting_in_a_line_at_any_width(stage: Stage) -> None:
+    missing = ["WHATSAPP_APP_SECRET", "WHATSAPP_VERIFICATION_TOKEN", "WHATSAPP_SENDER_PHONE_NUMBER_ID"]
+    unset = dict.fromkeys(missing, "")
+    stage.world.daemon.environ = {**stage.world.daemon.environ, **unset, "COLUMNS": "80"}
+
+    code, output = await command(stage, "doctor")
+
+    assert code == 1
+    lines = [line.strip() for line in output.splitlines()]
+    for name in missing:
+        assert any(line.endswith(f"{name}: is not set") for line in lines), output
+
+
 async def test_nuke_needs_the_typed_word_and_then_leaves_nothing(stage: Stage) -> None:
     await stage.world.daemon.start()
     await stage.world.ask(stage.person(), "hello")
@@ -156,6 +169,34 @@ async def test_nuke_needs_the_typed_word_and_then_leaves_nothing(stage: Stage) -
     assert stage.engine.containers == {}
     assert stage.engine.volumes == {}
     assert not stage.world.daemon.state_dir.exists()
+
+
+async def test_a_nuke_that_is_broken_off_ends_its_line(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.daemon.stop()
+
+    code, output = await command(stage, "nuke", "--images")
+
+    assert code == 2
+    assert "the image clawkaka-sandbox:latest and its build stages" in output
+    assert output.endswith("Type nuke to go on: \nclawkakad: nothing was removed\n")
+    assert stage.world.daemon.state_dir.exists()
+
+
+async def test_nuke_removes_the_image_last_and_keeps_it_for_another_installation(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(), "hello")
+    await stage.world.daemon.stop()
+    stage.engine.fail = ("DELETE /images", 409)
+
+    code, output = await command(stage, "nuke", "--images", "--yes")
+
+    assert code == 0, output
+    assert "kept the image clawkaka-sandbox:latest" in output
+    assert "removed 1 sandbox\n" in output
+    assert not stage.world.daemon.state_dir.exists()
+    assert " DEBUG " not in output
+    assert " INFO " not in output
 
 
 async def test_nuke_takes_only_what_is_ours(stage: Stage) -> None:
@@ -224,6 +265,16 @@ async def test_what_a_sandbox_prints_commands_no_terminal(stage: Stage) -> None:
 
     assert "\tto \\x1b]52;c;cm0gLXJmIH4=\\x07the \\u202eclipboard\n" in output
     assert not {"\x1b", "\x07", "\u202e"} & set(output)
+
+
+@pytest.mark.parametrize(
+    "words", [("try", "hi", "--port", "99999"), ("simulator", "--port", "65536"), ("try", "hi", " ")]
+)
+async def test_what_cannot_be_done_is_refused_at_once(stage: Stage, words: list[str]) -> None:
+    code, output = await command(stage, *words)
+
+    assert code == 2
+    assert "65535" in output or output == "clawkakad: an empty message cannot be sent\n"
 
 
 async def test_an_unknown_command_is_no_traceback(stage: Stage) -> None:

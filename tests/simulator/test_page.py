@@ -298,3 +298,32 @@ async def test_the_first_person_is_asked_for(browser: Browser, pair: Pair, daemo
 @pytest.fixture
 async def daemon_only(pair: Pair) -> Daemon:
     return pair.daemon
+
+
+async def test_the_address_names_whose_phone_one_holds(pair: Pair, browser: Browser) -> None:
+    pair.simulator.exchange.add_person("Mika", "+49 1512 3456789")
+    async with shown(browser, f"{pair.simulator.url}/?as=4915123456789", "as", viewport=DESKTOP) as page:
+        await expect(page.locator("#holder")).to_have_text("as Mika")
+        await page.locator(".row", has_text="Robin").click()
+        await page.reload()
+        await expect(page.locator("#holder")).to_have_text("as Robin")
+
+
+async def test_a_preview_that_is_too_long_ends_with_an_ellipsis(pair: Pair, browser: Browser) -> None:
+    pair.simulator.exchange.write(pair.robin, "a long message about nothing in particular " * 4)
+    async with shown(browser, pair.simulator.url, "previews", viewport=DESKTOP) as page:
+        text = page.locator(".preview-text")
+        await expect(text).to_have_css("text-overflow", "ellipsis")
+        assert await text.evaluate("node => node.clientWidth < node.scrollWidth")
+
+
+async def test_a_first_reply_that_takes_long_says_why(pair: Pair, browser: Browser) -> None:
+    pair.simulator.exchange.write(pair.robin, "hi")
+    await eventually(lambda: pair.daemon.texts)
+    async with shown(browser, pair.simulator.url, "starting") as page:
+        await pair.daemon.read(pair.last("hi").id, typing=True)
+        await expect(page.locator(".dots")).to_be_visible()
+        await expect(page.locator(".starting")).to_have_count(0)
+        await expect(page.locator(".starting")).to_contain_text("half a minute", timeout=10_000 * SCALE)
+        await pair.daemon.send("+15550100123", "Here I am")
+        await expect(page.locator(".dots")).to_have_count(0)

@@ -18,7 +18,9 @@ from clawkakad.cli import conversation
 from clawkakad.cli.child import free_port, running_child
 from clawkakad.cli.conversation import NoReply, send_all, styled
 from clawkakad.cli.progress import UNKNOWN, stage_of
-from clawkakad.cli.trial import MARK, Trial, daemon_environ, opened_trial, runtime_dir_of
+from clawkakad.cli.trial import DIRECTORY, MARK, Trial, daemon_environ, opened_trial, runtime_dir_of
+from clawkakad.cli.welcome import Welcome
+from clawkakad.cli.where import is_trial_here
 from clawkakad.config import LONGEST_SOCKET, SOCKET_PATH_LIMIT, load_settings
 from clawkakad.errors import UsageError
 from tests.simulator.conftest import Pair
@@ -147,6 +149,23 @@ class TestChild:
             async with running_child(self.environ(trial, port), trial.log, port=port, command=self.command("crash")):
                 pass
 
+    async def test_it_is_said_before_it_is_stopped_in_the_middle_of_its_start(self, directory: Path) -> None:
+        said = asyncio.Event()
+        with opened_trial(directory, fresh=False) as trial:
+
+            async def start() -> None:
+                command = [sys.executable, "-c", "import time; time.sleep(60)"]
+                async with running_child(self.environ(trial, 1), trial.log, port=1, command=command, stopping=said.set):
+                    pass
+
+            task = asyncio.create_task(start())
+            await eventually(trial.log.exists)
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert said.is_set()
+
     async def test_a_second_wish_to_stop_is_not_waited_for(self, directory: Path) -> None:
         port = free_port(0)
         stopping = asyncio.Event()
@@ -212,6 +231,19 @@ class TestTalks:
     async def test_without_a_registry_the_stage_is_unknown(self, pair: Pair, tmp_path: Path) -> None:
         assert await stage_of(tmp_path, pair.robin) == UNKNOWN
 
+    def test_the_welcome_says_who_one_is_and_links_to_them(self, pair: Pair, tmp_path: Path) -> None:
+        asha = pair.simulator.exchange.add_person("Asha", "+91 98765 43210")
+
+        def said(**environ: str) -> list[str]:
+            return [line.plain for line in Welcome("http://127.0.0.1:3002", asha, tmp_path, environ).lines("/quit")]
+
+        link, who, *_, log = said()
+        assert link == "Chat page: http://127.0.0.1:3002/?as=919876543210"
+        assert who == "You are Asha, +91 98765 43210, time zone Asia/Kolkata; the offline model answers."
+        assert log == str(tmp_path)
+        assert "ssh -L 3002:127.0.0.1:3002 <this server>" in said(SSH_CONNECTION="x")[1]
+        assert "ssh" not in "".join(said(SSH_CONNECTION="x", DISPLAY=":0"))
+
     def test_marks_become_styles(self) -> None:
         shown = styled("*bold* a_b_c _it_ 2*3*4")
 
@@ -266,6 +298,9 @@ async def test_a_chat_on_the_terminal(ending: str) -> None:
     await terminal.sees("You said: hello")
     terminal.type("again\n")
     await terminal.sees("You said: again")
+    terminal.type("/help\n")
+    await terminal.sees(conversation.HELP)
+    assert b"You said: /help" not in terminal.shown
     terminal.type(ending)
 
     await terminal.sees("the end")
@@ -298,6 +333,32 @@ def test_a_port_that_is_taken_is_one_line(directory: Path) -> None:
     assert [line for line in done.stderr.splitlines() if line.startswith("clawkakad:")] == [
         f"clawkakad: port {port} of 127.0.0.1 cannot be used for the simulator: Address already in use"
     ]
+
+
+def test_a_commands_own_directory_may_hold_a_trial(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory.mkdir()
+    monkeypatch.chdir(directory)
+    nowhere = directory / "nowhere"
+    assert not is_trial_here({}, installed=nowhere)
+    with opened_trial(DIRECTORY, fresh=False):
+        pass
+
+    assert is_trial_here({}, installed=nowhere)
+    assert not is_trial_here({}, installed=directory)
+    assert not is_trial_here({"CLAWKAKA_STATE_DIR": "/srv/x"}, installed=nowhere)
+
+
+@pytest.mark.skipif(Path("/var/lib/clawkakad").exists(), reason="an installation is here")
+def test_the_doctor_looks_at_a_trial(directory: Path) -> None:
+    directory.mkdir()
+    with opened_trial(directory / DIRECTORY, fresh=False):
+        pass
+
+    done = clawkakad("doctor", cwd=directory)
+
+    assert done.stderr == "looking at the trial in .clawkaka\n"
+    settings = next(line for line in done.stdout.splitlines() if "settings" in line)
+    assert "ok" in settings.split()
 
 
 def test_the_simulator_alone_needs_the_daemons_secrets(directory: Path) -> None:

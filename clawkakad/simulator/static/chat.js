@@ -7,12 +7,14 @@ const $ = (id) => document.getElementById(id);
 const EMOJI = "😀 😂 🙂 😉 😍 🥳 😎 🤔 😴 😅 😢 😡 👍 👎 🙏 👏 💪 🙌 ❤️ 🔥 🎉 ✅ ⏰ 💸 ☕️ 🍽️ 🚕 🛒 🏠 🏃".split(" ");
 const SUGGESTIONS = ["Uber to office 280", "had 2 dosas for breakfast", "remind me in 1 minute to stretch", "how much today?"];
 const NEAR_END = 120; // pixels from the newest message that still count as reading it
+const LONG_TYPING_MS = 6000; // before the first reply ever: then a sandbox is being made
 const FIRST_RETRY_MS = 300, LAST_RETRY_MS = 5000;
 
 const state = {
   people: new Map(), // wa_id → {wa_id, name, number}
   chats: new Map(), // wa_id → messages, oldest first
   typing: new Set(),
+  waitingSince: new Map(), // wa_id → when the assistant began with its first reply ever
   unread: new Map(),
   drafts: new Map(),
   unsent: [], // what the simulator has not confirmed
@@ -48,10 +50,11 @@ const HANDLERS = {
     state.people = new Map(event.people.map((person) => [person.wa_id, person]));
     state.chats = new Map(Object.entries(event.chats));
     state.typing = new Set(event.typing);
+    state.typing.forEach(wait);
     $("title").textContent = event.business.name;
     const confirmed = new Set([...state.chats.values()].flat().map((message) => message.client_id));
     state.unsent = state.unsent.filter((message) => !confirmed.has(message.client_id));
-    if (!state.people.has(state.current)) state.current = remembered() ?? event.people[0]?.wa_id ?? null;
+    if (!state.people.has(state.current)) state.current = asked() ?? remembered() ?? event.people[0]?.wa_id ?? null;
     if (!state.people.size) openDialog();
     showConnection();
     showPeople();
@@ -76,7 +79,10 @@ const HANDLERS = {
     if (chat.some((message) => message.id === event.id)) return;
     chat.push(event);
     const fromAssistant = event.author === "assistant";
-    if (fromAssistant) state.typing.delete(event.wa_id);
+    if (fromAssistant) {
+      state.typing.delete(event.wa_id);
+      state.waitingSince.delete(event.wa_id);
+    }
     if (fromAssistant && !isLookingAt(event.wa_id)) state.unread.set(event.wa_id, (state.unread.get(event.wa_id) ?? 0) + 1);
     showPeople();
     if (event.wa_id === state.current) showChat();
@@ -90,6 +96,7 @@ const HANDLERS = {
   },
   typing(event) {
     state.typing[event.on ? "add" : "delete"](event.wa_id);
+    if (event.on) wait(event.wa_id);
     showPeople();
     if (event.wa_id === state.current) showChat();
   },
@@ -188,7 +195,7 @@ function rowText(person, last) {
     below.classList.add("typing");
   } else if (last) {
     if (last.author === "person") below.append(ticks(last.state));
-    below.append(plain(last.text));
+    below.append(span("preview-text", plain(last.text)));
   } else {
     below.append(person.number);
   }
@@ -230,7 +237,7 @@ function showChat() {
     before = message;
   }
   if (person && !messages.length) wanted.push(["suggestions", suggestions]);
-  if (person && state.typing.has(person.wa_id)) wanted.push(["typing", typingBubble]);
+  if (person && state.typing.has(person.wa_id)) wanted.push(isStarting(person.wa_id) ? ["starting", startingBubble] : ["typing", typingBubble]);
   place(wanted.map(([key, make, message]) => [`${state.current} ${key}`, make, message]));
   $("holder").textContent = person ? `as ${person.name}` : "";
   $("holder").title = person ? `You are ${person.name}, ${person.number}` : "";
@@ -319,6 +326,24 @@ function typingBubble() {
   return node;
 }
 
+function startingBubble() {
+  const node = typingBubble();
+  node.append(span("starting", "starting your assistant, about half a minute"));
+  node.setAttribute("aria-label", "starting your assistant, about half a minute");
+  return node;
+}
+
+/** Note when the assistant began with its first reply ever to somebody, and look again when that has taken long. */
+function wait(wa_id) {
+  if (state.waitingSince.has(wa_id) || chatOf(wa_id).some((message) => message.author === "assistant")) return;
+  state.waitingSince.set(wa_id, Date.now());
+  setTimeout(showChat, LONG_TYPING_MS);
+}
+
+function isStarting(wa_id) {
+  return Date.now() - state.waitingSince.get(wa_id) >= LONG_TYPING_MS;
+}
+
 function suggestions() {
   const box = element("div", span("say", "Try one of these"), ...SUGGESTIONS.map((text) => {
     const chip = element("button", text);
@@ -391,6 +416,13 @@ function shortDate(at) {
 
 function remember(wa_id) {
   try { localStorage.setItem("person", wa_id); } catch { /* a private window: then not */ }
+  if (location.search) history.replaceState(null, "", `/?as=${wa_id}`); // the address follows, and a reload stays here
+}
+
+/** The person that the address names: /?as=919876543210 */
+function asked() {
+  const wa_id = new URLSearchParams(location.search).get("as");
+  return state.people.has(wa_id) ? wa_id : null;
 }
 
 function remembered() {
