@@ -131,8 +131,8 @@ def test_messages_that_are_none_are_refused(message: object) -> None:
     ],
 )
 def test_schemas_that_would_be_fetched_are_refused(inner: dict[str, object]) -> None:
-    schema = {"properties": {"a": {"anyOf": [{"type": "string"}, inner]}}}
-    answer = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    schema: dict[str, object] = {"properties": {"a": {"anyOf": [{"type": "string"}, inner]}}}
+    answer: dict[str, object] = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     fields: list[dict[str, object]] = [{"tools": [tool(**schema)]}, {"response_format": answer}]
     for field in fields:
         with pytest.raises(Rejected, match="itself only"):
@@ -160,7 +160,7 @@ def test_fields_of_another_kind_are_refused(field: dict[str, object]) -> None:
 
 
 def test_keys_that_are_not_known_are_left_out_at_every_depth() -> None:
-    more = {"plugins": [{"id": "web"}], "cache_control": {"type": "ephemeral"}}
+    more: dict[str, Any] = {"plugins": [{"id": "web"}], "cache_control": {"type": "ephemeral"}}
     call = {"id": "c", "type": "function", "function": {"name": "exec", "arguments": "{}", **more}, **more}
     sent: dict[str, Any] = {
         "messages": [
