@@ -12,7 +12,6 @@ from clawkakad.registry import Registry, open_registry
 from clawkakad.registry.users import ensure_user
 from tests.support import NOWHERE, short_directory
 
-
 # On a busy machine a slow example says nothing about the code.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
