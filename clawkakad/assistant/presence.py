@@ -23,8 +23,9 @@ class Marker(Protocol):
 class Presence:
     """Shows that a message was read and is being answered."""
 
-    def __init__(self, graph: Marker) -> None:
+    def __init__(self, graph: Marker, *, refresh_s: float = REFRESH_S) -> None:
         self._graph = graph
+        self._refresh_s = refresh_s
 
     @contextlib.asynccontextmanager
     async def typing(self, wamid: Wamid) -> AsyncIterator[None]:
@@ -42,4 +43,4 @@ class Presence:
                 await self._graph.mark_read(wamid, typing=True)
             except ClawkakaError as error:
                 logger.debug("typing indicator not shown", error=type(error).__name__)
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(self._refresh_s)

@@ -1,0 +1,51 @@
+"""Presence: read and typing at once, refreshed, always stopped, and never in anybody's way."""
+
+import asyncio
+
+import pytest
+
+from clawkakad.assistant.presence import Presence
+from clawkakad.errors import GraphUnavailable
+from clawkakad.model import Wamid
+from tests.support import eventually
+
+WAMID = Wamid("wamid.1")
+
+
+class Marks:
+    """Counts what it is asked; fails if told to."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.fails = fails
+        self.asked: list[tuple[Wamid, bool]] = []
+
+    async def mark_read(self, wamid: Wamid, *, typing: bool) -> None:
+        self.asked.append((wamid, typing))
+        if self.fails:
+            raise GraphUnavailable("down")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_it_is_shown_refreshed_and_stopped(fails: bool) -> None:
+    marks = Marks(fails=fails)
+
+    async with Presence(marks, refresh_s=0.01).typing(WAMID):
+        await eventually(lambda: len(marks.asked) >= 3)
+    shown = len(marks.asked)
+    await asyncio.sleep(0.05)
+
+    assert set(marks.asked) == {(WAMID, True)}
+    assert len(marks.asked) == shown
+
+
+async def test_it_stops_also_when_the_turn_breaks() -> None:
+    marks = Marks()
+
+    with pytest.raises(ZeroDivisionError):
+        async with Presence(marks, refresh_s=0.01).typing(WAMID):
+            await eventually(lambda: marks.asked)
+            raise ZeroDivisionError
+    shown = len(marks.asked)
+    await asyncio.sleep(0.05)
+
+    assert len(marks.asked) == shown
