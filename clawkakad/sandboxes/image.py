@@ -23,7 +23,7 @@ PULLED_BASE = "debian:bookworm-slim"
 MADE_BASE = "clawkaka-base:bookworm"
 SUITE = "bookworm"
 
-_IGNORED_DIRECTORIES = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
+_IGNORED_DIRECTORIES = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", "extra-ca"})
 _IGNORED_SUFFIXES = frozenset({".pyc", ".md~", ".swp"})
 _IGNORED_FILES = frozenset({"README.md", ".dockerignore"})
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
