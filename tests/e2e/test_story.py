@@ -143,6 +143,16 @@ async def test_a_killed_gateway_is_healed_and_the_waiting_message_answered(house
     assert len(await sandbox.rows("SELECT * FROM expenses WHERE amount_minor = 12000")) == 1
 
 
+async def test_a_heartbeat_still_works_after_the_container_was_restarted(house: House) -> None:
+    """And so after its socket was dropped: the kill before this ended both."""
+    robins = len(house.world.heard(house.robin))
+    await house.sandbox(house.robin).run("pa", "task", "add", "Water the plants", "--due", "yesterday")
+
+    heard = await house.world.hears(house.robin, robins + 1, within_s=4 * HEARTBEAT_S + 60)
+
+    assert "plants" in heard[robins].lower()
+
+
 async def test_a_hanging_gateway_is_found_and_healed(house: House) -> None:
     sandbox = house.sandbox(house.robin)
     before = await sandbox.inspect()
