@@ -18,7 +18,7 @@ FLOORS = [
     ["whatsapp"],
     ["registry"],
     ["config", "directories", "log", "loops", "notify"],
-    ["model", "errors"],
+    ["model", "errors", "faults"],
 ]
 HEIGHT = {name: len(FLOORS) - i for i, floor in enumerate(FLOORS) for name in floor}
 
