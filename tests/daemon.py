@@ -8,17 +8,20 @@ import signal
 import sqlite3
 import sys
 import sysconfig
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
 import clawkakad
 from clawkakad.simulator.people import Author, Message, Person
 from clawkakad.simulator.server import Secrets, Simulator, running_simulator
+from clawkakad.simulator.webhooks import RETRY_DELAYS_S
+from tests.scenarios.nursery import Nursery
 from tests.support import eventually, free_port
 
 PROJECT = Path(__file__).parent.parent
@@ -26,9 +29,26 @@ NOT_NEEDED = ("playwright", "mypy", "mypyc", "ruff", "pip", "hypothesis", "cover
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
 
 
+class Process(Protocol):
+    """The part of a process that is needed here."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def send_signal(self, number: int) -> None: ...
+
+    async def wait(self) -> int: ...
+
+
 @dataclass
 class Daemon:
-    """One state directory, and the process that runs on it at the moment."""
+    """One state directory, and the process that runs on it at the moment.
+
+    `nursery`: starts it quickly, and so that it obeys orders; without one it starts as on any other machine.
+    """
 
     environ: Mapping[str, str]
     log: Path
@@ -36,7 +56,8 @@ class Daemon:
     gid: int | None = None
     groups: list[int] = field(default_factory=list)
     packages: Path | None = None
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
+    nursery: Nursery | None = None
 
     @property
     def state_dir(self) -> Path:
@@ -50,7 +71,7 @@ class Daemon:
         """Start it and wait until it serves."""
         await self.spawn(**extra)
         try:
-            await eventually(self._serves, within_s=20, every_s=0.05)
+            await eventually(self._serves, within_s=20, every_s=0.02)
         except AssertionError as error:
             raise AssertionError(f"the daemon does not serve:\n{self.tail()}") from error
 
@@ -59,6 +80,10 @@ class Daemon:
         assert self.process is None
         environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environ |= {"PYTHONPATH": str(self.packages), "HOME": str(self.state_dir)} if self.packages else {}
+        if self.nursery is not None:
+            environ |= {**self.environ, **extra}
+            self.process = await self.nursery.start(environ, log=self.log, orders=self.orders)
+            return
         python = getattr(sys, "_base_executable", sys.executable) if self.packages else sys.executable
         identity: dict[str, Any] = (
             {"user": self.uid, "group": self.gid, "extra_groups": self.groups} if self.uid else {}
@@ -75,6 +100,19 @@ class Daemon:
                 **identity,
             )
 
+    @property
+    def orders(self) -> Path:
+        """See `tests.scenarios.dying`."""
+        return self.log.with_name("orders.json")
+
+    async def order(self, **orders: object) -> None:
+        """Bend its world, now or from its next start on: `point` and `times`, `clock_s`, `dns`. In effect on return."""
+        assert self.nursery is not None
+        self.orders.write_text(json.dumps(orders))
+        if self.process is not None:
+            self.process.send_signal(signal.SIGUSR1)
+            await eventually(lambda: not self.orders.exists(), every_s=0.005)
+
     async def kill(self) -> None:
         """SIGKILL: nothing is cleaned up."""
         await self._end(signal.SIGKILL)
@@ -90,6 +128,13 @@ class Daemon:
             code = await self.process.wait()
         self.process = None
         return code
+
+    async def replace(self) -> float:
+        """SIGKILL and a new start; seconds from the one to the first answer."""
+        killed_at = time.monotonic()
+        await self.kill()
+        await self.start()
+        return time.monotonic() - killed_at
 
     async def _end(self, number: signal.Signals) -> int:
         assert self.process is not None
@@ -160,14 +205,24 @@ class World:
 
 
 @asynccontextmanager
-async def world(directory: Path, *, unprivileged_gid: int | None = None, **settings: str) -> AsyncIterator[World]:
+async def world(
+    directory: Path,
+    *,
+    unprivileged_gid: int | None = None,
+    nursery: Nursery | None = None,
+    retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+    **settings: str,
+) -> AsyncIterator[World]:
     """A simulator and a daemon that is not started yet, under `directory` (short: there are sockets below it).
 
     `unprivileged_gid`: run the daemon as a user without rights, in this supplementary group, as systemd would.
+    `retry_delays_s`: when the simulator brings a webhook again that was not taken.
     """
     secrets = Secrets.made()
     port = free_port()
-    async with running_simulator(secrets, webhook_url=f"http://127.0.0.1:{port}/whatsapp/webhook") as simulator:
+    async with running_simulator(
+        secrets, webhook_url=f"http://127.0.0.1:{port}/whatsapp/webhook", retry_delays_s=retry_delays_s
+    ) as simulator:
         environ = {
             "WHATSAPP_APP_SECRET": secrets.app_secret,
             "WHATSAPP_ACCESS_TOKEN": secrets.access_token,
@@ -183,7 +238,7 @@ async def world(directory: Path, *, unprivileged_gid: int | None = None, **setti
             "CLAWKAKA_LOG_LEVEL": "DEBUG",
             **settings,
         }
-        daemon = Daemon(environ, directory / "daemon.log")
+        daemon = Daemon(environ, directory / "daemon.log", nursery=nursery)
         if unprivileged_gid is not None:
             _make_unprivileged(daemon, directory, unprivileged_gid)
         made = World(simulator, daemon)

@@ -5,7 +5,7 @@ The engine's containers are scriptable gateways; everything between Meta's webho
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tests.daemon import World, world
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.gateway_agent import Disk, Reply, echo
+from tests.scenarios.nursery import Nursery
 from tests.support import short_directory
 
 SANDBOX_UID = 1000
@@ -73,12 +74,18 @@ def settings() -> dict[str, str]:
     return {}
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    with short_directory() as directory, Nursery(directory / "nursery.sock") as opened:
+        yield opened
+
+
 @pytest.fixture
-async def stage(settings: dict[str, str]) -> AsyncIterator[Stage]:
+async def stage(settings: dict[str, str], nursery: Nursery) -> AsyncIterator[Stage]:
     with short_directory() as directory:
         async with fake_engine(directory) as engine:
             base = {"DOCKER_HOST": engine.address, "CLAWKAKA_SETTLE_S": "2", "CLAWKAKA_HEARTBEAT_MINUTES": "0"}
-            async with world(directory, **base | settings) as made:
+            async with world(directory, nursery=nursery, **base | settings) as made:
                 stage = Stage(made, engine)
                 engine.on_start, engine.on_stop = stage.open_gateway, stage.close_gateway
                 yield stage
