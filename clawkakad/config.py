@@ -30,6 +30,27 @@ class Access(StrEnum):
     OPEN = "open"  # everybody who finds the number; each costs a container
 
 
+class OldMessages(StrEnum):
+    """What becomes of a message that reaches the agent long after it was written."""
+
+    ANSWER = "answer"
+    SKIP = "skip"
+
+
+class Strangers(StrEnum):
+    """What somebody hears who is not let in."""
+
+    LINE = "line"
+    SILENT = "silent"
+
+
+class Resend(StrEnum):
+    """What becomes of a send whose outcome stays unknown."""
+
+    ONCE = "once"
+    NEVER = "never"
+
+
 class ModelKind(StrEnum):
     """Where the model is."""
 
@@ -188,11 +209,54 @@ class Settings(BaseModel):
     heartbeats_per_day: int = Field(
         4, alias="CLAWKAKA_HEARTBEATS_PER_DAY", ge=0, description="Most unasked messages to a person in 24 hours."
     )
+    burst_s: float = Field(
+        1.0,
+        alias="CLAWKAKA_BURST_S",
+        ge=0,
+        le=30,
+        description="Messages that follow one another within so many seconds are answered together; 0: each by itself.",
+    )
+    still_on_it_s: float = Field(
+        60,
+        alias="CLAWKAKA_STILL_ON_IT_S",
+        ge=0,
+        description="After so many seconds without an answer the person is told once that it takes longer; 0: never.",
+    )
+    old_after_hours: float = Field(
+        6,
+        alias="CLAWKAKA_OLD_AFTER_HOURS",
+        ge=0,
+        description="A message that reaches the agent so many hours after it was written counts as old; 0: none does.",
+    )
+    old_messages: OldMessages = Field(
+        OldMessages.ANSWER,
+        alias="CLAWKAKA_OLD_MESSAGES",
+        description="Old messages: `answer`: the agent is told when they were written. `skip`: the person gets a line.",
+    )
+    messages_per_hour: int = Field(
+        240,
+        alias="CLAWKAKA_MESSAGES_PER_HOUR",
+        ge=0,
+        description="Most messages of one person in an hour; more are kept and not answered. 0: no limit.",
+    )
+    strangers: Strangers = Field(
+        Strangers.LINE,
+        alias="CLAWKAKA_STRANGERS",
+        description="Who is not let in gets one polite `line` a day, or is met with silence: `silent`.",
+    )
+    sends_per_s: float = Field(
+        80, alias="CLAWKAKA_SENDS_PER_S", gt=0, description="Most messages of your number in a second; Meta's limit."
+    )
     settle_s: float = Field(
         60,
         alias="CLAWKAKA_SETTLE_S",
         ge=0,
-        description="How long a send with unknown outcome waits for Meta's status before it is sent again, in seconds.",
+        description="How long a send with unknown outcome waits for Meta's status, in seconds.",
+    )
+    resend: Resend = Field(
+        Resend.ONCE,
+        alias="CLAWKAKA_RESEND",
+        description="After it: `once`: a message younger than ten minutes is sent once more; `never`: all are held.",
     )
 
     log_format: str = Field(

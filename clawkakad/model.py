@@ -29,8 +29,10 @@ class InboxState(StrEnum):
     RUNNING = "running"  # a turn of the agent was asked for
     ANSWERED = "answered"  # the reply, or the decision to say nothing, is on disk
     FAILED = "failed"  # given up; the person was told
+    PARKED = "parked"  # two runs ended without an answer; the person was told, the operator may look
     IGNORED = "ignored"  # kept for the record, nothing to answer (reaction, system notice)
     REFUSED = "refused"  # from somebody who is not let in
+    LIMITED = "limited"  # more than a person may send in an hour; kept, not answered
 
 
 class OutboxState(StrEnum):
@@ -43,6 +45,15 @@ class OutboxState(StrEnum):
     READ = "read"
     FAILED = "failed"  # refused for good, here or by a status
     AMBIGUOUS = "ambiguous"  # may or may not be on its way; settled by a status, or by the resend rule
+    HELD = "held"  # waits for the person to write (service window), or for the operator (outcome unknown): see Hold
+    DROPPED = "dropped"  # the operator let it go
+
+
+class Hold(StrEnum):
+    """Why a message to a person is held."""
+
+    WINDOW = "window"  # the service window is closed: it goes out when the person writes
+    UNKNOWN = "unknown"  # it may have been sent; nobody will know: the operator decides
 
 
 class SandboxState(StrEnum):

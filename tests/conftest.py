@@ -50,5 +50,5 @@ async def registry(tmp_path: Path, clock: Clock) -> AsyncIterator[Registry]:
 @pytest.fixture
 async def robin(registry: Registry, clock: Clock) -> UserId:
     """A person with a phone number."""
-    async with registry.db.transaction() as tx:
-        return await ensure_user(tx, [(IdentifierKind.WA_ID, "15550100123")], NOWHERE, clock())
+    number = [(IdentifierKind.WA_ID, "15550100123")]
+    return await registry.db.write(lambda tx: ensure_user(tx, number, NOWHERE, clock()))

@@ -27,6 +27,7 @@ from clawkakad.errors import (
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import InboxState, SandboxId, UserId
 from clawkakad.registry import Registry, inbox, outbox, reminders
+from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.reminders import Reminder
 
@@ -220,15 +221,18 @@ class Conversations:
 
         A reply is named after its run: the same run heard again, as a late answer say, adds nothing.
         """
+
+        def store(tx: Transaction) -> None:
+            now = self._clock()
+            if inbox.settle(tx, message.id, state, reason, now):
+                outbox.add(tx, message.user_id, parts, origin=origin, source=source, now=now)
+                reminders.told(tx, told)
+
         parts = parts_of(text)
         origin, source = ("notice", f"inbox:{message.id}") if run_id is None else ("reply", f"run:{run_id}")
         while True:
             try:
-                now = self._clock()
-                async with self._registry.db.transaction() as tx:
-                    if await inbox.settle(tx, message.id, state, reason, now):
-                        await outbox.add(tx, message.user_id, parts, origin=origin, source=source, now=now)
-                        await reminders.told(tx, told)
+                await self._registry.db.write(store)
             except RegistryUnavailable as error:
                 logger.warning("a reply cannot be stored now; it waits", inbox=message.id, error=str(error))
                 await asyncio.sleep(REGISTRY_PAUSE_S)

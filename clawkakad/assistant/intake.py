@@ -53,30 +53,30 @@ class Intake:
         Cancelled in the middle, it may have stored: Meta sends again, and duplicates are dropped by wamid.
         """
         now = self._clock()
-        waiting: list[UserId] = []
-        async with self._registry.db.transaction() as tx:
-            for change in delivery.changes:
-                await users.move_identifiers(tx, change.old, change.new, now)
-            for message in sorted(delivery.messages, key=lambda m: m.sent_at):
-                waits = await self._store(tx, message, now)
-                if waits is not None:
-                    waiting.append(waits)
-            for status in delivery.statuses:
-                await self._apply(tx, status, now)
+        waiting = await self._registry.db.write(lambda tx: self._take(tx, delivery, now))
         self._report(delivery)
         for user_id in waiting:
             self._on_message(user_id)
         if delivery.statuses or delivery.messages:
             self._on_outbox()
 
-    async def _store(self, tx: Transaction, message: Inbound, now: datetime) -> UserId | None:
+    def _take(self, tx: Transaction, delivery: Delivery, now: datetime) -> list[UserId]:
+        """All of a delivery; whoever now waits for an answer."""
+        for change in delivery.changes:
+            users.move_identifiers(tx, change.old, change.new, now)
+        stored = [self._store(tx, message, now) for message in sorted(delivery.messages, key=lambda m: m.sent_at)]
+        for status in delivery.statuses:
+            self._apply(tx, status, now)
+        return [user_id for user_id in stored if user_id is not None]
+
+    def _store(self, tx: Transaction, message: Inbound, now: datetime) -> UserId | None:
         """Store it, unless it is a duplicate; whoever now waits for an answer."""
-        if await inbox.is_known(tx, message.wamid):
+        if inbox.is_known(tx, message.wamid):
             return None
         fresh = places.guess(message.identifiers, message.name)
-        user_id = await users.ensure_user(tx, message.identifiers, fresh, now)
+        user_id = users.ensure_user(tx, message.identifiers, fresh, now)
         # A person who adopted a username may come without the number that the list has: all we know of them counts.
-        state = self._decide(message, await users.identifiers_of(tx, user_id))
+        state = self._decide(message, users.identifiers_of(tx, user_id))
         refused = state is InboxState.REFUSED
         new = inbox.NewInbound(
             wamid=message.wamid,
@@ -89,12 +89,12 @@ class Intake:
             sent_at=message.sent_at,
             state=state,
         )
-        await inbox.add(tx, new, now)
+        inbox.add(tx, new, now)
         if not refused:
-            await users.touch(tx, user_id, message.sent_at)
+            users.touch(tx, user_id, message.sent_at)
         if state is InboxState.ANSWERED:
             source = f"only-text:{user_id}:{now.timestamp() // ALBUM_S:.0f}"
-            await outbox.add(tx, user_id, [words.ONLY_TEXT], origin="notice", source=source, now=now)
+            outbox.add(tx, user_id, [words.ONLY_TEXT], origin="notice", source=source, now=now)
         who = mask(message.identifiers[0][1])
         logger.info("message stored", user=user_id, who=who, kind=message.kind, state=state.value)
         return user_id if state is InboxState.RECEIVED else None
@@ -106,13 +106,13 @@ class Intake:
             return InboxState.RECEIVED if message.text else InboxState.IGNORED
         return InboxState.IGNORED if message.kind in SILENT_KINDS else InboxState.ANSWERED
 
-    async def _apply(self, tx: Transaction, status: Status, now: datetime) -> None:
+    def _apply(self, tx: Transaction, status: Status, now: datetime) -> None:
         state = _STATES.get(status.status)
         if state is None:
             logger.info("status of an unknown kind ignored", status=status.status[:20])
             return
         reason = f"{status.error_code} {status.error_text}".strip() if status.error_code else ""
-        moved = await outbox.apply_status(
+        moved = outbox.apply_status(
             tx, wamid=status.wamid, key=status.callback_data, state=state, reason=reason, now=now
         )
         if moved and state is OutboxState.FAILED:

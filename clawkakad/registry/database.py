@@ -1,50 +1,63 @@
-"""The SQLite file: how it is opened, how a transaction is made, how its schema moves forward.
+"""The SQLite file: how it is opened, how it is written, how its schema moves forward.
 
-One connection writes, behind a lock, so that no task can ever join another task's transaction; a second one reads.
-A commit is on disk when it returns (WAL with synchronous=FULL): a 200 to Meta is a promise.
-Never held across a wait on the network.
+A transaction is a plain function that runs on the writer's thread: it cannot wait for anything, so it never holds the
+file across the network, and a cancellation cannot leave it half done. What is written at the same moment shares one
+commit (group commit, each work in a savepoint of its own). A second connection reads.
+A commit is on disk when `write` returns (WAL with synchronous=FULL): a 200 to Meta is a promise.
 """
 
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import aiosqlite
 
+from clawkakad import faults
 from clawkakad.errors import RegistryUnavailable, UsageError
 
 BUSY_TIMEOUT_MS = 5000  # another process (the CLI, a backup) may hold the lock for a moment
+MOST_TOGETHER = 256  # works in one commit: the first of them waits for the last
 
 Row = sqlite3.Row
 Params = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Transaction:
-    """What may be done inside `Database.transaction()`."""
+    """What a work may do. Nothing here waits."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    async def execute(self, sql: str, params: Params = {}) -> int:  # noqa: B006 (never written to)
+    def execute(self, sql: str, params: Params = {}) -> int:  # noqa: B006 (never written to)
         """Run one statement; returns the number of rows that it changed."""
-        async with self._connection.execute(sql, params) as cursor:
-            return cursor.rowcount
+        return self._connection.execute(sql, params).rowcount
 
-    async def one(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
+    def one(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
         """The first row, or None."""
-        rows = await self.all(sql, params)
+        rows = self.all(sql, params)
         return rows[0] if rows else None
 
-    async def all(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006
-        """All rows.
+    def all(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006
+        """All rows."""
+        return self._connection.execute(sql, params).fetchall()
 
-        In one step: a cursor left open by a cancellation would hold the connection in the state of its moment.
-        """
-        return list(await self._connection.execute_fetchall(sql, params))
+
+Work = Callable[[Transaction], T]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A work that is to be written, and who waits for it."""
+
+    work: Work[Any]
+    done: asyncio.Future[Any]
 
 
 class Database:
@@ -52,42 +65,138 @@ class Database:
 
     def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
         self._writer = writer
-        self._lock = asyncio.Lock()
-        self._read = Transaction(reader)
+        self._reader = reader
+        self._waiting: deque[_Waiting] = deque()
+        self._writing: asyncio.Task[None] | None = None
 
-    @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        """BEGIN IMMEDIATE … COMMIT; anything raised inside, cancellation included, rolls back.
+    @property
+    def backlog(self) -> int:
+        """How many works wait to be written."""
+        return len(self._waiting)
 
-        Raises RegistryUnavailable where SQLite cannot write now (locked by another process, disk full). When the
-        task is cancelled during the commit itself, the commit may have happened: writes are idempotent by their keys.
+    async def write(self, work: Work[T]) -> T:
+        """Carry out a work in a transaction and return what it returned, once that is on disk.
+
+        What it raises undoes it, and nobody else's. Raises RegistryUnavailable where SQLite cannot write now (locked
+        by another process, disk full). Cancelled, the work may have been carried out: writes are idempotent by their
+        keys.
         """
-        async with self._lock:
-            with _as_unavailable():
-                try:
-                    # Inside the try: cancelled while it waits, it begins all the same, on the connection's thread.
-                    await self._writer.execute("BEGIN IMMEDIATE")
-                    yield Transaction(self._writer)
-                    await self._writer.execute("COMMIT")
-                except BaseException:
-                    # Shielded: a second cancellation must not leave the connection inside the transaction.
-                    await asyncio.shield(self._roll_back())
-                    raise
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(work, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all(), name="registry writer")
+        return await done
 
-    async def _roll_back(self) -> None:
-        # A full disk has already rolled back by itself; then there is nothing left to undo.
-        with contextlib.suppress(sqlite3.OperationalError):
-            await self._writer.execute("ROLLBACK")
+    async def execute(self, sql: str, params: Params = {}) -> int:  # noqa: B006
+        """`write` of a single statement; returns the number of rows that it changed."""
+        return await self.write(lambda tx: tx.execute(sql, params))
+
+    async def read(self, work: Work[T]) -> T:
+        """Carry out a work that only reads, on one committed state. Raises RegistryUnavailable."""
+        with _as_unavailable():
+            return await _on_thread(self._reader, lambda connection: _look(connection, work))
 
     async def one(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
         """The first row of a committed state, or None. Raises RegistryUnavailable."""
-        with _as_unavailable():
-            return await self._read.one(sql, params)
+        return await self.read(lambda tx: tx.one(sql, params))
 
     async def all(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006
         """All rows of a committed state. Raises RegistryUnavailable."""
-        with _as_unavailable():
-            return await self._read.all(sql, params)
+        return await self.read(lambda tx: tx.all(sql, params))
+
+    async def settle(self) -> None:
+        """Wait until everything that was asked for is written."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                await self._write_some()
+        finally:
+            self._writing = None
+
+    async def _write_some(self) -> None:
+        """One commit for what waits at this moment."""
+        count = min(len(self._waiting), MOST_TOGETHER)
+        batch = [self._waiting.popleft() for _ in range(count)]
+        batch = [waiting for waiting in batch if not waiting.done.cancelled()]
+        works = [waiting.work for waiting in batch]
+        try:
+            outcomes = await _on_thread(self._writer, lambda connection: _commit_together(connection, works))
+        except Exception as error:  # nothing was written: each of those who wait is told, and nobody else
+            outcomes = [_Failed(error) for _ in batch]
+        else:
+            faults.reached("commit")
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            _tell(waiting.done, outcome)
+
+
+@dataclass(frozen=True)
+class _Failed:
+    error: Exception
+
+
+@dataclass(frozen=True)
+class _Done:
+    result: Any
+
+
+_Outcome = _Done | _Failed
+
+
+def _tell(done: asyncio.Future[Any], outcome: _Outcome) -> None:
+    if done.done():
+        return  # cancelled meanwhile
+    if isinstance(outcome, _Done):
+        done.set_result(outcome.result)
+    else:
+        done.set_exception(_converted(outcome.error))
+
+
+def _commit_together(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[_Outcome]:
+    """Carry out works in one transaction, each for itself. Raises where nothing of it is on disk."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = [_carry_out(connection, work) for work in works]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk may have rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _carry_out(connection: sqlite3.Connection, work: Work[Any]) -> _Outcome:
+    """One work of several: what it raises undoes what it did, and no more."""
+    outcome: _Outcome
+    connection.execute("SAVEPOINT work")
+    try:
+        outcome = _Done(work(Transaction(connection)))
+    except Exception as error:
+        if not connection.in_transaction:
+            raise  # a full disk has rolled everything back
+        connection.execute("ROLLBACK TO work")
+        outcome = _Failed(error)
+    connection.execute("RELEASE work")
+    return outcome
+
+
+def _look(connection: sqlite3.Connection, work: Work[T]) -> T:
+    connection.execute("BEGIN")
+    try:
+        return work(Transaction(connection))
+    finally:
+        connection.execute("ROLLBACK")
+
+
+async def _on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
+    """Run a function on a connection's thread, in one hop.
+
+    aiosqlite's public calls are a hop each (some 0.1 ms), and a transaction has ten of them. Its version is pinned,
+    and a test watches this call.
+    """
+    return cast(T, await connection._execute(lambda: function(connection._conn)))  # type: ignore[no-untyped-call]
 
 
 @contextlib.asynccontextmanager
@@ -98,10 +207,14 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     """
     path.touch(mode=0o600, exist_ok=True)
     async with _connection(path) as writer:
-        await _migrate(writer, path)
+        await _on_thread(writer, lambda connection: _migrate(connection, path))
         async with _connection(path) as reader:
-            await reader.execute("PRAGMA query_only = ON")
-            yield Database(writer, reader)
+            await reader.execute_fetchall("PRAGMA query_only = ON")
+            database = Database(writer, reader)
+            try:
+                yield database
+            finally:
+                await database.settle()
 
 
 @contextlib.asynccontextmanager
@@ -110,6 +223,7 @@ async def open_readonly(path: Path) -> AsyncIterator[Database]:
     if not path.exists():
         raise UsageError(f"no registry at {path}: has the daemon ever run with this CLAWKAKA_STATE_DIR?")
     async with _connection(path) as reader:
+        await _on_thread(reader, lambda connection: _check_version(connection, path))
         yield Database(reader, reader)
 
 
@@ -118,45 +232,54 @@ async def _connection(path: Path) -> AsyncIterator[aiosqlite.Connection]:
     connection = await aiosqlite.connect(path, isolation_level=None)
     try:
         connection.row_factory = sqlite3.Row
-        await _set_pragmas(connection, path)
+        await _on_thread(connection, lambda opened: _set_pragmas(opened, path))
         yield connection
     finally:
         await connection.close()
 
 
-async def _set_pragmas(connection: aiosqlite.Connection, path: Path) -> None:
+def _set_pragmas(connection: sqlite3.Connection, path: Path) -> None:
     try:
-        await connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        await connection.execute("PRAGMA journal_mode = WAL")
-        await connection.execute("PRAGMA synchronous = FULL")
-        await connection.execute("PRAGMA foreign_keys = ON")
-        await connection.execute("PRAGMA secure_delete = ON")
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")
     except sqlite3.DatabaseError as error:
         raise UsageError(f"{path} cannot be used as the registry: {error}") from error
     for pragma, wanted in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
-        async with connection.execute(f"PRAGMA {pragma}") as cursor:
-            row = await cursor.fetchone()
-        if row is None or row[0] != wanted:  # some builds of SQLite keep their own defaults
+        if connection.execute(f"PRAGMA {pragma}").fetchone()[0] != wanted:  # some builds keep their own defaults
             raise UsageError(f"this SQLite refuses PRAGMA {pragma} = {wanted}: the registry would not be safe")
 
 
-async def _migrate(connection: aiosqlite.Connection, path: Path) -> None:
-    async with connection.execute("PRAGMA user_version") as cursor:
-        row = await cursor.fetchone()
-    version = int(row[0]) if row else 0
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    version, known = _version(connection), len(list(_migrations()))
+    if version != known:
+        raise UsageError(f"{path} has schema {version}, this clawkakad knows {known}: restart the daemon, or upgrade")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection)
     migrations = list(_migrations())
     if version > len(migrations):
         raise UsageError(f"{path} was made by a newer clawkakad (schema {version}): upgrade clawkakad, or use a backup")
     for number, script in migrations[version:]:
-        await connection.execute("BEGIN IMMEDIATE")
+        connection.execute("PRAGMA foreign_keys = OFF")  # a table that is made anew is dropped first
+        connection.execute("BEGIN IMMEDIATE")
         try:
             for statement in statements(script):
-                await connection.execute(statement)
-            await connection.execute(f"PRAGMA user_version = {number}")
-            await connection.execute("COMMIT")
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
         except BaseException:
-            await connection.execute("ROLLBACK")
+            connection.execute("ROLLBACK")
             raise
+        connection.execute("PRAGMA foreign_keys = ON")
+        faults.reached("migration")
 
 
 def _migrations() -> Iterator[tuple[int, str]]:
@@ -180,10 +303,18 @@ def statements(script: str) -> Iterator[str]:
         raise AssertionError("a migration ends in the middle of a statement")
 
 
+def _converted(error: Exception) -> Exception:
+    """Locked, full, unreadable: operational errors are for later; a broken constraint is a bug and stays one."""
+    if isinstance(error, sqlite3.OperationalError):
+        unavailable = RegistryUnavailable(f"the registry cannot be used now: {error}")
+        unavailable.__cause__ = error
+        return unavailable
+    return error
+
+
 @contextlib.contextmanager
 def _as_unavailable() -> Iterator[None]:
-    """Locked, full, unreadable: operational errors are for later; a broken constraint is a bug and stays one."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise RegistryUnavailable(f"the registry cannot be used now: {error}") from error
+        raise _converted(error) from error

@@ -20,15 +20,14 @@ class Heartbeats:
 
     async def plan(self, user_id: UserId, next_at: datetime, *, last_at: datetime | None, outcome: str) -> None:
         """Record the last outcome and the next time."""
-        async with self._db.transaction() as tx:
-            await tx.execute(
-                "INSERT INTO heartbeats (user_id, next_at, last_at, outcome) VALUES (:id, :next, :last, :outcome)"
-                " ON CONFLICT (user_id) DO UPDATE SET next_at = excluded.next_at, outcome = excluded.outcome,"
-                " last_at = coalesce(excluded.last_at, last_at)",
-                {
-                    "id": user_id,
-                    "next": times.to_text(next_at),
-                    "last": None if last_at is None else times.to_text(last_at),
-                    "outcome": outcome,
-                },
-            )
+        await self._db.execute(
+            "INSERT INTO heartbeats (user_id, next_at, last_at, outcome) VALUES (:id, :next, :last, :outcome)"
+            " ON CONFLICT (user_id) DO UPDATE SET next_at = excluded.next_at, outcome = excluded.outcome,"
+            " last_at = coalesce(excluded.last_at, last_at)",
+            {
+                "id": user_id,
+                "next": times.to_text(next_at),
+                "last": None if last_at is None else times.to_text(last_at),
+                "outcome": outcome,
+            },
+        )

@@ -44,9 +44,9 @@ class InboxRow:
     reason: str
 
 
-async def add(tx: Transaction, message: NewInbound, now: datetime) -> None:
+def add(tx: Transaction, message: NewInbound, now: datetime) -> None:
     """Store a message that is not known yet."""
-    await tx.execute(
+    tx.execute(
         "INSERT INTO inbox (run_key, wamid, user_id, kind, text, raw, reply_to, forwarded, sent_at, received_at,"
         " state, changed_at) VALUES (:key, :wamid, :user, :kind, :text, :raw, :reply_to, :forwarded, :sent, :now,"
         " :state, :now)",
@@ -66,14 +66,14 @@ async def add(tx: Transaction, message: NewInbound, now: datetime) -> None:
     )
 
 
-async def is_known(tx: Transaction, wamid: Wamid) -> bool:
+def is_known(tx: Transaction, wamid: Wamid) -> bool:
     """True where this message is stored already: Meta delivers at least once."""
-    return await tx.one("SELECT 1 FROM inbox WHERE wamid = :wamid", {"wamid": wamid}) is not None
+    return tx.one("SELECT 1 FROM inbox WHERE wamid = :wamid", {"wamid": wamid}) is not None
 
 
-async def settle(tx: Transaction, inbox_id: int, state: InboxState, reason: str, now: datetime) -> bool:
+def settle(tx: Transaction, inbox_id: int, state: InboxState, reason: str, now: datetime) -> bool:
     """Close a message, once: False where somebody closed it before."""
-    return 1 == await tx.execute(
+    return 1 == tx.execute(
         "UPDATE inbox SET state = :state, reason = :reason, changed_at = :now"
         " WHERE id = :id AND state IN ('received', 'running')",
         {"id": inbox_id, "state": state.value, "reason": reason, "now": times.to_text(now)},
@@ -108,23 +108,15 @@ class Inbox:
 
         Returns the prompt of the first attempt: the gateway refuses other words under the same key.
         """
-        async with self._db.transaction() as tx:
-            await tx.execute(
-                "UPDATE inbox SET state = 'running', attempt = attempt + 1, prompt = coalesce(prompt, :prompt),"
-                " changed_at = :now WHERE id = :id",
-                {"id": inbox_id, "prompt": prompt, "now": times.to_text(self._clock())},
-            )
-            row = await tx.one("SELECT prompt FROM inbox WHERE id = :id", {"id": inbox_id})
-        assert row is not None
-        return str(row["prompt"])
+        now = times.to_text(self._clock())
+        return await self._db.write(lambda tx: _begin(tx, inbox_id, prompt, now))
 
     async def release(self, inbox_id: int) -> None:
         """The daemon stops in good order: the turn goes on without us, and this attempt does not count."""
-        async with self._db.transaction() as tx:
-            await tx.execute(
-                "UPDATE inbox SET attempt = attempt - 1 WHERE id = :id AND state = 'running' AND attempt > 1",
-                {"id": inbox_id},
-            )
+        await self._db.execute(
+            "UPDATE inbox SET attempt = attempt - 1 WHERE id = :id AND state = 'running' AND attempt > 1",
+            {"id": inbox_id},
+        )
 
     async def count_refused(self, user_id: UserId) -> int:
         """How many messages of a person were refused at the door."""
@@ -137,6 +129,17 @@ class Inbox:
         """The latest messages, newest first."""
         rows = await self._db.all("SELECT * FROM inbox ORDER BY id DESC LIMIT :limit", {"limit": limit})
         return [_inbound(row) for row in rows]
+
+
+def _begin(tx: Transaction, inbox_id: int, prompt: str, now: str) -> str:
+    tx.execute(
+        "UPDATE inbox SET state = 'running', attempt = attempt + 1, prompt = coalesce(prompt, :prompt),"
+        " changed_at = :now WHERE id = :id",
+        {"id": inbox_id, "prompt": prompt, "now": now},
+    )
+    row = tx.one("SELECT prompt FROM inbox WHERE id = :id", {"id": inbox_id})
+    assert row is not None
+    return str(row["prompt"])
 
 
 def _inbound(row: Row) -> InboxRow:

@@ -16,6 +16,8 @@ _RANK = {
     OutboxState.QUEUED: 0,
     OutboxState.SENDING: 1,
     OutboxState.AMBIGUOUS: 1,
+    OutboxState.HELD: 1,
+    OutboxState.DROPPED: 1,  # should it have gone out after all, that is what counts
     OutboxState.SENT: 2,
     OutboxState.FAILED: 3,  # a failure is final unless it was delivered after all
     OutboxState.DELIVERED: 4,
@@ -42,13 +44,11 @@ class OutboxRow:
     reason: str
 
 
-async def add(
-    tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, source: str, now: datetime
-) -> bool:
+def add(tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, source: str, now: datetime) -> bool:
     """Queue the parts of one message, in order. `source` names what it is for: the same source again adds nothing."""
     added = 0
     for number, text in enumerate(parts):
-        added += await tx.execute(
+        added += tx.execute(
             "INSERT INTO outbox (key, source, origin, user_id, text, state, not_before, created_at, changed_at)"
             " VALUES (:key, :source, :origin, :user, :text, 'queued', :now, :now, :now)"
             " ON CONFLICT (source) DO NOTHING",
@@ -64,14 +64,14 @@ async def add(
     return added > 0
 
 
-async def apply_status(
+def apply_status(
     tx: Transaction, *, wamid: Wamid, key: str | None, state: OutboxState, reason: str, now: datetime
 ) -> bool:
     """Move the row of a status forward, found by its wamid or by our key (the answer to the send may be lost)."""
-    row = await tx.one("SELECT id, state FROM outbox WHERE wamid = :wamid OR key = :key", {"wamid": wamid, "key": key})
+    row = tx.one("SELECT id, state FROM outbox WHERE wamid = :wamid OR key = :key", {"wamid": wamid, "key": key})
     if row is None or _RANK[OutboxState(row["state"])] >= _RANK[state]:
         return False
-    await tx.execute(
+    tx.execute(
         "UPDATE outbox SET state = :state, wamid = coalesce(wamid, :wamid), reason = :reason, changed_at = :now"
         " WHERE id = :id",
         {"id": row["id"], "state": state.value, "wamid": wamid, "reason": reason, "now": times.to_text(now)},
@@ -88,8 +88,8 @@ class Outbox:
 
     async def add(self, user_id: UserId, parts: Sequence[str], *, origin: str, source: str) -> bool:
         """`add` in a transaction of its own."""
-        async with self._db.transaction() as tx:
-            return await add(tx, user_id, parts, origin=origin, source=source, now=self._clock())
+        now = self._clock()
+        return await self._db.write(lambda tx: add(tx, user_id, parts, origin=origin, source=source, now=now))
 
     async def heads(self) -> list[OutboxRow]:
         """For each person the oldest message that is not on its way yet: nothing behind it may overtake it."""
@@ -105,58 +105,53 @@ class Outbox:
 
         False where a status has settled the row meanwhile: then it must not be sent.
         """
-        async with self._db.transaction() as tx:
-            return 1 == await tx.execute(
-                "UPDATE outbox SET state = 'sending', attempt = attempt + 1, changed_at = :now"
-                " WHERE id = :id AND state = 'queued'",
-                {"id": row.id, "now": times.to_text(self._clock())},
-            )
+        return 1 == await self._db.execute(
+            "UPDATE outbox SET state = 'sending', attempt = attempt + 1, changed_at = :now"
+            " WHERE id = :id AND state = 'queued'",
+            {"id": row.id, "now": times.to_text(self._clock())},
+        )
 
     async def sent(self, row: OutboxRow, wamid: Wamid) -> None:
         """The Graph API took it. A status may have come first: then only the wamid is added."""
-        async with self._db.transaction() as tx:
-            await tx.execute(
-                "UPDATE outbox SET wamid = coalesce(wamid, :wamid), changed_at = :now, reason = '',"
-                " state = iif(state IN ('queued', 'sending', 'ambiguous'), 'sent', state) WHERE id = :id",
-                {"id": row.id, "wamid": wamid, "now": times.to_text(self._clock())},
-            )
+        await self._db.execute(
+            "UPDATE outbox SET wamid = coalesce(wamid, :wamid), changed_at = :now, reason = '',"
+            " state = iif(state IN ('queued', 'sending', 'ambiguous'), 'sent', state) WHERE id = :id",
+            {"id": row.id, "wamid": wamid, "now": times.to_text(self._clock())},
+        )
 
     async def move(self, row: OutboxRow, state: OutboxState, reason: str) -> bool:
         """Leave `sending` or `ambiguous` for `state`; False where a status has settled the row meanwhile."""
-        async with self._db.transaction() as tx:
-            return 1 == await tx.execute(
-                "UPDATE outbox SET state = :state, reason = :reason, changed_at = :now"
-                " WHERE id = :id AND state IN ('queued', 'sending', 'ambiguous')",
-                {
-                    "id": row.id,
-                    "state": state.value,
-                    "reason": reason,
-                    "now": times.to_text(self._clock()),
-                },
-            )
+        return 1 == await self._db.execute(
+            "UPDATE outbox SET state = :state, reason = :reason, changed_at = :now"
+            " WHERE id = :id AND state IN ('queued', 'sending', 'ambiguous')",
+            {
+                "id": row.id,
+                "state": state.value,
+                "reason": reason,
+                "now": times.to_text(self._clock()),
+            },
+        )
 
     async def put_back(self, row: OutboxRow, reason: str, not_before: datetime) -> None:
         """Nothing was sent: the request does not count, and the row waits until `not_before`."""
-        async with self._db.transaction() as tx:
-            await tx.execute(
-                "UPDATE outbox SET state = 'queued', attempt = attempt - 1, reason = :reason, changed_at = :now,"
-                " not_before = :not_before WHERE id = :id AND state = 'sending'",
-                {
-                    "id": row.id,
-                    "reason": reason,
-                    "now": times.to_text(self._clock()),
-                    "not_before": times.to_text(not_before),
-                },
-            )
+        await self._db.execute(
+            "UPDATE outbox SET state = 'queued', attempt = attempt - 1, reason = :reason, changed_at = :now,"
+            " not_before = :not_before WHERE id = :id AND state = 'sending'",
+            {
+                "id": row.id,
+                "reason": reason,
+                "now": times.to_text(self._clock()),
+                "not_before": times.to_text(not_before),
+            },
+        )
 
     async def interrupted(self) -> int:
         """At start: what the last process left in `sending` may have gone out. Returns how many there were."""
-        async with self._db.transaction() as tx:
-            return await tx.execute(
-                "UPDATE outbox SET state = 'ambiguous', reason = 'the daemon stopped while sending', changed_at = :now"
-                " WHERE state = 'sending'",
-                {"now": times.to_text(self._clock())},
-            )
+        return await self._db.execute(
+            "UPDATE outbox SET state = 'ambiguous', reason = 'the daemon stopped while sending', changed_at = :now"
+            " WHERE state = 'sending'",
+            {"now": times.to_text(self._clock())},
+        )
 
     async def count_since(self, user_id: UserId, origin: str, since: datetime) -> int:
         """How many messages of one origin a person got since an instant."""

@@ -22,10 +22,10 @@ class Reminder:
     state: ReminderState
 
 
-async def told(tx: Transaction, reminders: Sequence[Reminder]) -> None:
+def told(tx: Transaction, reminders: Sequence[Reminder]) -> None:
     """The agent has heard about these."""
     for reminder in reminders:
-        await tx.execute("UPDATE reminders SET told = 1 WHERE id = :id", {"id": reminder.id})
+        tx.execute("UPDATE reminders SET told = 1 WHERE id = :id", {"id": reminder.id})
 
 
 class Reminders:
@@ -39,23 +39,16 @@ class Reminders:
         self, user_id: UserId, *, key: str, due_at: datetime, wall: str, zone: str, text: str
     ) -> tuple[Reminder, bool]:
         """The reminder, and whether it is new: the same key again is the same reminder."""
-        async with self._db.transaction() as tx:
-            added = await tx.execute(
-                "INSERT INTO reminders (key, user_id, due_at, wall, zone, text, state, created_at, changed_at)"
-                " VALUES (:key, :user, :due, :wall, :zone, :text, 'pending', :now, :now) ON CONFLICT (key) DO NOTHING",
-                {
-                    "key": f"{user_id}:{key}",
-                    "user": user_id,
-                    "due": times.to_text(due_at),
-                    "wall": wall,
-                    "zone": zone,
-                    "text": text,
-                    "now": times.to_text(self._clock()),
-                },
-            )
-            row = await tx.one("SELECT * FROM reminders WHERE key = :key", {"key": f"{user_id}:{key}"})
-        assert row is not None
-        return _reminder(row), added == 1
+        values = {
+            "key": f"{user_id}:{key}",
+            "user": user_id,
+            "due": times.to_text(due_at),
+            "wall": wall,
+            "zone": zone,
+            "text": text,
+            "now": times.to_text(self._clock()),
+        }
+        return await self._db.write(lambda tx: _add(tx, values))
 
     async def pending(self, user_id: UserId) -> list[Reminder]:
         """What is still to come for a person, soonest first."""
@@ -74,14 +67,8 @@ class Reminders:
 
     async def cancel(self, user_id: UserId, reminder_id: int) -> Reminder | None:
         """Cancel a pending reminder of this person; None where there is no such one."""
-        async with self._db.transaction() as tx:
-            changed = await tx.execute(
-                "UPDATE reminders SET state = 'cancelled', changed_at = :now"
-                " WHERE id = :id AND user_id = :user AND state = 'pending'",
-                {"id": reminder_id, "user": user_id, "now": times.to_text(self._clock())},
-            )
-            row = await tx.one("SELECT * FROM reminders WHERE id = :id", {"id": reminder_id})
-        return _reminder(row) if changed and row is not None else None
+        now = times.to_text(self._clock())
+        return await self._db.write(lambda tx: _cancel(tx, user_id, reminder_id, now))
 
     async def next_due(self) -> datetime | None:
         """When the next one of anybody is due, or None."""
@@ -99,23 +86,52 @@ class Reminders:
     async def fire(self, reminder: Reminder, text: str) -> bool:
         """Mark it fired and queue its message, in one transaction; False where it was cancelled meanwhile."""
         now = self._clock()
-        async with self._db.transaction() as tx:
-            changed = await tx.execute(
-                "UPDATE reminders SET state = 'fired', changed_at = :now WHERE id = :id AND state = 'pending'",
-                {"id": reminder.id, "now": times.to_text(now)},
-            )
-            if changed:
-                source = f"reminder:{reminder.id}"
-                await outbox.add(tx, reminder.user_id, [text], origin="reminder", source=source, now=now)
-        return changed == 1
+        return await self._db.write(lambda tx: _fire(tx, reminder, text, now))
 
     async def untold(self, user_id: UserId) -> list[Reminder]:
-        """Fired ones that the agent has not heard about yet."""
-        rows = await self._db.all(
-            "SELECT * FROM reminders WHERE user_id = :user AND state = 'fired' AND told = 0 ORDER BY due_at, id",
-            {"user": user_id},
-        )
-        return [_reminder(row) for row in rows]
+        """`untold` by itself."""
+        return await self._db.read(lambda tx: untold(tx, user_id))
+
+
+def untold(tx: Transaction, user_id: UserId) -> list[Reminder]:
+    """Fired ones that the agent has not heard about yet."""
+    rows = tx.all(
+        "SELECT * FROM reminders WHERE user_id = :user AND state = 'fired' AND told = 0 ORDER BY due_at, id",
+        {"user": user_id},
+    )
+    return [_reminder(row) for row in rows]
+
+
+def _add(tx: Transaction, values: dict[str, str]) -> tuple[Reminder, bool]:
+    added = tx.execute(
+        "INSERT INTO reminders (key, user_id, due_at, wall, zone, text, state, created_at, changed_at)"
+        " VALUES (:key, :user, :due, :wall, :zone, :text, 'pending', :now, :now) ON CONFLICT (key) DO NOTHING",
+        values,
+    )
+    row = tx.one("SELECT * FROM reminders WHERE key = :key", {"key": values["key"]})
+    assert row is not None
+    return _reminder(row), added == 1
+
+
+def _cancel(tx: Transaction, user_id: UserId, reminder_id: int, now: str) -> Reminder | None:
+    changed = tx.execute(
+        "UPDATE reminders SET state = 'cancelled', changed_at = :now"
+        " WHERE id = :id AND user_id = :user AND state = 'pending'",
+        {"id": reminder_id, "user": user_id, "now": now},
+    )
+    row = tx.one("SELECT * FROM reminders WHERE id = :id", {"id": reminder_id})
+    return _reminder(row) if changed and row is not None else None
+
+
+def _fire(tx: Transaction, reminder: Reminder, text: str, now: datetime) -> bool:
+    changed = tx.execute(
+        "UPDATE reminders SET state = 'fired', changed_at = :now WHERE id = :id AND state = 'pending'",
+        {"id": reminder.id, "now": times.to_text(now)},
+    )
+    if changed:
+        source = f"reminder:{reminder.id}"
+        outbox.add(tx, reminder.user_id, [text], origin="reminder", source=source, now=now)
+    return changed == 1
 
 
 def _reminder(row: Row) -> Reminder:

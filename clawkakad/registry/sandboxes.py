@@ -6,7 +6,7 @@ from datetime import datetime
 
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import ids, times
-from clawkakad.registry.database import Database, Row
+from clawkakad.registry.database import Database, Row, Transaction
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,8 @@ class Sandboxes:
         found = await self.of_user(user_id)
         if found is not None:
             return found
-        async with self._db.transaction() as tx:
-            await tx.execute(
-                "INSERT INTO sandboxes (id, user_id, state, reason, created_at, changed_at)"
-                " VALUES (:id, :user, :state, 'new', :now, :now) ON CONFLICT (user_id) DO NOTHING",
-                {
-                    "id": ids.new_sandbox_id(),
-                    "user": user_id,
-                    "state": SandboxState.ABSENT.value,
-                    "now": times.to_text(self._clock()),
-                },
-            )
-            row = await tx.one("SELECT * FROM sandboxes WHERE user_id = :id", {"id": user_id})
-        assert row is not None
-        return _sandbox(row)
+        now = self._clock()
+        return await self._db.write(lambda tx: _ensure(tx, user_id, now))
 
     async def set_state(self, sandbox_id: SandboxId, state: SandboxState, reason: str) -> None:
         """Record what was observed."""
@@ -97,13 +85,22 @@ class Sandboxes:
 
     async def remove(self, sandbox_id: SandboxId) -> None:
         """Forget the row; the last step of a removal."""
-        async with self._db.transaction() as tx:
-            await tx.execute("DELETE FROM sandboxes WHERE id = :id", {"id": sandbox_id})
+        await self._db.execute("DELETE FROM sandboxes WHERE id = :id", {"id": sandbox_id})
 
     async def _update(self, sandbox_id: SandboxId, assignments: str, **values: str | None) -> None:
         sql = f"UPDATE sandboxes SET {assignments}, changed_at = :now WHERE id = :id"  # noqa: S608 (constants above)
-        async with self._db.transaction() as tx:
-            await tx.execute(sql, {"id": sandbox_id, "now": times.to_text(self._clock()), **values})
+        await self._db.execute(sql, {"id": sandbox_id, "now": times.to_text(self._clock()), **values})
+
+
+def _ensure(tx: Transaction, user_id: UserId, now: datetime) -> SandboxRow:
+    tx.execute(
+        "INSERT INTO sandboxes (id, user_id, state, reason, created_at, changed_at)"
+        " VALUES (:id, :user, 'absent', 'new', :now, :now) ON CONFLICT (user_id) DO NOTHING",
+        {"id": ids.new_sandbox_id(), "user": user_id, "now": times.to_text(now)},
+    )
+    row = tx.one("SELECT * FROM sandboxes WHERE user_id = :id", {"id": user_id})
+    assert row is not None
+    return _sandbox(row)
 
 
 def _sandbox(row: Row) -> SandboxRow:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -83,22 +84,18 @@ async def running(registry: Registry, agent: Agent, clock: Clock) -> AsyncIterat
 async def write(registry: Registry, clock: Clock, user: UserId, *texts: str) -> None:
     for text in texts:
         clock.advance(seconds=1)
-        async with registry.db.transaction() as tx:
-            await inbox.add(
-                tx,
-                inbox.NewInbound(
-                    wamid=Wamid(f"wamid.{text}"),
-                    user_id=user,
-                    kind="text",
-                    text=text,
-                    raw="{}",
-                    reply_to=None,
-                    forwarded=False,
-                    sent_at=clock(),
-                    state=InboxState.RECEIVED,
-                ),
-                clock(),
-            )
+        message = inbox.NewInbound(
+            wamid=Wamid(f"wamid.{text}"),
+            user_id=user,
+            kind="text",
+            text=text,
+            raw="{}",
+            reply_to=None,
+            forwarded=False,
+            sent_at=clock(),
+            state=InboxState.RECEIVED,
+        )
+        await registry.db.write(functools.partial(inbox.add, message=message, now=clock()))
 
 
 async def replies(registry: Registry) -> list[str]:
@@ -126,8 +123,8 @@ async def test_messages_are_answered_in_order(registry: Registry, agent: Agent, 
 async def test_people_do_not_wait_for_one_another(
     registry: Registry, agent: Agent, clock: Clock, robin: UserId
 ) -> None:
-    async with registry.db.transaction() as tx:
-        other = await ensure_user(tx, [(IdentifierKind.BSUID, "US.2")], NOWHERE, clock())
+    known = [(IdentifierKind.BSUID, "US.2")]
+    other = await registry.db.write(lambda tx: ensure_user(tx, known, NOWHERE, clock()))
     await write(registry, clock, robin, "one")
     await write(registry, clock, other, "two")
     agent.hold.clear()

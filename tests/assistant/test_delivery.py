@@ -65,6 +65,15 @@ async def until(registry: Registry, *wanted: OutboxState) -> None:
     await eventually(as_wanted)
 
 
+async def delivered(registry: Registry, clock: Clock, key: str) -> None:
+    """A status comes, and says that the message with this key has arrived."""
+    await registry.db.write(
+        lambda tx: outbox.apply_status(
+            tx, wamid=Wamid("w"), key=key, state=OutboxState.DELIVERED, reason="", now=clock()
+        )
+    )
+
+
 async def test_parts_go_out_in_order(registry: Registry, sender: Sender, clock: Clock, robin: UserId) -> None:
     await registry.outbox.add(robin, ["one", "two", "three"], origin="reply", source="s")
 
@@ -122,10 +131,7 @@ async def test_an_unknown_outcome_waits_for_a_status(
     async with running(registry, sender, clock) as delivery:
         await until(registry, OutboxState.AMBIGUOUS, OutboxState.QUEUED)
         key = (await registry.outbox.heads())[0].key
-        async with registry.db.transaction() as tx:
-            await outbox.apply_status(
-                tx, wamid=Wamid("w"), key=key, state=OutboxState.DELIVERED, reason="", now=clock()
-            )
+        await delivered(registry, clock, key)
         delivery.wake()
         await until(registry, OutboxState.DELIVERED, OutboxState.SENT)
 
@@ -168,8 +174,8 @@ async def test_nobody_waits_for_somebody_elses_trouble(
     registry: Registry, sender: Sender, clock: Clock, robin: UserId
 ) -> None:
     sender.outcomes["15550100123"] = [GraphUnavailable("down")]
-    async with registry.db.transaction() as tx:
-        other = await ensure_user(tx, [(IdentifierKind.BSUID, "US.2")], NOWHERE, clock())
+    known = [(IdentifierKind.BSUID, "US.2")]
+    other = await registry.db.write(lambda tx: ensure_user(tx, known, NOWHERE, clock()))
     await registry.outbox.add(robin, ["stuck"], origin="reply", source="a")
     await registry.outbox.add(other, ["free"], origin="reply", source="b")
 
@@ -196,10 +202,7 @@ async def test_a_row_that_a_status_settled_meanwhile_is_not_sent(
 ) -> None:
     await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
     (stale,) = await registry.outbox.heads()
-    async with registry.db.transaction() as tx:
-        await outbox.apply_status(
-            tx, wamid=Wamid("w"), key=stale.key, state=OutboxState.DELIVERED, reason="", now=clock()
-        )
+    await delivered(registry, clock, stale.key)
 
     assert not await registry.outbox.begin(stale)
 
@@ -211,8 +214,8 @@ async def test_a_send_whose_outcome_could_not_be_stored_is_settled_like_any_unkn
 
     async with running(registry, sender, clock) as delivery:
         await until(registry, OutboxState.SENT, OutboxState.SENT)
-        async with registry.db.transaction() as tx:  # as if the disk had been full at the wrong moment
-            await tx.execute("UPDATE outbox SET state = 'sending', wamid = NULL WHERE text = 'hi'")
+        # as if the disk had been full at the wrong moment
+        await registry.db.execute("UPDATE outbox SET state = 'sending', wamid = NULL WHERE text = 'hi'")
         clock.advance(minutes=2)
         delivery.wake()
         await eventually(lambda: sender.bodies == ["hi", "more", "hi"])
@@ -222,8 +225,7 @@ async def test_a_send_whose_outcome_could_not_be_stored_is_settled_like_any_unkn
 async def test_somebody_without_any_address_blocks_nothing(
     registry: Registry, sender: Sender, clock: Clock, robin: UserId
 ) -> None:
-    async with registry.db.transaction() as tx:
-        await tx.execute("DELETE FROM identifiers")
+    await registry.db.execute("DELETE FROM identifiers")
     await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
 
     async with running(registry, sender, clock):

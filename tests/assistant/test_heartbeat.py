@@ -51,8 +51,7 @@ def body() -> Body:
 async def housed(registry: Registry, robin: UserId, clock: Clock) -> UserId:
     """Robin, with a sandbox and a message of a moment ago."""
     await registry.sandboxes.ensure(robin)
-    async with registry.db.transaction() as tx:
-        await users.touch(tx, robin, clock())
+    await registry.db.write(lambda tx: users.touch(tx, robin, clock()))
     return robin
 
 

@@ -6,67 +6,84 @@ from pathlib import Path
 
 import pytest
 
+from clawkakad import faults
 from clawkakad.errors import RegistryUnavailable, UsageError
 from clawkakad.model import InboxState, OutboxState, ReminderState, SandboxState
 from clawkakad.registry import Registry, locked, open_registry, read_registry
-from clawkakad.registry.database import statements
+from clawkakad.registry import database as database_module
+from clawkakad.registry.database import Transaction, Work, statements
+
+MIGRATIONS = Path(database_module.__file__).parent / "migrations"
+OLD_ROWS = """
+INSERT INTO users VALUES ('u1', NULL, 'UTC', 'EUR', 'en', NULL, 't', NULL);
+INSERT INTO inbox VALUES
+    (4, 'k4', 'wamid.4', 'u1', 'text', 'hello', '{}', NULL, 0, 't', 't', 'answered', 1, 'hello', 't', ''),
+    (5, 'k5', 'wamid.5', 'u1', 'text', 'again', '{}', NULL, 0, 't', 't', 'received', 0, NULL, 't', '');
+INSERT INTO outbox VALUES (7, 'o7', 's7', 'reply', 'u1', 'hi', 'read', 1, 'wamid.7', 't', 't', 't', '');
+INSERT INTO outbox VALUES (8, 'o8', 's8', 'reply', 'u1', 'ho', 'ambiguous', 1, NULL, 't', 't', 't', '');
+"""
 
 
 @pytest.fixture
 async def registry(registry: Registry) -> Registry:
     """With a table to write into."""
-    async with registry.db.transaction() as tx:
-        await tx.execute("CREATE TABLE scratch (at TEXT) STRICT")
+    await registry.db.execute("CREATE TABLE scratch (at TEXT) STRICT")
     return registry
 
 
 async def test_the_file_is_private_and_safe(registry: Registry, tmp_path: Path) -> None:
     assert (tmp_path / "registry.sqlite").stat().st_mode & 0o777 == 0o600
-    async with registry.db.transaction() as tx:
-        assert (await tx.one("PRAGMA journal_mode"))[0] == "wal"
-        assert (await tx.one("PRAGMA synchronous"))[0] == 2
-        assert (await tx.one("PRAGMA foreign_keys"))[0] == 1
+    pragmas = ("journal_mode", "synchronous", "foreign_keys")
+    values = await registry.db.write(lambda tx: [tx.one(f"PRAGMA {pragma}")[0] for pragma in pragmas])
+    assert values == ["wal", 2, 1]
 
 
-async def test_an_error_rolls_back(registry: Registry) -> None:
+def insert(at: str) -> Work[int]:
+    return lambda tx: tx.execute("INSERT INTO scratch VALUES (:at)", {"at": at})
+
+
+async def kept(registry: Registry) -> list[str]:
+    return [row["at"] for row in await registry.db.all("SELECT at FROM scratch ORDER BY at")]
+
+
+async def test_an_error_undoes_what_its_work_did(registry: Registry) -> None:
+    def fail(tx: Transaction) -> None:
+        insert("t")(tx)
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        async with registry.db.transaction() as tx:
-            await tx.execute("INSERT INTO scratch VALUES ('t')")
-            raise ZeroDivisionError
+        await registry.db.write(fail)
 
-    assert await registry.db.all("SELECT * FROM scratch") == []
+    assert await kept(registry) == []
 
 
-async def test_a_cancelled_transaction_rolls_back_and_frees_the_writer(registry: Registry) -> None:
-    entered = asyncio.Event()
+async def test_works_of_one_moment_share_a_commit_and_no_failure(registry: Registry) -> None:
+    commits: list[str] = []
 
-    async def hang() -> None:
-        async with registry.db.transaction() as tx:
-            await tx.execute("INSERT INTO scratch VALUES ('t')")
-            entered.set()
-            await asyncio.sleep(60)
-
-    task = asyncio.create_task(hang())
-    await entered.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-    async with registry.db.transaction() as tx:
-        assert await tx.all("SELECT * FROM scratch") == []
-
-
-async def test_tasks_never_share_a_transaction(registry: Registry) -> None:
-    async def insert(number: int, fail: bool) -> None:
-        async with registry.db.transaction() as tx:
-            await tx.execute("INSERT INTO scratch VALUES (:n)", {"n": str(number)})
-            await asyncio.sleep(0)
-            if fail:
+    def one(number: int) -> Work[None]:
+        def work(tx: Transaction) -> None:
+            insert(str(number))(tx)
+            if number % 2:
                 raise ZeroDivisionError
 
-    await asyncio.gather(*(insert(n, n % 2 == 1) for n in range(10)), return_exceptions=True)
+        return work
 
-    rows = await registry.db.all("SELECT at FROM scratch ORDER BY at")
-    assert [row["at"] for row in rows] == ["0", "2", "4", "6", "8"]
+    faults.arm(commits.append)
+    try:
+        ends = await asyncio.gather(*(registry.db.write(one(n)) for n in range(10)), return_exceptions=True)
+    finally:
+        faults.arm(None)
+
+    assert [isinstance(end, ZeroDivisionError) for end in ends] == [n % 2 == 1 for n in range(10)]
+    assert await kept(registry) == ["0", "2", "4", "6", "8"]
+    assert commits == ["commit"]
+
+
+async def test_works_are_carried_out_in_the_order_of_their_asking(registry: Registry) -> None:
+    done: list[int] = []
+    await asyncio.gather(*(registry.db.write(lambda _, n=n: done.append(n)) for n in range(300)))
+
+    assert done == list(range(300))
 
 
 async def test_a_lock_of_another_process_is_unavailable_not_a_crash(registry: Registry, tmp_path: Path) -> None:
@@ -74,14 +91,24 @@ async def test_a_lock_of_another_process_is_unavailable_not_a_crash(registry: Re
     other.execute("BEGIN IMMEDIATE")
     try:
         with pytest.raises(RegistryUnavailable, match="locked"):
-            async with registry.db.transaction():
-                pass
+            await registry.db.write(insert("t"))
     finally:
         other.execute("ROLLBACK")
         other.close()
 
-    async with registry.db.transaction() as tx:
-        assert await tx.one("SELECT 1") is not None
+    await registry.db.write(insert("u"))
+    assert await kept(registry) == ["u"]
+
+
+async def test_what_was_asked_for_is_written_before_the_file_is_closed(tmp_path: Path, clock) -> None:
+    async with open_registry(tmp_path / "r.sqlite", clock) as registry:
+        await registry.db.execute("CREATE TABLE scratch (at TEXT) STRICT")
+        asked = asyncio.create_task(registry.db.write(insert("t")))
+        await asyncio.sleep(0)
+
+    assert await asked == 1
+    async with read_registry(tmp_path / "r.sqlite", clock) as registry:
+        assert await kept(registry) == ["t"]
 
 
 async def test_a_newer_file_is_refused(tmp_path: Path, clock) -> None:
@@ -124,7 +151,7 @@ async def test_states_of_code_and_schema_agree(registry: Registry) -> None:
 
     for table, states in pairs.items():
         check = sql[table].split("CHECK (state IN (")[1].split("))")[0]
-        assert {word.strip(" '") for word in check.split(",")} == {state.value for state in states}
+        assert {word.strip(" \n'") for word in check.split(",")} == {state.value for state in states}
 
 
 def test_statements_are_cut_at_their_ends_only() -> None:
@@ -133,35 +160,61 @@ def test_statements_are_cut_at_their_ends_only() -> None:
     assert len(list(statements(script))) == 2
 
 
-@pytest.mark.parametrize("ticks", range(12))
-async def test_a_cancellation_at_any_moment_of_a_transaction_leaves_the_writer_free(
-    registry: Registry, ticks: int
-) -> None:
-    async def write() -> None:
-        async with registry.db.transaction() as tx:
-            await tx.execute("INSERT INTO scratch VALUES ('t')")
-
-    task = asyncio.create_task(write())
+@pytest.mark.parametrize("ticks", range(8))
+async def test_a_cancellation_at_any_moment_of_a_write_leaves_the_writer_free(registry: Registry, ticks: int) -> None:
+    task = asyncio.create_task(registry.db.write(insert("t")))
     for _ in range(ticks):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
-    await write()
-    assert len(await registry.db.all("SELECT * FROM scratch")) in (1, 2)
+    await registry.db.write(insert("u"))
+    assert await kept(registry) in (["u"], ["t", "u"])
 
 
-@pytest.mark.parametrize("ticks", range(8))
+@pytest.mark.parametrize("ticks", range(6))
 async def test_a_cancelled_read_does_not_make_the_next_one_stale(registry: Registry, ticks: int) -> None:
-    async with registry.db.transaction() as tx:
-        for number in range(50):
-            await tx.execute("INSERT INTO scratch VALUES (:n)", {"n": str(number)})
+    for number in range(50):
+        await registry.db.write(insert(str(number)))
     task = asyncio.create_task(registry.db.one("SELECT * FROM scratch"))
     for _ in range(ticks):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    async with registry.db.transaction() as tx:
-        await tx.execute("DELETE FROM scratch")
+    await registry.db.execute("DELETE FROM scratch")
 
-    assert await registry.db.all("SELECT * FROM scratch") == []
+    assert await kept(registry) == []
+
+
+async def test_a_file_of_the_first_schema_keeps_everything(tmp_path: Path, clock) -> None:
+    path = tmp_path / "old.sqlite"
+    with sqlite3.connect(path) as old:
+        for statement in statements((MIGRATIONS / "0001_first.sql").read_text()):
+            old.execute(statement)
+        old.execute("PRAGMA user_version = 1")
+        for statement in statements(OLD_ROWS):
+            old.execute(statement)
+    old.close()
+
+    async with open_registry(path, clock) as registry:
+        inbox = await registry.db.all("SELECT id, wamid, state, turn, attempt, prompt FROM inbox ORDER BY id")
+        outbox = await registry.db.all("SELECT id, state, unknowns, sent_at FROM outbox ORDER BY id")
+        broken = await registry.db.all("PRAGMA foreign_key_check")
+
+    assert [tuple(row) for row in inbox] == [
+        (4, "wamid.4", "answered", 4, 1, "hello"),
+        (5, "wamid.5", "received", None, 0, None),
+    ]
+    assert [tuple(row) for row in outbox] == [(7, "read", 0, "t"), (8, "ambiguous", 1, None)]
+    assert broken == []
+
+
+async def test_a_look_at_a_file_of_another_schema_says_what_to_do(tmp_path: Path, clock) -> None:
+    path = tmp_path / "old.sqlite"
+    with sqlite3.connect(path) as old:
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+
+    with pytest.raises(UsageError, match="restart the daemon"):
+        async with read_registry(path, clock):
+            pass

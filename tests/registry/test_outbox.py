@@ -16,8 +16,9 @@ async def queue(registry: Registry, user: UserId, source: str = "inbox:1", parts
 
 
 async def status(registry: Registry, clock: Clock, state: OutboxState, key: str | None = None) -> None:
-    async with registry.db.transaction() as tx:
-        await outbox.apply_status(tx, wamid=WAMID, key=key, state=state, reason="", now=clock())
+    await registry.db.write(
+        lambda tx: outbox.apply_status(tx, wamid=WAMID, key=key, state=state, reason="", now=clock())
+    )
 
 
 async def state_of(registry: Registry) -> OutboxState:

@@ -11,8 +11,7 @@ BSUID = (IdentifierKind.BSUID, "US.1")
 
 
 async def ensure(registry: Registry, clock: Clock, *identifiers: Identifier) -> UserId:
-    async with registry.db.transaction() as tx:
-        return await ensure_user(tx, identifiers, NOWHERE, clock())
+    return await registry.db.write(lambda tx: ensure_user(tx, identifiers, NOWHERE, clock()))
 
 
 async def test_the_same_identifier_is_the_same_person(registry: Registry, clock: Clock) -> None:
@@ -39,8 +38,8 @@ async def test_a_change_notice_keeps_the_person(registry: Registry, clock: Clock
     person = await ensure(registry, clock, NUMBER)
     other = (IdentifierKind.WA_ID, "15550100177")
 
-    async with registry.db.transaction() as tx:
-        assert await move_identifiers(tx, NUMBER, [other], clock()) == person
+    moved = await registry.db.write(lambda tx: move_identifiers(tx, NUMBER, [other], clock()))
+    assert moved == person
 
     assert await ensure(registry, clock, other) == person
     assert await ensure(registry, clock, NUMBER) != person
@@ -49,9 +48,8 @@ async def test_a_change_notice_keeps_the_person(registry: Registry, clock: Clock
 async def test_the_last_message_only_moves_forward(registry: Registry, clock: Clock, robin: UserId) -> None:
     later = clock()
     clock.advance(hours=-2)
-    async with registry.db.transaction() as tx:
-        await touch(tx, robin, later)
-        await touch(tx, robin, clock())
+    await registry.db.write(lambda tx: touch(tx, robin, later))
+    await registry.db.write(lambda tx: touch(tx, robin, clock()))
 
     user = await registry.users.get(robin)
     assert user is not None

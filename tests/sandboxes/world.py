@@ -100,8 +100,8 @@ class World:
         self.pool = Pool()
 
     async def person(self, number: str = "4915123456789") -> UserId:
-        async with self.registry.db.transaction() as tx:
-            return await ensure_user(tx, [(IdentifierKind.WA_ID, number)], PROFILE, datetime.now(UTC))
+        known = [(IdentifierKind.WA_ID, number)]
+        return await self.registry.db.write(lambda tx: ensure_user(tx, known, PROFILE, datetime.now(UTC)))
 
     async def row(self, user_id: UserId) -> SandboxRow:
         row = await self.registry.sandboxes.of_user(user_id)
