@@ -20,6 +20,7 @@ from clawkakad.simulator import payloads
 from clawkakad.simulator.knobs import Knobs
 from clawkakad.simulator.payloads import Business
 from clawkakad.simulator.people import Author, Message, People, Person, State, display, new_wamid
+from clawkakad.simulator.troubles import Dice
 from clawkakad.simulator.webhooks import Courier
 
 TYPING_S = 25.0  # the typing indicator ends by itself (Meta, "Typing indicators")
@@ -190,15 +191,30 @@ class Exchange:
             await self._status(person, message.id, State.READ)
 
     async def _status(self, person: Person, wamid: Wamid, state: State, *, error_code: int | None = None) -> None:
+        """Move a message on and report it, unless a knob is against it."""
         moved = self._move(wamid, state)
         if moved is None or self.knobs.statuses == "off":
             return
+        document = payloads.status(self.business, person, moved, state.value, self.now(), error_code=error_code)
+        dice, key = Dice(self.knobs.seed), f"{moved.callback_data or wamid} {state}"
+        if dice.falls(self.knobs.statuses_missing, "missing", key):
+            return
+        for copy in range(2 if dice.falls(self.knobs.statuses_twice, "twice", key) else 1):
+            if self.knobs.statuses == "shuffled":
+                delay_s = self.knobs.status_delay_s * dice.of("delay", f"{key} {copy}").uniform(1, 3)
+                self._spawn(self._bring_late(document, delay_s), f"status {wamid}")
+            else:
+                await self._bring_in_order(person, document)
+
+    async def _bring_in_order(self, person: Person, document: dict[str, Any]) -> None:
         if self.knobs.statuses == "delayed":
             await asyncio.sleep(self.knobs.status_delay_s)
         async with self._statuses[person.wa_id]:
-            await self.courier.deliver(
-                payloads.status(self.business, person, moved, state.value, self.now(), error_code=error_code)
-            )
+            await self.courier.deliver(document)
+
+    async def _bring_late(self, document: dict[str, Any], delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        await self.courier.deliver(document)
 
     def _keep(self, message: Message) -> None:
         self.people.keep(message)

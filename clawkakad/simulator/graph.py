@@ -16,10 +16,12 @@ from aiohttp import web
 from clawkakad.model import Wamid
 from clawkakad.simulator import payloads
 from clawkakad.simulator.exchange import Exchange
+from clawkakad.simulator.knobs import TAKEN
 from clawkakad.simulator.media import Media
 from clawkakad.simulator.pairlimit import PairLimit
 from clawkakad.simulator.people import Person
 from clawkakad.simulator.refusals import HTTP_STATUS, refusal, status_of
+from clawkakad.simulator.troubles import HTML, Troubles, happen
 
 VERSION = r"{version:v\d+\.\d+}"
 LONGEST_TEXT = 4096  # code points
@@ -45,6 +47,7 @@ class GraphApi:
         self._access_token = access_token
         self._dice = random.Random(seed)  # noqa: S311 - no secret
         self._pairs = PairLimit()
+        self._troubles = Troubles()
 
     def routes(self) -> list[web.RouteDef]:
         """All addresses of the API."""
@@ -62,7 +65,10 @@ class GraphApi:
                 await asyncio.sleep(self._exchange.knobs.latency_s)
                 response: web.StreamResponse = await handler(request)
             except Refused as refused:
-                return web.json_response(refusal(refused.code, refused.details), status=status_of(refused.code))
+                status = status_of(refused.code)
+                return web.json_response(
+                    refusal(refused.code, refused.details), status=status, headers=self._wait(status)
+                )
             return response
 
         return answer
@@ -74,13 +80,12 @@ class GraphApi:
             raise Refused(100, "Param messaging_product must be whatsapp")
         if "status" in body:
             return self._mark_read(body)
-        if self._count("lose_requests"):
-            return _break(request)
         broken = self._error_by_knob()
         if broken is not None:
             return broken
-        answer = self._send(body)
-        return _break(request) if self._count("lose_answers") else web.json_response(answer)
+        trouble = self._troubles.next(self._exchange.knobs, _callback_data(body))
+        answer = self._send(body) if trouble is None or trouble in TAKEN else {}
+        return web.json_response(answer) if trouble is None else await happen(trouble, request, answer)
 
     def _mark_read(self, body: Mapping[str, Any]) -> web.Response:
         if body.get("status") != "read" or not isinstance(body.get("message_id"), str):
@@ -146,7 +151,9 @@ class GraphApi:
 
     def _check_token(self, request: web.Request) -> None:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not secrets.compare_digest(given.encode(), self._access_token.encode()):
+        if self._exchange.knobs.token_expired or not secrets.compare_digest(
+            given.encode(), self._access_token.encode()
+        ):
             raise Refused(190)
 
     def _check_number(self, request: web.Request) -> None:
@@ -154,12 +161,10 @@ class GraphApi:
         if number_id != self._exchange.business.phone_number_id:
             raise Refused(100, f"Unsupported post request. Object with ID '{number_id}' does not exist")
 
-    def _count(self, knob: str) -> bool:
-        """Use up one of a knob that counts down."""
-        left = getattr(self._exchange.knobs, knob)
-        if left > 0:
-            setattr(self._exchange.knobs, knob, left - 1)
-        return bool(left)
+    def _wait(self, status: int) -> dict[str, str]:
+        """The header that tells when to come again."""
+        wait_s = self._exchange.knobs.retry_after_s
+        return {"Retry-After": f"{wait_s:g}"} if status == 429 and wait_s is not None else {}
 
     def _error_by_knob(self) -> web.Response | None:
         """Raises Refused, or answers without an error object, where a knob wants that."""
@@ -167,7 +172,7 @@ class GraphApi:
         if knobs.next_errors:
             code = knobs.next_errors.pop(0)
             if code in HTTP_STATUS:
-                return web.Response(status=code, text="<html>upstream error</html>", content_type="text/html")
+                return web.Response(status=code, text=HTML, content_type="text/html", headers=self._wait(code))
             raise Refused(code, "by a knob of the simulator")
         if self._dice.random() < knobs.error_rate:
             raise Refused(131016, "by a knob of the simulator")
@@ -201,10 +206,3 @@ async def _json(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(100, "The body is not an object")
     return body
-
-
-def _break(request: web.Request) -> web.Response:
-    """No answer: the connection is reset."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()

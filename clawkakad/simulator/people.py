@@ -12,6 +12,7 @@ import json
 import os
 import random
 import secrets
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -84,6 +85,7 @@ class People:
     def __init__(self, path: Path | None = None) -> None:
         self.people: dict[str, Person] = {}
         self.messages: dict[Wamid, Message] = {}
+        self._chats: defaultdict[str, list[Wamid]] = defaultdict(list)
         self._file: TextIO | None = None
         if path is not None:
             self._open(path)
@@ -120,7 +122,7 @@ class People:
 
     def keep(self, message: Message) -> Message:
         """A new message."""
-        self.messages[message.id] = message
+        self._remember(message)
         self._append({"event": "message", **message.document()})
         return message
 
@@ -141,7 +143,7 @@ class People:
 
     def of(self, wa_id: str) -> list[Message]:
         """One person's chat, oldest first."""
-        return [message for message in self.messages.values() if message.wa_id == wa_id]
+        return [self.messages[wamid] for wamid in self._chats[wa_id]]
 
     def last_written_at(self, wa_id: str) -> datetime | None:
         """When a person last wrote: the service window counts from there."""
@@ -163,17 +165,21 @@ class People:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 self._apply(json.loads(line))
         for wamid in list(self.messages)[:-MOST_KEPT]:
-            del self.messages[wamid]
+            self._chats[self.messages.pop(wamid).wa_id].remove(wamid)
 
     def _apply(self, event: dict[str, Any]) -> None:
         kind = event.pop("event")
         if kind == "person":
             self.people[event["wa_id"]] = Person(**event)
         elif kind == "message":
-            message = _message(event)
-            self.messages[message.id] = message
+            self._remember(_message(event))
         elif kind == "state" and event["id"] in self.messages:
             self._moved(self.messages[event["id"]], event)
+
+    def _remember(self, message: Message) -> None:
+        if message.id not in self.messages:
+            self._chats[message.wa_id].append(message.id)
+        self.messages[message.id] = message
 
     def _events(self) -> Iterator[dict[str, Any]]:
         for person in self.people.values():

@@ -1,11 +1,14 @@
 """The fake Graph API: Meta's answers, Meta's refusals, and what the knobs do to them."""
 
+import asyncio
 from typing import Any
 
 import aiohttp
 import pytest
 
+from clawkakad.simulator.knobs import AFTER, BEFORE, TAKEN, Trouble
 from clawkakad.simulator.people import Author, State
+from clawkakad.simulator.troubles import Dice
 from tests.simulator.conftest import Pair
 from tests.support import eventually
 
@@ -207,6 +210,116 @@ class TestKnobs:
         open_window.simulator.exchange.knobs.error_rate = 1.0
 
         assert code(await open_window.daemon.send(TO, "a")) == (503, 131016)
+
+    @pytest.mark.parametrize("trouble", [t for t in Trouble if t not in (Trouble.HANG, Trouble.HANG_AFTER)])
+    async def test_a_trouble_is_told_apart_by_whether_the_message_was_taken(
+        self, open_window: Pair, trouble: Trouble
+    ) -> None:
+        pair = open_window
+        pair.simulator.exchange.knobs.next_troubles = [trouble]
+
+        try:
+            status, answer = await pair.daemon.send(TO, "Hello", biz_opaque_callback_data="k")
+        except aiohttp.ClientError:
+            status, answer = 0, {}
+
+        assert status in (0, 200, 502, 503)
+        assert "messages" not in answer
+        assert len(taken(pair)) == (trouble in TAKEN)
+        assert (await pair.daemon.send(TO, "Hello", biz_opaque_callback_data="k"))[0] == 200
+
+    @pytest.mark.parametrize("trouble", [Trouble.HANG, Trouble.HANG_AFTER])
+    async def test_a_request_may_hang(self, open_window: Pair, trouble: Trouble) -> None:
+        pair = open_window
+        pair.simulator.exchange.knobs.next_troubles = [trouble]
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await pair.daemon.send(TO, "Hello")
+
+        assert len(taken(pair)) == (trouble is Trouble.HANG_AFTER)
+
+    @pytest.mark.parametrize(("knob", "kinds"), [("troubles_before", BEFORE), ("troubles_after", AFTER)])
+    async def test_a_rate_of_troubles_strikes_the_first_send_of_a_message_only(
+        self, open_window: Pair, knob: str, kinds: tuple[Trouble, ...]
+    ) -> None:
+        pair = open_window
+        pair.simulator.exchange.knobs = pair.simulator.exchange.knobs.turned({knob: 1.0, "pair_limit": False})
+        struck = 0
+        for key in map(str, range(12)):
+            try:
+                status, answer = await pair.daemon.send(TO, key, biz_opaque_callback_data=key)
+                struck += status != 200 or "messages" not in answer
+            except aiohttp.ClientError:
+                struck += 1
+            assert (await pair.daemon.send(TO, key, biz_opaque_callback_data=key))[0] == 200
+
+        assert struck == 12
+        assert len(taken(pair)) == (24 if kinds is AFTER else 12)
+
+    async def test_a_429_says_when_to_come_again(self, open_window: Pair) -> None:
+        pair = open_window
+        knobs = {"next_errors": [130429, 429, 131016], "retry_after_s": 7}
+        pair.simulator.exchange.knobs = pair.simulator.exchange.knobs.turned(knobs)
+
+        waits = []
+        for _ in range(3):
+            async with pair.daemon.session.post(
+                f"{pair.simulator.url}/v25.0/{pair.daemon.secrets.phone_number_id}/messages",
+                json={"messaging_product": "whatsapp", "to": TO, "text": {"body": "a"}},
+                headers={"Authorization": f"Bearer {pair.daemon.secrets.access_token}"},
+            ) as answer:
+                waits.append((answer.status, answer.headers.get("Retry-After")))
+        assert waits == [(429, "7"), (429, "7"), (503, None)]
+
+    async def test_an_expired_token_is_refused_everywhere(self, open_window: Pair) -> None:
+        pair = open_window
+        pair.simulator.exchange.knobs.token_expired = True
+        assert code(await pair.daemon.send(TO, "a")) == (401, 190)
+        assert code(await pair.daemon.read("wamid.x")) == (401, 190)
+
+        pair.simulator.exchange.knobs.token_expired = False
+        assert (await pair.daemon.send(TO, "a"))[0] == 200
+
+    async def test_statuses_can_be_lost_doubled_and_out_of_order(self, open_window: Pair) -> None:
+        pair = open_window
+        knobs = {"statuses": "shuffled", "status_delay_s": 0.05, "statuses_missing": 0.3, "statuses_twice": 0.3}
+        knobs |= {"pair_limit": False, "seed": 7}
+        pair.simulator.exchange.knobs = pair.simulator.exchange.knobs.turned(knobs)
+        keys = [str(number) for number in range(40)]
+        for key in keys:
+            await pair.daemon.send(TO, key, biz_opaque_callback_data=key)
+
+        dice = Dice(7)
+        wanted = sorted(
+            (key, state)
+            for key in keys
+            for state in ("sent", "delivered")
+            if not dice.falls(0.3, "missing", f"{key} {state}")
+            for _ in range(1 + dice.falls(0.3, "twice", f"{key} {state}"))
+        )
+        assert 40 < len(wanted) < 100
+
+        def came() -> list[tuple[str, str]]:
+            return [(s["biz_opaque_callback_data"], s["status"]) for s in pair.daemon.statuses]
+
+        await eventually(lambda: sorted(came()) == wanted)
+        assert any(came().index((key, "delivered")) < came().index((key, "sent")) for key in keys if both(came(), key))
+
+    async def test_every_knob_can_be_turned_by_json(self, pair: Pair) -> None:
+        knobs = pair.simulator.exchange.knobs.model_dump(mode="json")
+        async with pair.daemon.session.post(f"{pair.simulator.url}/simulator/knobs", json=knobs) as answer:
+            assert (answer.status, await answer.json()) == (200, knobs)
+
+
+def taken(pair: Pair) -> list[str]:
+    """What reached the phone."""
+    messages = pair.simulator.exchange.people.messages.values()
+    return [m.text for m in messages if m.author is Author.ASSISTANT]
+
+
+def both(came: list[tuple[str, str]], key: str) -> bool:
+    return {(key, "sent"), (key, "delivered")} <= set(came)
 
 
 async def test_media_go_up_and_down(pair: Pair) -> None:
