@@ -79,6 +79,15 @@ def apply_status(
     return True
 
 
+def release(tx: Transaction, user_id: UserId, now: datetime) -> int:
+    """A person has written: what the service window held goes out, in its order. Returns how many there were."""
+    return tx.execute(
+        "UPDATE outbox SET state = 'queued', hold = NULL, reason = '', not_before = :now, changed_at = :now"
+        " WHERE user_id = :user AND state = 'held' AND hold = 'window'",
+        {"user": user_id, "now": times.to_text(now)},
+    )
+
+
 class Outbox:
     """The table `outbox`, seen by the one who sends."""
 

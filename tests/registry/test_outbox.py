@@ -102,3 +102,17 @@ async def test_a_status_of_somebody_elses_message_changes_nothing(registry: Regi
     await status(registry, clock, OutboxState.READ, key="not-ours")
 
     assert await registry.outbox.all() == []
+
+
+async def test_what_the_window_held_is_released_in_order_and_what_is_unknown_stays_held(
+    registry: Registry, clock: Clock, robin: UserId
+) -> None:
+    await queue(registry, robin, parts=("one", "two", "perhaps sent"))
+    await registry.db.execute("UPDATE outbox SET state = 'held', hold = iif(text LIKE 'p%', 'unknown', 'window')")
+
+    assert await registry.db.write(lambda tx: outbox.release(tx, robin, clock())) == 2
+
+    rows = list(reversed(await registry.outbox.all()))
+    assert [row.state for row in rows] == [OutboxState.QUEUED, OutboxState.QUEUED, OutboxState.HELD]
+    assert [row.text for row in await registry.outbox.heads()] == ["one"]
+    assert await registry.db.write(lambda tx: outbox.release(tx, robin, clock())) == 0
