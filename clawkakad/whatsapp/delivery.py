@@ -5,11 +5,22 @@ Everything in here has been checked and cleaned; nothing of Meta's wire format i
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from clawkakad.model import IdentifierKind, Wamid
 
 Identifier = tuple[IdentifierKind, str]
+
+
+class Purpose(StrEnum):
+    """What a message is there for."""
+
+    TURN = "turn"  # the agent answers it
+    POLITE = "polite"  # nothing in it can be read: one polite line
+    RECORD = "record"  # kept, and nothing said: a reaction, a text of blanks
+    EDIT = "edit"  # `target` says something else from now on: `text`
+    REVOKE = "revoke"  # `target` was taken back
 
 
 @dataclass(frozen=True)
@@ -22,11 +33,14 @@ class Inbound:
     ]  #: at least one; the business-scoped id first, then the parent's, then the number
     name: str | None  #: what the person calls themselves: for show, never identity
     kind: str  #: Meta's `type`, also one that we never heard of
-    text: str | None  #: without control characters; None unless the kind is "text", and when nothing is left
+    text: str | None  #: clean words for the agent, ours in square brackets; there on every TURN and EDIT, else None
     sent_at: datetime  #: aware UTC, whole seconds; may be days ago after an outage
     reply_to: Wamid | None  #: the message that it quotes; we may never have seen that one
     forwarded: bool  #: somebody else's words
     raw: str  #: compact JSON of this one message as it came
+    purpose: Purpose = Purpose.TURN
+    media_id: str | None = None  #: of the file that came along; serves for seven days to fetch it
+    target: Wamid | None = None  #: the message that a reaction, an edit or a revoke is about
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Every message, status and change is read on its own: one that cannot be read becomes a notice and spoils no neighbour,
 for a webhook that is not answered with 200 comes again as a whole, for days. What does not concern us is left out here:
-other numbers of the account, groups, our own number as the sender, echoes of what the owner typed.
+other numbers of the account, groups, our own number as the sender, echoes of what the owner typed. `reading.py` knows
+what a message says, `moves.py` what became of a number.
 """
 
 import json
@@ -15,17 +16,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from clawkakad.model import IdentifierKind, Wamid
-from clawkakad.whatsapp import notices, wire
-from clawkakad.whatsapp.cleaning import clean_label, clean_text
-from clawkakad.whatsapp.delivery import Delivery, Identifier, IdentifierChange, Inbound, Notice, Status
-from clawkakad.whatsapp.identity import identifiers, sender
+from clawkakad.whatsapp import moves, notices, wire
+from clawkakad.whatsapp.cleaning import clean_label
+from clawkakad.whatsapp.delivery import Delivery, Identifier, IdentifierChange, Inbound, Notice, Purpose, Status
+from clawkakad.whatsapp.identity import sender
+from clawkakad.whatsapp.lenient import present
+from clawkakad.whatsapp.reading import read
 
-__all__ = ["Delivery", "Identifier", "IdentifierChange", "Inbound", "Notice", "Status", "parse"]
+__all__ = ["Delivery", "Identifier", "IdentifierChange", "Inbound", "Notice", "Purpose", "Status", "parse"]
 
 OBJECT = "whatsapp_business_account"
-_MOVES = frozenset(
-    {"user_changed_number", "user_changed_user_id", "customer_changed_number"}  # the last one until 2025
-)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -118,34 +118,40 @@ def _take_message(
     else:
         if message.type == "text" and message.text is None:
             found.notice("warning", "a text message came without a readable body")
+        found.notices += [notices.of_message_error(error, message) for error in present(message.errors)]
         found.messages.setdefault(Wamid(message.id), _inbound(message, raw, who, name))
 
 
 def _inbound(message: wire.Message, raw: Mapping[str, Any], who: tuple[Identifier, ...], name: str | None) -> Inbound:
     context = message.context or wire.Context()
-    text = clean_text(message.text.body) if message.type == "text" and message.text else ""
+    reading = read(message)
     return Inbound(
         wamid=Wamid(message.id),
         identifiers=who,
         name=(clean_label(name, 100) or None) if name else None,
         kind=clean_label(message.type or "", 60) or "unknown",
-        text=text or None,
+        text=reading.text,
         sent_at=message.timestamp,
         reply_to=Wamid(context.id) if context.id else None,
         forwarded=bool(context.forwarded or context.frequently_forwarded),
         raw=json.dumps(raw, separators=(",", ":")),
+        purpose=reading.purpose,
+        media_id=reading.media_id,
+        target=reading.target,
     )
 
 
 def _take_system(message: wire.Message, found: _Found) -> None:
-    """Notices about a person: no message of theirs. A move of identifiers is one change for each old one."""
-    system = message.system
-    kind = system.type if system else ""
-    new = identifiers(system) if system else ()
-    if kind not in _MOVES or not new:
-        found.notice("info", f"system message ignored: {clean_label(kind, 60) or 'without a type'}")
+    """Notices about a person: no message of theirs."""
+    system = message.system or wire.System()
+    if not moves.is_move(system):
+        kind = clean_label(system.type or "", 60)
+        found.notice("info", f"system message ignored: {kind or 'without a type'}")
         return
-    found.changes += [IdentifierChange(old, new) for old in identifiers(message) if old not in new]
+    changes = moves.of_system(message, system)
+    found.changes += changes
+    if not changes:
+        found.notices.append(notices.skipped("a change of a number", "it does not say from what to what"))
 
 
 def _take_id_updates(value: Mapping[str, Any], found: _Found) -> None:
@@ -153,17 +159,14 @@ def _take_id_updates(value: Mapping[str, Any], found: _Found) -> None:
         update = _read(wire.UserIdUpdate, raw, "a change of a user id", found)
         if update is None:
             continue
-        found.changes.append(_moved(IdentifierKind.BSUID, update.user_id))
-        if update.parent_user_id is not None:
-            found.changes.append(_moved(IdentifierKind.PARENT_BSUID, update.parent_user_id))
-
-
-def _moved(kind: IdentifierKind, moved: wire.Moved) -> IdentifierChange:
-    return IdentifierChange((kind, moved.previous), ((kind, moved.current),))
+        changes = moves.of_update(update)
+        found.changes += changes
+        if not changes:
+            found.notices.append(notices.skipped("a change of a user id", "it does not say from what to what"))
 
 
 def _status(update: wire.StatusUpdate) -> Status:
-    error = next((error for error in update.errors or () if error is not None), None)
+    error = next(iter(present(update.errors)), None)
     return Status(
         wamid=Wamid(update.id),
         status=clean_label(update.status, 60),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clawkakad.model import IdentifierKind
 from clawkakad.whatsapp.parsing import Delivery, Inbound, parse
 from tests.support import DATA
-from tests.whatsapp.expectations import EXPECTED, PHONE_NUMBER_ID, ROBIN, Expected
+from tests.whatsapp.expectations import EXPECTED, PHONE_NUMBER_ID, ROBIN, Expected, Said
 
 PAYLOADS = sorted((DATA / "payloads").glob("*.json"))
 
@@ -50,7 +50,10 @@ def only(body: bytes) -> Inbound:
 
 def seen(delivery: Delivery) -> Expected:
     return Expected(
-        messages=tuple((m.kind, m.identifiers, m.text) for m in delivery.messages),
+        messages=tuple(
+            Said(m.kind, m.identifiers, m.purpose, m.text, m.media_id, m.target, m.reply_to, m.forwarded)
+            for m in delivery.messages
+        ),
         statuses=tuple((s.status, s.error_code) for s in delivery.statuses),
         changes=tuple((c.old, c.new) for c in delivery.changes),
         notices=tuple(n.level for n in delivery.notices),
