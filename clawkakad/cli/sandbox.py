@@ -16,7 +16,7 @@ from clawkakad.cli.keys import key_source
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
 from clawkakad.errors import EngineUnavailable, UsageError
-from clawkakad.registry import FILE, Registry, SandboxRow, UserRow, locked, open_registry, read_registry
+from clawkakad.registry import FILE, Registry, SandboxRow, UserRow, edit_registry, locked, open_registry, read_registry
 from clawkakad.sandboxes.engine import Container, open_engine
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
@@ -123,7 +123,7 @@ async def _row(registry: Registry, person: UserRow) -> SandboxRow:
 
 async def _ask_daemon(place: Place, person: UserRow) -> None:
     """Leave the wish in the registry and wait until the daemon has carried it out."""
-    async with open_registry(place.state_dir / FILE, clock) as registry:
+    async with edit_registry(place.state_dir / FILE, clock) as registry:
         row = await _row(registry, person)
         await registry.sandboxes.want_removed(row.id)
         try:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from clawkakad.errors import UsageError
-from clawkakad.registry.database import Database, open_database, open_readonly
+from clawkakad.registry.database import Database, open_beside, open_database
 from clawkakad.registry.heartbeats import Heartbeats
 from clawkakad.registry.inbox import Inbox
 from clawkakad.registry.outbox import Outbox
@@ -22,7 +22,7 @@ from clawkakad.registry.sandboxes import Sandboxes, SandboxRow
 from clawkakad.registry.usage import Usage
 from clawkakad.registry.users import UserRow, Users
 
-__all__ = ["Registry", "SandboxRow", "UserRow", "locked", "open_registry", "read_registry"]
+__all__ = ["Registry", "SandboxRow", "UserRow", "edit_registry", "locked", "open_registry", "read_registry"]
 
 FILE = "registry.sqlite"
 LOCK = "clawkakad.lock"
@@ -51,8 +51,15 @@ async def open_registry(path: Path, clock: Callable[[], datetime]) -> AsyncItera
 
 @contextlib.asynccontextmanager
 async def read_registry(path: Path, clock: Callable[[], datetime]) -> AsyncIterator[Registry]:
-    """Open beside a running daemon. Raises UsageError where there is no registry yet."""
-    async with open_readonly(path) as db:
+    """Open for a look beside a running daemon. Raises UsageError where there is no registry of this version yet."""
+    async with open_beside(path, writing=False) as db:
+        yield _registry(db, clock)
+
+
+@contextlib.asynccontextmanager
+async def edit_registry(path: Path, clock: Callable[[], datetime]) -> AsyncIterator[Registry]:
+    """Open for changes beside a running daemon, which finds them within a second. Raises UsageError as above."""
+    async with open_beside(path, writing=True) as db:
         yield _registry(db, clock)
 
 

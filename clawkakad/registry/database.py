@@ -218,13 +218,22 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
-async def open_readonly(path: Path) -> AsyncIterator[Database]:
-    """Open for a look from another process, beside a running daemon. Raises UsageError where there is nothing yet."""
+async def open_beside(path: Path, *, writing: bool) -> AsyncIterator[Database]:
+    """Open from another process, beside a running daemon; its schema is left as it is.
+
+    Raises UsageError where there is no file yet, or one of another version.
+    """
     if not path.exists():
         raise UsageError(f"no registry at {path}: has the daemon ever run with this CLAWKAKA_STATE_DIR?")
-    async with _connection(path) as reader:
-        await _on_thread(reader, lambda connection: _check_version(connection, path))
-        yield Database(reader, reader)
+    async with _connection(path) as connection:
+        await _on_thread(connection, lambda opened: _check_version(opened, path))
+        if not writing:
+            await connection.execute_fetchall("PRAGMA query_only = ON")
+        database = Database(connection, connection)
+        try:
+            yield database
+        finally:
+            await database.settle()
 
 
 @contextlib.asynccontextmanager
