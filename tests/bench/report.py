@@ -1,0 +1,146 @@
+"""The numbers as a table for people and as JSON for the next run."""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.phases import PEERS_BUSY
+
+Rounds = Mapping[str, Sequence[float]]
+"""The values of a measure, one for each round."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What is to be reached: a share of the relay's value, or a value."""
+
+    text: str
+    met: Callable[[float, float | None], bool]
+
+
+def at_most(factor: float) -> Reach:
+    return Reach(f"≤ {factor:g} × relay", lambda ours, relay: relay is not None and ours <= factor * relay)
+
+
+def at_least(factor: float) -> Reach:
+    return Reach(f"≥ {factor:g} × relay", lambda ours, relay: relay is not None and ours >= factor * relay)
+
+
+def below(limit: float, unit: str = "") -> Reach:
+    return Reach(f"< {limit:g} {unit}".strip(), lambda ours, _: ours < limit)
+
+
+NONE_AT_ALL = Reach("0", lambda ours, _: ours == 0)
+
+MEASURES: dict[str, tuple[str, str, Reach | None]] = {
+    "ack_p50_ms": ("acknowledgement p50", "ms", None),
+    "ack_p99_ms": ("acknowledgement p99", "ms", None),
+    "overhead_p50_ms": ("overhead of the way p50", "ms", at_most(1.5)),
+    "overhead_p99_ms": ("overhead of the way p99", "ms", at_most(2)),
+    "cpu_light_s": ("CPU per 1,000 messages, light load", "s", at_most(1.5)),
+    "cpu_saturated_s": ("CPU per 1,000 messages, saturated", "s", at_most(1.5)),
+    "saturated_per_s": ("messages per second, saturated", "/s", at_least(0.7)),
+    "rss_0_mib": ("RSS, nobody connected", "MiB", None),
+    "rss_100_mib": ("RSS, 100 people", "MiB", None),
+    "rss_1000_mib": ("RSS, 1,000 people", "MiB", at_most(2)),
+    "idle_100_percent": ("CPU idle, 100 people", "%", None),
+    "idle_1000_percent": ("CPU idle, 1,000 people", "%", None),
+    "flood_per_s": ("flood: webhooks per second", "/s", None),
+    "flood_p50_ms": ("flood: acknowledgement p50", "ms", None),
+    "flood_p99_ms": ("flood: acknowledgement p99", "ms", below(250, "ms")),
+    "flood_max_ms": ("flood: acknowledgement max", "ms", None),
+    "flood_refused": ("flood: not answered with 200", "", NONE_AT_ALL),
+    "flood_lost": ("flood: answered with 200, not on disk", "", NONE_AT_ALL),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measure: medians over the rounds, and the rounds themselves."""
+
+    name: str
+    label: str
+    unit: str
+    ours: float
+    relay: float | None
+    ratio: float | None
+    reach: str
+    met: bool | None
+    ours_rounds: list[float]
+    relay_rounds: list[float]
+
+
+def lines(ours: Rounds, relay: Rounds) -> list[Line]:
+    """What was measured, in the order of the table. A ratio is taken of the medians of rounds that alternated."""
+    return [_line(name, ours[name], relay.get(name, ())) for name in MEASURES if name in ours]
+
+
+def _line(name: str, ours: Sequence[float], relay: Sequence[float]) -> Line:
+    label, unit, reach = MEASURES[name]
+    mine, theirs = median(ours), median(relay) if relay else None
+    return Line(
+        name=name,
+        label=label,
+        unit=unit,
+        ours=mine,
+        relay=theirs,
+        ratio=mine / theirs if theirs else None,
+        reach=reach.text if reach else "",
+        met=reach.met(mine, theirs) if reach else None,
+        ours_rounds=list(ours),
+        relay_rounds=list(relay),
+    )
+
+
+def table(found: Sequence[Line]) -> Table:
+    """For people."""
+    made = Table(title="The message path: clawkakad beside a bare relay, one core each for them and for their peers")
+    made.add_column("")
+    for heading in ("ours", "relay", "ratio"):
+        made.add_column(heading, justify="right")
+    made.add_column("reach")
+    made.add_column("met")
+    for line in found:
+        met = "" if line.met is None else "[green]yes[/]" if line.met else "[red]no[/]"
+        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+        made.add_row(line.label, _shown(line.ours, line.unit), _shown(line.relay, line.unit), ratio, line.reach, met)
+    return made
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
+    return f"{value:,.{digits}f} {unit}".strip()
+
+
+def busy_peers(*programs: Rounds) -> list[str]:
+    """Warnings: where the peers had no time to spare, it is they who were measured."""
+    shares = [(name, max(values)) for rounds in programs for name, values in rounds.items() if name.startswith("peers")]
+    return [f"{name}: the peers used {share:.0%} of their core" for name, share in shares if share > PEERS_BUSY]
+
+
+def show(found: Sequence[Line], warnings: Sequence[str], console: Console) -> None:
+    console.print(table(found))
+    for warning in warnings:
+        console.print(f"[yellow]{warning}[/]")
+
+
+def keep(found: Sequence[Line], about: Mapping[str, object], directory: Path) -> Path:
+    """Write everything as JSON; the path."""
+    now = datetime.now(UTC)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"message-{now:%Y%m%d-%H%M%S}.json"
+    machine = {"cores": len(os.sched_getaffinity(0)), "kernel": platform.release(), "python": platform.python_version()}
+    document = {"at": now.isoformat(timespec="seconds"), "machine": machine, **about}
+    document["measures"] = [asdict(line) for line in found]
+    path.write_text(json.dumps(document, indent=2) + "\n")
+    return path
