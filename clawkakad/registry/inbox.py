@@ -1,6 +1,8 @@
 """The inbox: every message that was answered with 200, and what became of it.
 
-received → running(attempt) → answered | failed;  ignored and refused are kept for the record.
+received → running(attempt) → answered | failed | parked;  ignored, refused and limited are kept for the record.
+One turn answers one or more messages of a person. The first of them leads: its key, prompt and attempt are the turn's,
+and its id stands in the column `turn` of all of them. They begin and end together, each in one commit.
 """
 
 from collections.abc import Callable
@@ -25,6 +27,7 @@ class NewInbound:
     forwarded: bool
     sent_at: datetime
     state: InboxState
+    media_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class InboxRow:
 def add(tx: Transaction, message: NewInbound, now: datetime) -> None:
     """Store a message that is not known yet."""
     tx.execute(
-        "INSERT INTO inbox (run_key, wamid, user_id, kind, text, raw, reply_to, forwarded, sent_at, received_at,"
-        " state, changed_at) VALUES (:key, :wamid, :user, :kind, :text, :raw, :reply_to, :forwarded, :sent, :now,"
-        " :state, :now)",
+        "INSERT INTO inbox (run_key, wamid, user_id, kind, text, raw, media_id, reply_to, forwarded, sent_at,"
+        " received_at, state, changed_at) VALUES (:key, :wamid, :user, :kind, :text, :raw, :media, :reply_to,"
+        " :forwarded, :sent, :now, :state, :now)",
         {
             "key": ids.new_key(),
             "wamid": message.wamid,
@@ -57,6 +60,7 @@ def add(tx: Transaction, message: NewInbound, now: datetime) -> None:
             "kind": message.kind,
             "text": message.text,
             "raw": message.raw,
+            "media": message.media_id,
             "reply_to": message.reply_to,
             "forwarded": int(message.forwarded),
             "sent": times.to_text(message.sent_at),
@@ -69,6 +73,36 @@ def add(tx: Transaction, message: NewInbound, now: datetime) -> None:
 def is_known(tx: Transaction, wamid: Wamid) -> bool:
     """True where this message is stored already: Meta delivers at least once."""
     return tx.one("SELECT 1 FROM inbox WHERE wamid = :wamid", {"wamid": wamid}) is not None
+
+
+def replace_text(tx: Transaction, wamid: Wamid, text: str, now: datetime) -> bool:
+    """A message was edited: its new words, as long as the agent has not heard the old ones. False where it is late."""
+    return 1 == tx.execute(
+        "UPDATE inbox SET text = :text, changed_at = :now WHERE wamid = :wamid AND state = 'received'",
+        {"wamid": wamid, "text": text, "now": times.to_text(now)},
+    )
+
+
+def withdraw(tx: Transaction, wamid: Wamid, now: datetime) -> bool:
+    """A message was taken back while it waited: it is not answered, and its words are not kept. False: too late."""
+    return 1 == tx.execute(
+        "UPDATE inbox SET state = 'ignored', text = NULL, raw = '{}', reason = 'taken back', changed_at = :now"
+        " WHERE wamid = :wamid AND state = 'received'",
+        {"wamid": wamid, "now": times.to_text(now)},
+    )
+
+
+def count_hour(tx: Transaction, user_id: UserId, since: datetime) -> int:
+    """How many messages of a person count for the limit since an instant.
+
+    What was kept for the record does not, nor what was written before: after an outage a day may come at once.
+    """
+    row = tx.one(
+        "SELECT count(*) AS n FROM inbox WHERE user_id = :user AND received_at >= :since AND sent_at >= :since"
+        " AND state NOT IN ('ignored', 'refused', 'limited')",
+        {"user": user_id, "since": times.to_text(since)},
+    )
+    return 0 if row is None else int(row["n"])
 
 
 def settle(tx: Transaction, inbox_id: int, state: InboxState, reason: str, now: datetime) -> bool:
