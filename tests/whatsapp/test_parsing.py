@@ -3,6 +3,8 @@
 import json
 import sqlite3
 from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawkakad.model import IdentifierKind
-from clawkakad.whatsapp.parsing import Delivery, Inbound, parse
+from clawkakad.whatsapp.cleaning import clean_text
+from clawkakad.whatsapp.parsing import Delivery, Inbound, Purpose, parse
 from tests.support import DATA
 from tests.whatsapp.expectations import EXPECTED, PHONE_NUMBER_ID, ROBIN, Expected, Said
-
-PAYLOADS = sorted((DATA / "payloads").glob("*.json"))
+from tests.whatsapp.wire import PAYLOADS, message, mutated, recorded_messages, webhook
 
 
 def parsed(body: bytes) -> Delivery:
@@ -23,24 +25,6 @@ def parsed(body: bytes) -> Delivery:
 
 def recorded(name: str) -> Delivery:
     return parsed((DATA / "payloads" / f"{name}.json").read_bytes())
-
-
-def webhook(*messages: object, contacts: object = (), **value: object) -> bytes:
-    metadata = {"display_phone_number": "+1 555-010-0199", "phone_number_id": PHONE_NUMBER_ID}
-    content = {"metadata": metadata, "contacts": contacts, "messages": messages, **value}
-    change = {"field": "messages", "value": content}
-    return json.dumps({"object": "whatsapp_business_account", "entry": [{"changes": [change]}]}).encode()
-
-
-def message(**changes: object) -> dict[str, Any]:
-    whole = {
-        "from": "15550100123",
-        "id": "wamid.A",
-        "timestamp": "1795339800",
-        "type": "text",
-        "text": {"body": "hello"},
-    } | changes
-    return {key: value for key, value in whole.items() if value is not None}
 
 
 def only(body: bytes) -> Inbound:
@@ -211,31 +195,6 @@ def test_messages_of_one_second_keep_their_order() -> None:
     assert [m.wamid for m in parsed(webhook(*many)).messages] == [f"wamid.{n}" for n in range(20)]
 
 
-def test_a_moved_number_is_followed_from_every_old_identifier() -> None:
-    moved = message(
-        type="system",
-        from_user_id="US.1",
-        system={"type": "user_changed_number", "wa_id": "15550100177", "user_id": "US.9"},
-    )
-    new = ((IdentifierKind.BSUID, "US.9"), (IdentifierKind.WA_ID, "15550100177"))
-
-    delivery = parsed(webhook(moved))
-
-    assert [(c.old[1], c.new) for c in delivery.changes] == [("US.1", new), ("15550100123", new)]
-    assert delivery.messages == ()
-
-
-def test_a_changed_user_id_of_a_portfolio_is_followed_too() -> None:
-    update = {
-        "user_id": {"previous": "US.1", "current": "US.9"},
-        "parent_user_id": {"previous": "US.ENT.1", "current": "US.ENT.9"},
-    }
-    body = webhook(user_id_update=[update, {}]).replace(b'"messages", "value"', b'"user_id_update", "value"')
-
-    assert [(c.old[1], c.new[0][1]) for c in parsed(body).changes] == [("US.1", "US.9"), ("US.ENT.1", "US.ENT.9")]
-    assert [n.level for n in parsed(body).notices] == ["warning"]
-
-
 def test_a_webhook_that_does_not_say_which_number_it_is_about_is_left_alone() -> None:
     delivery = parsed(webhook(message(), metadata=None))
 
@@ -339,3 +298,35 @@ def test_nothing_that_looks_like_a_webhook_makes_it_raise(
     }
     change = {"field": field, "value": value}
     parsed(json.dumps({"object": "whatsapp_business_account", "entry": [{"changes": [change]}]}).encode())
+
+
+@given(st.sampled_from(PAYLOADS), st.randoms())
+def test_no_change_to_a_real_webhook_makes_it_raise(path: Path, chance: Random) -> None:
+    parsed(json.dumps(mutated(json.loads(path.read_bytes()), chance)).encode())
+
+
+@given(st.sampled_from(PAYLOADS), st.integers(0, 5000), st.binary(max_size=4))
+def test_no_changed_bytes_of_a_real_webhook_make_it_raise(path: Path, at: int, other: bytes) -> None:
+    body = path.read_bytes()
+    at %= len(body)
+    parsed(body[:at] + other + body[at + len(other) :])
+
+
+@given(st.sampled_from(recorded_messages()), st.randoms())
+def test_no_change_to_a_real_message_costs_its_neighbours(original: dict[str, Any], chance: Random) -> None:
+    before, after = message(id="wamid.before"), message(id="wamid.after", text={"body": "world"})
+    status = {"id": "wamid.S", "status": "sent", "timestamp": 1795339800}
+
+    delivery = parsed(webhook(before, mutated(original, chance), after, statuses=[status]))
+
+    said = {str(m.wamid): m.text for m in delivery.messages}
+    assert (said["wamid.before"], said["wamid.after"]) == ("hello", "world")
+    assert len(delivery.statuses) == 1
+
+
+@given(st.sampled_from(recorded_messages()), st.randoms())
+def test_whatever_a_message_is_its_purpose_and_its_parts_fit_together(original: dict[str, Any], chance: Random) -> None:
+    for m in parsed(webhook(mutated(original, chance))).messages:
+        assert bool(m.text) == (m.purpose in (Purpose.TURN, Purpose.EDIT))
+        assert m.target is not None or m.purpose not in (Purpose.EDIT, Purpose.REVOKE)
+        assert m.text is None or (m.text == clean_text(m.text) and m.text.encode())

@@ -1,5 +1,10 @@
 """Signatures: the vectors, and that nothing but the right one passes."""
 
+import hmac
+import json
+import random
+from typing import Any
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -79,3 +84,96 @@ def test_no_changed_bit_of_a_body_passes(body: bytes, place: int, bit: int) -> N
 
     with pytest.raises(BadSignature):
         verify(bytes(changed), sign(body, SECRET), [SECRET])
+
+
+def test_no_forgery_of_ten_thousand_passes() -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")  # shown when it fails
+    chance = random.Random(seed)
+    bodies = [path.read_bytes() for path in sorted((DATA / "payloads").glob("*.json"))]
+    signed = [(body, sign(body, SECRET)) for body in bodies]
+    tried, accepted = 0, []
+    while tried < 10_000:
+        genuine = chance.choice(signed)
+        forged = chance.choice(FORGERIES)(*genuine, chance)
+        if forged == genuine:
+            continue
+        tried += 1
+        if passes(*forged):
+            accepted.append(forged)
+
+    assert accepted == []
+
+
+def passes(body: bytes, header: str | None) -> bool:
+    try:
+        verify(body, header, [SECRET, "the secret before"])
+    except BadSignature:
+        return False
+    return True
+
+
+def flipped(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    at = chance.randrange(len(body))
+    return body[:at] + bytes([body[at] ^ 1 << chance.randrange(8)]) + body[at + 1 :], header
+
+
+def cut(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    return body[: chance.randrange(len(body))], header
+
+
+def padded(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    at, blank = chance.randrange(len(body) + 1), chance.choice([b" ", b"\n", b"\0", b"\xef\xbb\xbf"])
+    return body[:at] + blank + body[at:], header
+
+
+def written_again(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    options: dict[str, Any] = {"ensure_ascii": chance.random() < 0.5, "indent": chance.choice([1, 3, 5])}
+    return json.dumps(json.loads(body), **options).encode(), header
+
+
+def header_changed(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    at, other = chance.randrange(len(header)), chance.choice("0123456789abcdefABCDEF= \t\0é\udcff")
+    end = at + chance.randrange(2)
+    return body, header[:at] + other + header[end:]
+
+
+def header_cut(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    return body, header[: chance.randrange(len(header))]
+
+
+def header_doubled(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    return body, chance.choice(["", " ", ",", ", ", ";"]).join([header, header])
+
+
+def header_in_capitals(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    return body, chance.choice([header.upper(), "SHA256=" + header[7:], "sha256=" + header[7:].upper()])
+
+
+def another_secret(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    return body, sign(body, chance.choice(["", SECRET[:-1], SECRET.upper(), SECRET + "\n", "\0" + SECRET]))
+
+
+def another_digest(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    name = chance.choice(["md5", "sha1", "sha512", "sha3_256"])
+    digest = hmac.new(SECRET.encode(), body, name).hexdigest()
+    return body, f"{chance.choice([name, 'sha256'])}={digest}"
+
+
+def another_signature(body: bytes, header: str, chance: random.Random) -> tuple[bytes, str]:
+    return body, sign(body + b" ", SECRET)
+
+
+FORGERIES = [
+    flipped,
+    cut,
+    padded,
+    written_again,
+    header_changed,
+    header_cut,
+    header_doubled,
+    header_in_capitals,
+    another_secret,
+    another_digest,
+    another_signature,
+]
