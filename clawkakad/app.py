@@ -25,6 +25,7 @@ from clawkakad.assistant.delivery import Delivery
 from clawkakad.assistant.heartbeat import Heartbeats
 from clawkakad.assistant.intake import Intake
 from clawkakad.assistant.late import LateAnswers
+from clawkakad.assistant.listening import Listening
 from clawkakad.assistant.presence import Presence
 from clawkakad.assistant.reminders import ReminderClock
 from clawkakad.assistant.services import PaServices
@@ -101,6 +102,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         phone_number_id=settings.phone_number_id,
         access_token=settings.access_token.get_secret_value(),
     )
+    listening = Listening()
     delivery = Delivery(registry, graph, _now, settle_s=settings.settle_s)
     reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
     pool = Pool()
@@ -129,7 +131,9 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         on_outbox=delivery.wake,
     )
     door = Door(settings.access, frozenset(settings.allow))
-    intake = Intake(registry, door, _now, on_message=conversations.wake, on_outbox=delivery.wake)
+    intake = Intake(
+        registry, door, _now, listening=listening, on_message=conversations.wake, on_outbox=delivery.wake
+    )
     return Parts(registry, intake, conversations, delivery, reminders, heartbeats, supervisor)
 
 

@@ -11,6 +11,7 @@ from loguru import logger
 
 from clawkakad.assistant import places, words
 from clawkakad.assistant.access import Door
+from clawkakad.assistant.listening import Listening
 from clawkakad.log import mask
 from clawkakad.model import InboxState, OutboxState, UserId
 from clawkakad.registry import Registry, inbox, outbox, users
@@ -38,12 +39,14 @@ class Intake:
         door: Door,
         clock: Callable[[], datetime],
         *,
+        listening: Listening,
         on_message: Callable[[UserId], None],
         on_outbox: Callable[[], None],
     ) -> None:
         self._registry = registry
         self._door = door
         self._clock = clock
+        self._listening = listening
         self._on_message = on_message
         self._on_outbox = on_outbox
 
@@ -53,7 +56,13 @@ class Intake:
         Cancelled in the middle, it may have stored: Meta sends again, and duplicates are dropped by wamid.
         """
         now = self._clock()
-        waiting = await self._registry.db.write(lambda tx: self._take(tx, delivery, now))
+        ticket = self._listening.begun()
+        try:
+            waiting = await self._registry.db.write(lambda tx: self._take(tx, delivery, now))
+        except BaseException:
+            self._listening.failed(ticket)
+            raise
+        self._listening.stored(ticket)
         self._report(delivery)
         for user_id in waiting:
             self._on_message(user_id)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from clawkakad.assistant.access import Door
 from clawkakad.assistant.intake import Intake
+from clawkakad.assistant.listening import Listening
 from clawkakad.config import Access
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry
@@ -20,7 +21,15 @@ class Desk:
     def __init__(self, registry: Registry, clock: Clock, door: Door) -> None:
         self.woken: list[UserId] = []
         self.registry = registry
-        self.intake = Intake(registry, door, clock, on_message=self.woken.append, on_outbox=lambda: None)
+        self.listening = Listening()
+        self.intake = Intake(
+            registry,
+            door,
+            clock,
+            listening=self.listening,
+            on_message=self.woken.append,
+            on_outbox=lambda: None,
+        )
 
     async def take(self, *messages: Inbound, statuses: tuple[Status, ...] = (), changes=()) -> None:
         await self.intake.accept(Delivery(messages=messages, statuses=statuses, changes=changes, notices=()))
