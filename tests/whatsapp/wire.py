@@ -65,7 +65,7 @@ def mutated(value: Any, chance: random.Random) -> Any:
         holder, key = chance.choice(places)
         match chance.randrange(4):
             case 0:
-                holder[key] = chance.choice(ODD)
+                holder[key] = copy.deepcopy(chance.choice(ODD))
             case 1 if holder is not changed:
                 del holder[key]
             case 2 if isinstance(holder, list) and holder is not changed:
