@@ -1,174 +1,168 @@
-"""Meta's error codes: one table from code to reaction, and one function from an answer to an exception. No I/O.
+"""Meta's error codes: one table from a code to what is done about it. No I/O.
 
-The code decides, not the HTTP status, the type or the title: nearly everything is a 400 of type OAuthException.
+The code decides, not the HTTP status, the type or the title: nearly everything is a 400 of type OAuthException. The
+same codes come as answers to a request and, minutes later, in failed statuses.
 https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes
 """
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-
-from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
-from clawkakad.whatsapp.cleaning import clean_label
 
 
 class Reaction(StrEnum):
     """What to do after an error code."""
 
-    RETRY = "retry"  # refused for now, nothing was sent: again after a while
+    RETRY = "retry"  # refused for now, nothing was sent: everybody waits a while
     UNKNOWN = "unknown"  # may have been sent: settle it first
     NEVER = "never"  # this request will never be taken
     TEMPLATE = "template"  # the service window is closed: a template, or wait until they write
-    STOP = "stop"  # nothing can be sent until the operator has acted
+    STOP = "stop"  # nothing can be sent until the operator has acted, or Meta relents
     PAIR_LIMIT = "pair_limit"  # too many to this one person: again after 4^n seconds, others are not affected
 
 
-def _each(reaction: Reaction, codes: Iterable[int]) -> dict[int, Reaction]:
-    return dict.fromkeys(codes, reaction)
+class Width(StrEnum):
+    """Whom a code concerns besides the message that got it."""
 
-
-TABLE: Mapping[int, Reaction] = {
-    **_each(Reaction.STOP, range(200, 300)),  # permission missing, or no token sent
-    **_each(Reaction.STOP, range(133000, 133017)),  # registration and PIN; 133004 and 133010 below
-    **_each(Reaction.NEVER, (134100, 134101, 134102)),  # marketing API only
-    **_each(Reaction.NEVER, range(147001, 147006)),  # usernames
-    0: Reaction.STOP,  # token invalid or expired
-    1: Reaction.UNKNOWN,  # bad request, or a fault of theirs
-    2: Reaction.UNKNOWN,  # temporary, overload
-    3: Reaction.STOP,  # permission missing
-    4: Reaction.RETRY,  # call limit of the app, minutes
-    10: Reaction.STOP,  # permission missing
-    33: Reaction.STOP,  # phone number id wrong or deleted
-    100: Reaction.NEVER,  # bad parameter
-    190: Reaction.STOP,  # token invalid or expired
-    368: Reaction.STOP,  # restricted for a violation of policy
-    80007: Reaction.RETRY,  # call limit of the account, minutes
-    130403: Reaction.NEVER,  # we blocked this person
-    130429: Reaction.RETRY,  # throughput, seconds
-    130472: Reaction.NEVER,  # held out by an experiment of Meta's
-    130497: Reaction.NEVER,  # country restricted
-    131000: Reaction.UNKNOWN,  # something went wrong
-    131005: Reaction.STOP,  # permission missing
-    131008: Reaction.NEVER,  # parameter missing
-    131009: Reaction.NEVER,  # parameter value; also a stale message id when marking as read
-    131016: Reaction.UNKNOWN,  # temporarily unavailable
-    131020: Reaction.NEVER,  # group
-    131021: Reaction.NEVER,  # the recipient is ourselves
-    131026: Reaction.NEVER,  # cannot be delivered to this person
-    131030: Reaction.NEVER,  # not in the list of a test number (dashboard, at most 5)
-    131031: Reaction.STOP,  # account locked
-    131037: Reaction.STOP,  # display name not approved
-    131041: Reaction.NEVER,  # group
-    131042: Reaction.STOP,  # payment method
-    131045: Reaction.STOP,  # number not registered
-    131047: Reaction.TEMPLATE,  # more than 24 hours since they wrote
-    131048: Reaction.STOP,  # spam restriction: trying again makes it worse
-    131049: Reaction.NEVER,  # limit on marketing to this person
-    131050: Reaction.NEVER,  # stopped marketing
-    131051: Reaction.NEVER,  # unsupported type
-    131052: Reaction.NEVER,  # media of theirs cannot be had
-    131053: Reaction.NEVER,  # media of ours refused
-    131055: Reaction.NEVER,  # marketing API only
-    131056: Reaction.PAIR_LIMIT,
-    131057: Reaction.RETRY,  # maintenance of the account, about a minute
-    131062: Reaction.NEVER,  # a business-scoped id will not do for this kind of message
-    131063: Reaction.NEVER,  # marketing API only
-    131064: Reaction.STOP,  # templates limited for wrong categories
-    132000: Reaction.NEVER,  # template: number of parameters
-    132001: Reaction.NEVER,  # template: missing, or not in this language
-    132005: Reaction.NEVER,  # template: too long
-    132007: Reaction.NEVER,  # template: policy
-    132008: Reaction.NEVER,  # template: format of a value
-    132012: Reaction.NEVER,  # template: format of a parameter
-    132015: Reaction.NEVER,  # template: paused (stop this template, not the number)
-    132016: Reaction.NEVER,  # template: disabled for good
-    132018: Reaction.NEVER,  # template: parameters
-    132068: Reaction.NEVER,  # flow blocked
-    132069: Reaction.NEVER,  # flow throttled
-    133004: Reaction.UNKNOWN,  # server temporarily unavailable
-    133010: Reaction.STOP,  # number not registered
-    135000: Reaction.NEVER,  # bad parameter
-    137000: Reaction.NEVER,  # identity key does not match
-    2494100: Reaction.RETRY,  # maintenance
-}
-
-
-def reaction_to(code: int | None) -> Reaction:
-    """What to do after this code. One that is not in the table counts as a refusal for good."""
-    return TABLE.get(code, Reaction.NEVER) if code is not None else Reaction.NEVER
-
-
-def decipher(status: int, headers: Mapping[str, str], body: bytes) -> GraphUnavailable | GraphRejected | SendUnknown:
-    """The exception that an answer other than success stands for. The caller raises it.
-
-    A status of 500 and more without a code that says otherwise, and a code that Meta calls transient, may both come
-    after the message was taken: SendUnknown, never a reason to send again unasked.
-    """
-    error = _error_in(body)
-    if error is None:
-        return _by_status(status, headers)
-    reaction = TABLE.get(error.code)
-    if reaction is None and (status >= 500 or error.transient):
-        reaction = Reaction.UNKNOWN
-    text = f"error {error.code} (HTTP {status}): {error.message}"
-    if reaction in (Reaction.RETRY, Reaction.PAIR_LIMIT):
-        return GraphUnavailable(text, retry_after_s=_retry_after_s(headers), code=error.code)
-    if reaction is Reaction.UNKNOWN:
-        return SendUnknown(text)
-    return GraphRejected(text, code=error.code, details=error.details)
-
-
-def _by_status(status: int, headers: Mapping[str, str]) -> GraphUnavailable | GraphRejected | SendUnknown:
-    """For an answer without an error object: a proxy's, or something that is not the Graph API at all."""
-    text = f"HTTP {status} without an error object"
-    if status == 429:
-        return GraphUnavailable(text, retry_after_s=_retry_after_s(headers))
-    if 300 <= status < 500 and status != 408:
-        return GraphRejected(text)
-    return SendUnknown(text)
+    MESSAGE = "message"
+    PERSON = "person"
+    ALL = "all"
+    TEMPLATES = "templates"
 
 
 @dataclass(frozen=True)
-class _GraphError:
-    code: int
-    message: str
-    details: str
-    transient: bool
+class Rule:
+    """What is done about a code. `wait_s`: until the next try, the first one. `advice`: a line for the operator."""
+
+    reaction: Reaction
+    width: Width = Width.MESSAGE
+    wait_s: float = 0.0
+    advice: str = ""
 
 
-def _error_in(body: bytes) -> _GraphError | None:
-    """The `error` object of an answer, None where there is none with a code."""
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    error = answer.get("error") if isinstance(answer, dict) else None
-    if not isinstance(error, dict) or isinstance(error.get("code"), bool) or not isinstance(error.get("code"), int):
-        return None
-    return _GraphError(
-        code=error["code"],
-        message=_words(error.get("message")),
-        details=_details(error),
-        transient=error.get("is_transient") is True,
-    )
+FIVE_MINUTES_S, HOUR_S, SIX_HOURS_S = 5 * 60.0, 3600.0, 6 * 3600.0
+PAYMENT_S = 30 * 60.0
+LIMIT_WITHOUT_CODE = 429  # our own: HTTP says that there is a limit, and no error object says which
+UNREACHABLE = 131026
+WINDOW_CLOSED = 131047
+
+NEVER = Rule(Reaction.NEVER)
+UNKNOWN = Rule(Reaction.UNKNOWN)
 
 
-def _details(error: Mapping[str, Any]) -> str:
-    data = error.get("error_data")
-    return _words(data.get("details")) if isinstance(data, dict) else ""
+def _stop(wait_s: float, advice: str, width: Width = Width.ALL) -> Rule:
+    return Rule(Reaction.STOP, width, wait_s, advice)
 
 
-def _words(value: object) -> str:
-    return clean_label(value, 300) if isinstance(value, str) else ""
+def _slow(wait_s: float) -> Rule:
+    """A limit of the number or the app: all sending slows down."""
+    return Rule(Reaction.RETRY, Width.ALL, wait_s)
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds from Retry-After, at most a day. Meta does not document the header, so its date form is left alone."""
-    try:
-        seconds = float(headers.get("Retry-After", ""))
-    except ValueError:
-        return None
-    return min(seconds, 86400.0) if math.isfinite(seconds) and seconds >= 0 else None
+def _never(advice: str, width: Width = Width.MESSAGE) -> Rule:
+    return Rule(Reaction.NEVER, width, advice=advice)
+
+
+TOKEN = _stop(FIVE_MINUTES_S, "make a new system user token, set WHATSAPP_ACCESS_TOKEN and restart")
+PERMISSION = _stop(
+    FIVE_MINUTES_S,
+    "give the system user the WhatsApp account and the number, and the token the scopes whatsapp_business_messaging"
+    " and whatsapp_business_management",
+)
+REGISTRATION = _stop(
+    FIVE_MINUTES_S, "register the number with the Cloud API, in WhatsApp Manager or by its register call"
+)
+POLICY = _stop(HOUR_S, "Meta has restricted the account: see Account Quality in Business Support Home")
+TEMPLATE_MISTAKE = _never("look at the template in WhatsApp Manager")
+
+
+def _each(rule: Rule, codes: Iterable[int]) -> dict[int, Rule]:
+    return dict.fromkeys(codes, rule)
+
+
+TABLE: Mapping[int, Rule] = {
+    **_each(PERMISSION, range(200, 300)),  # permission missing, or no token sent
+    **_each(REGISTRATION, range(133000, 133017)),  # registration and PIN; 133004 and 133016 below
+    **_each(NEVER, (134100, 134101, 134102)),  # marketing API only
+    **_each(NEVER, range(147001, 147006)),  # usernames
+    0: TOKEN,  # token invalid or expired
+    1: UNKNOWN,  # bad request, or a fault of theirs
+    2: UNKNOWN,  # temporary, overload
+    3: PERMISSION,
+    4: _slow(60),  # call limit of the app
+    10: PERMISSION,
+    33: _stop(
+        FIVE_MINUTES_S, "no such number: set WHATSAPP_SENDER_PHONE_NUMBER_ID to the id of a number of yours, restart"
+    ),
+    100: NEVER,  # bad parameter
+    190: TOKEN,  # token invalid or expired
+    368: POLICY,  # restricted for a violation of policy
+    LIMIT_WITHOUT_CODE: _slow(5),
+    80007: _slow(60),  # call limit of the account
+    130403: _never("this person is blocked for your number: unblock them in WhatsApp Manager", Width.PERSON),
+    130429: _slow(2),  # throughput of the number
+    130472: NEVER,  # held out by an experiment of Meta's
+    130497: _never("Meta does not let this number write to that country", Width.PERSON),
+    131000: UNKNOWN,  # something went wrong
+    131005: PERMISSION,
+    131008: NEVER,  # parameter missing
+    131009: NEVER,  # parameter value; also a stale message id when marking as read
+    131016: UNKNOWN,  # temporarily unavailable
+    131020: NEVER,  # group
+    131021: NEVER,  # the recipient is ourselves
+    UNREACHABLE: _never(
+        "not on WhatsApp, an old app, or its terms not accepted: sent to again once they write", Width.PERSON
+    ),
+    131030: _never(
+        "a test number writes to five people at most: add this one under API Setup, in Meta's own spelling",
+        Width.PERSON,
+    ),
+    131031: POLICY,  # account locked
+    131037: _stop(HOUR_S, "Meta has not approved the display name of your number yet: see WhatsApp Manager"),
+    131041: NEVER,  # group
+    131042: _stop(PAYMENT_S, "give the WhatsApp account a valid payment method, under Billing in WhatsApp Manager"),
+    131045: REGISTRATION,  # number not registered
+    WINDOW_CLOSED: Rule(Reaction.TEMPLATE, Width.PERSON),  # more than 24 hours since they wrote
+    131048: _stop(
+        SIX_HOURS_S, "people reported or blocked your number: see its quality in WhatsApp Manager; trying harms it"
+    ),
+    131049: NEVER,  # limit on marketing to this person
+    131050: NEVER,  # stopped marketing
+    131051: NEVER,  # unsupported type
+    131052: NEVER,  # media of theirs cannot be had
+    131053: NEVER,  # media of ours refused
+    131055: NEVER,  # marketing API only
+    131056: Rule(Reaction.PAIR_LIMIT, Width.PERSON, 1),
+    131057: _slow(15),  # maintenance of the account, about a minute
+    131062: NEVER,  # a business-scoped id will not do for this kind of message; a number is taken where there is one
+    131063: NEVER,  # marketing API only
+    131064: _stop(
+        SIX_HOURS_S, "templates are limited for wrong categories: correct them in WhatsApp Manager", Width.TEMPLATES
+    ),
+    132000: TEMPLATE_MISTAKE,  # number of parameters
+    132001: TEMPLATE_MISTAKE,  # missing, or not in this language
+    132005: TEMPLATE_MISTAKE,  # too long
+    132007: TEMPLATE_MISTAKE,  # policy
+    132008: TEMPLATE_MISTAKE,  # format of a value
+    132012: TEMPLATE_MISTAKE,  # format of a parameter
+    132015: TEMPLATE_MISTAKE,  # paused for quality: this one template
+    132016: TEMPLATE_MISTAKE,  # disabled for quality: this one template
+    132018: TEMPLATE_MISTAKE,  # parameters
+    132068: NEVER,  # flow blocked
+    132069: NEVER,  # flow throttled
+    133004: UNKNOWN,  # server temporarily unavailable
+    133016: _stop(SIX_HOURS_S, "too many tries to register the number: wait three days, then register it once"),
+    135000: NEVER,  # bad parameter
+    137000: _never("this person's identity key has changed: see them verified", Width.PERSON),
+    2494100: _slow(15),  # maintenance
+}
+
+
+def rule_of(code: int | None) -> Rule:
+    """What is done about this code. One that is not in the table counts as a refusal for good."""
+    return NEVER if code is None else TABLE.get(code, NEVER)
+
+
+def reaction_to(code: int | None) -> Reaction:
+    """The reaction alone."""
+    return rule_of(code).reaction

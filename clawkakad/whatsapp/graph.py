@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.model import IdentifierKind, Wamid
-from clawkakad.whatsapp.errors import decipher
+from clawkakad.whatsapp.answers import decipher
 
 TEXT_LIMIT = 4096  # code points of a text body
 CALLBACK_DATA_LIMIT = 512  # characters of biz_opaque_callback_data
@@ -53,7 +53,7 @@ class GraphClient:
         deadline: aiohttp.ClientTimeout = _DEADLINE,
     ) -> None:
         self._session = session
-        self._url = f"{base_url.rstrip('/')}/{version}/{phone_number_id}/messages"
+        self._number = f"{base_url.rstrip('/')}/{version}/{phone_number_id}"
         self._headers = {"Authorization": f"Bearer {access_token}"}
         self._deadline = deadline
 
@@ -83,6 +83,16 @@ class GraphClient:
             raise SendUnknown("accepted, but the answer names no message id")
         return wamid
 
+    async def probe(self) -> None:
+        """Ask for the number's own object: harmless, and tells whether the API is there.
+
+        One try. Raises GraphUnavailable where it is not, GraphRejected where it is and refuses us.
+        """
+        try:
+            await self._request("GET", self._number)
+        except SendUnknown as error:
+            raise GraphUnavailable(str(error)) from error
+
     async def mark_read(self, wamid: Wamid, *, typing: bool) -> None:
         """Mark a message and those before it as read; `typing` shows the dots until a reply, 25 s at most.
 
@@ -103,10 +113,13 @@ class GraphClient:
         return await attempts(self._post, message)
 
     async def _post(self, message: Mapping[str, Any]) -> bytes:
+        return await self._request("POST", f"{self._number}/messages", message)
+
+    async def _request(self, method: str, url: str, message: Mapping[str, Any] | None = None) -> bytes:
         """One request, one answer: its body on success, one of the three exceptions otherwise."""
         try:
-            async with self._session.post(
-                self._url, json=message, headers=self._headers, timeout=self._deadline, allow_redirects=False
+            async with self._session.request(
+                method, url, json=message, headers=self._headers, timeout=self._deadline, allow_redirects=False
             ) as response:
                 body = await _at_most(response.content, _ANSWER_LIMIT)
                 status, headers = response.status, response.headers

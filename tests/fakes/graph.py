@@ -63,7 +63,7 @@ class FakeGraph:
         if reply.fault is Fault.DROP_BEFORE_BODY:
             request.transport.abort()
             return web.Response()
-        received.body = await request.json()
+        received.body = await request.json() if request.can_read_body else None
         await asyncio.sleep(reply.delay_s)
         if reply.fault is not None:
             return await self._fail(request, reply.fault)
@@ -89,6 +89,8 @@ class FakeGraph:
 
     @staticmethod
     def _success(number: int, body: Any) -> bytes:
+        if body is None:  # the number's own object
+            return b'{"id":"100","display_phone_number":"+1 555 010 0100"}'
         if body.get("status") == "read":
             return b'{"success":true}'
         to = body.get("to", body.get("recipient"))
@@ -106,6 +108,7 @@ async def fake_graph(port: int = 0) -> AsyncIterator[FakeGraph]:
     graph = FakeGraph()
     app = web.Application()
     app.router.add_post("/{version}/{number}/messages", graph.handle)
+    app.router.add_get("/{version}/{number}", graph.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     try:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
-from clawkakad.whatsapp.errors import TABLE, Reaction, decipher, reaction_to
+from clawkakad.whatsapp.answers import decipher
+from clawkakad.whatsapp.errors import TABLE, Reaction, Width, reaction_to, rule_of
 
 
 def answer(code: object, **more: object) -> bytes:
@@ -41,6 +42,28 @@ def test_each_code_has_its_reaction(code: int | None, reaction: Reaction) -> Non
     assert reaction_to(code) is reaction
 
 
+@pytest.mark.parametrize("code", sorted(TABLE))
+def test_each_reaction_says_how_long_how_wide_and_what_to_do(code: int) -> None:
+    rule = rule_of(code)
+
+    if rule.reaction is Reaction.STOP:
+        assert rule.width in (Width.ALL, Width.TEMPLATES)
+        assert rule.wait_s >= 60
+        assert rule.advice
+    elif rule.reaction is Reaction.RETRY:
+        assert rule.width is Width.ALL
+        assert rule.wait_s > 0
+    elif rule.reaction in (Reaction.PAIR_LIMIT, Reaction.TEMPLATE):
+        assert rule.width is Width.PERSON
+    assert len(rule.advice) <= 150
+    assert "\n" not in rule.advice
+
+
+def test_the_limit_of_the_app_is_waited_for_longer_than_throughput_and_spam_longest() -> None:
+    assert rule_of(130429).wait_s < rule_of(4).wait_s <= rule_of(80007).wait_s
+    assert rule_of(190).wait_s < rule_of(131042).wait_s < rule_of(368).wait_s < rule_of(131048).wait_s
+
+
 KINDS = {
     Reaction.RETRY: GraphUnavailable,
     Reaction.PAIR_LIMIT: GraphUnavailable,
@@ -53,8 +76,8 @@ KINDS = {
 
 @pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
 def test_the_code_decides_whatever_the_status(status: int) -> None:
-    for code, reaction in TABLE.items():
-        assert type(decipher(status, {}, answer(code))) is KINDS[reaction], code
+    for code, rule in TABLE.items():
+        assert type(decipher(status, {}, answer(code))) is KINDS[rule.reaction], code
 
 
 @pytest.mark.parametrize(

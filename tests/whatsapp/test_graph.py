@@ -262,3 +262,29 @@ async def test_a_connection_dropped_while_the_answer_is_read_frees_the_session(
         return bool(await client.send_text(ROBIN, "again", callback_data="out-2"))
 
     assert await eventually(sent)
+
+
+async def test_a_probe_asks_for_the_number_and_sends_nothing(client: GraphClient, graph: FakeGraph) -> None:
+    await client.probe()
+
+    (request,) = graph.requests
+    assert (request.path, request.authorization, request.body) == ("/v25.0/100", f"Bearer {TOKEN}", None)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [Reply(status=503, body=b""), Reply.error(2, status=500), Reply(fault=Fault.DROP_AFTER_BODY), Reply.error(4)],
+    ids=["503", "code 2", "reset", "limit"],
+)
+async def test_a_probe_never_leaves_anything_unknown(client: GraphClient, graph: FakeGraph, reply: Reply) -> None:
+    graph.script = [reply] * 2  # aiohttp asks once more after a reset: it may, since a GET changes nothing
+
+    with pytest.raises(GraphUnavailable):
+        await client.probe()
+
+
+async def test_a_probe_that_is_refused_has_found_the_api(client: GraphClient, graph: FakeGraph) -> None:
+    graph.script = [Reply.error(190, status=401)]
+
+    with pytest.raises(GraphRejected):
+        await client.probe()

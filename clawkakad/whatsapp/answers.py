@@ -1,0 +1,85 @@
+"""What an answer of the Graph API other than success means, as an exception. No I/O."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
+from clawkakad.whatsapp.cleaning import clean_label
+from clawkakad.whatsapp.errors import LIMIT_WITHOUT_CODE, TABLE, Reaction
+
+
+def decipher(status: int, headers: Mapping[str, str], body: bytes) -> GraphUnavailable | GraphRejected | SendUnknown:
+    """The exception that an answer other than success stands for. The caller raises it.
+
+    A status of 500 and more without a code that says otherwise, and a code that Meta calls transient, may both come
+    after the message was taken: SendUnknown, never a reason to send again unasked.
+    """
+    error = _error_in(body)
+    if error is None:
+        return _by_status(status, headers)
+    rule = TABLE.get(error.code)
+    reaction = rule.reaction if rule else None
+    if reaction is None and (status >= 500 or error.transient):
+        reaction = Reaction.UNKNOWN
+    text = f"error {error.code} (HTTP {status}): {error.message}"
+    if reaction in (Reaction.RETRY, Reaction.PAIR_LIMIT):
+        return GraphUnavailable(text, retry_after_s=_retry_after_s(headers), code=error.code)
+    if reaction is Reaction.UNKNOWN:
+        return SendUnknown(text)
+    return GraphRejected(text, code=error.code, details=error.details)
+
+
+def _by_status(status: int, headers: Mapping[str, str]) -> GraphUnavailable | GraphRejected | SendUnknown:
+    """For an answer without an error object: a proxy's, or something that is not the Graph API at all."""
+    text = f"HTTP {status} without an error object"
+    if status == 429:
+        return GraphUnavailable(text, retry_after_s=_retry_after_s(headers), code=LIMIT_WITHOUT_CODE)
+    if 300 <= status < 500 and status != 408:
+        return GraphRejected(text)
+    return SendUnknown(text)
+
+
+@dataclass(frozen=True)
+class _GraphError:
+    code: int
+    message: str
+    details: str
+    transient: bool
+
+
+def _error_in(body: bytes) -> _GraphError | None:
+    """The `error` object of an answer, None where there is none with a code."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict) or isinstance(error.get("code"), bool) or not isinstance(error.get("code"), int):
+        return None
+    return _GraphError(
+        code=error["code"],
+        message=_words(error.get("message")),
+        details=_details(error),
+        transient=error.get("is_transient") is True,
+    )
+
+
+def _details(error: Mapping[str, Any]) -> str:
+    data = error.get("error_data")
+    return _words(data.get("details")) if isinstance(data, dict) else ""
+
+
+def _words(value: object) -> str:
+    return clean_label(value, 300) if isinstance(value, str) else ""
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds from Retry-After, at most a day. Meta does not document the header, so its date form is left alone."""
+    try:
+        seconds = float(headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return min(seconds, 86400.0) if math.isfinite(seconds) and seconds >= 0 else None
