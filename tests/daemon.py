@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import aiohttp
 
 import clawkakad
+from clawkakad.simulator.guard import LOOPBACK_NAMES
 from clawkakad.simulator.people import Author, Message, Person
 from clawkakad.simulator.server import Secrets, Simulator, running_simulator
 from clawkakad.simulator.webhooks import RETRY_DELAYS_S
@@ -26,6 +27,7 @@ from tests.support import eventually, free_port
 
 PROJECT = Path(__file__).parent.parent
 NOT_NEEDED = ("playwright", "mypy", "mypyc", "ruff", "pip", "hypothesis", "coverage", "setuptools", "locale-data")
+GRAPH_NAME = "graph.test"  # another name of the simulator, where the daemon obeys orders about names
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
 
 
@@ -112,6 +114,12 @@ class Daemon:
         if self.process is not None:
             self.process.send_signal(signal.SIGUSR1)
             await eventually(lambda: not self.orders.exists(), every_s=0.005)
+
+    async def tasks(self) -> int:
+        """How many tasks its event loop has."""
+        answer = self.log.with_name("tasks")
+        await self.order(tasks=str(answer))
+        return int(answer.read_text())
 
     async def kill(self) -> None:
         """SIGKILL: nothing is cleaned up."""
@@ -221,7 +229,10 @@ async def world(
     secrets = Secrets.made()
     port = free_port()
     async with running_simulator(
-        secrets, webhook_url=f"http://127.0.0.1:{port}/whatsapp/webhook", retry_delays_s=retry_delays_s
+        secrets,
+        webhook_url=f"http://127.0.0.1:{port}/whatsapp/webhook",
+        retry_delays_s=retry_delays_s,
+        names=LOOPBACK_NAMES | {GRAPH_NAME},
     ) as simulator:
         environ = {
             "WHATSAPP_APP_SECRET": secrets.app_secret,

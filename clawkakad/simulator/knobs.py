@@ -20,6 +20,7 @@ class Trouble(StrEnum):
     BAD_GATEWAY = "bad gateway after it was taken"  # a bare 502
     RESET_AFTER = "reset after it was taken"
     HANG_AFTER = "hang after it was taken"
+    LATE = "taken at once, answered a second later"  # the statuses are quicker
     NO_ID = "taken, but the answer names no id"
     NO_JSON = "taken, but the answer is no JSON"
     NO_HTTP = "taken, but the answer is no HTTP"
@@ -28,7 +29,7 @@ class Trouble(StrEnum):
 
 BEFORE = (Trouble.OVERLOADED, Trouble.UNAVAILABLE, Trouble.RESET)
 AFTER = (Trouble.BAD_GATEWAY, Trouble.RESET_AFTER, Trouble.NO_ID, Trouble.NO_JSON, Trouble.NO_HTTP, Trouble.CUT)
-TAKEN = frozenset({*AFTER, Trouble.HANG_AFTER})
+TAKEN = frozenset({*AFTER, Trouble.HANG_AFTER, Trouble.LATE})
 """What the rates choose from (a hanging request would take up their time), and with which the message is taken."""
 
 

@@ -14,6 +14,7 @@ from clawkakad.simulator.knobs import AFTER, BEFORE, Knobs, Trouble
 from clawkakad.simulator.refusals import refusal
 
 HANG_S = 3600.0  # longer than anybody waits
+LATE_S = 1.0
 HTML = "<html>upstream error</html>"
 CUT = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"messages":'
 NO_HTTP = b"\x00\xffthis is no HTTP\r\n\r\n"
@@ -68,6 +69,9 @@ async def happen(trouble: Trouble, request: web.Request, answer: dict[str, Any])
         return web.Response(status=503, text=HTML, content_type="text/html")
     if trouble is Trouble.BAD_GATEWAY:
         return web.Response(status=502, text=HTML, content_type="text/html")
+    if trouble is Trouble.LATE:
+        await asyncio.sleep(LATE_S)
+        return web.json_response(answer)
     if trouble is Trouble.NO_ID:
         return web.json_response({name: value for name, value in answer.items() if name != "messages"})
     if trouble is Trouble.NO_JSON:

@@ -5,12 +5,14 @@ The engine's containers are scriptable gateways; everything between Meta's webho
 
 import json
 import os
+import random
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from clawkakad import config
 from clawkakad.simulator.people import Person
 from tests.daemon import World, world
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
@@ -20,6 +22,7 @@ from tests.scenarios.nursery import Nursery
 from tests.support import short_directory
 
 SANDBOX_UID = 1000
+RETRY_DELAYS_S = (0.1,) * 1200  # Meta waits longer; the daemon cannot tell
 
 
 @dataclass
@@ -85,7 +88,7 @@ async def stage(settings: dict[str, str], nursery: Nursery) -> AsyncIterator[Sta
     with short_directory() as directory:
         async with fake_engine(directory) as engine:
             base = {"DOCKER_HOST": engine.address, "CLAWKAKA_SETTLE_S": "2", "CLAWKAKA_HEARTBEAT_MINUTES": "0"}
-            async with world(directory, nursery=nursery, **base | settings) as made:
+            async with world(directory, nursery=nursery, retry_delays_s=RETRY_DELAYS_S, **base | settings) as made:
                 stage = Stage(made, engine)
                 engine.on_start, engine.on_stop = stage.open_gateway, stage.close_gateway
                 yield stage
@@ -93,6 +96,18 @@ async def stage(settings: dict[str, str], nursery: Nursery) -> AsyncIterator[Sta
                     await made.daemon.stop()
             for gateway in stage.gateways.values():
                 await gateway.kill()
+
+
+def known(**settings: str) -> dict[str, str]:
+    """Those of the settings that there are."""
+    return {name: value for name, value in settings.items() if name in config.names()}
+
+
+def seed() -> int:
+    """Of everything random in a test: TEST_SEED, or any. Printed, so that a failure can be repeated."""
+    number = int(os.environ.get("TEST_SEED", random.randrange(10**6)))
+    print(f"TEST_SEED={number}")
+    return number
 
 
 def data(name: str) -> bytes:

@@ -5,9 +5,11 @@ python -m tests.scenarios.dying ORDERS
 
 ORDERS is a JSON file that need not exist. It is read at the start and again at SIGUSR1, and removed once it was read:
 {"point": a name of POINTS, "times": at which time it is reached from then on, "clock_s": how far the wall clock is off,
-"dns": whether names under .test are resolved (to this machine)}. What is not named stays as it is.
+"dns": whether names under .test are resolved (to this machine), "tasks": a file for the number of asyncio's tasks}.
+What is not named stays as it is.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -44,6 +46,8 @@ class Orders:
         if "point" in orders:
             assert orders["point"] in faults.POINTS, orders
             self._point, self._left = orders["point"], orders["times"]
+        if "tasks" in orders:
+            Path(orders["tasks"]).write_text(str(len(asyncio.all_tasks())))
         self._path.unlink()
 
     def reach(self, name: str) -> None:

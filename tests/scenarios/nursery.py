@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,28 +23,29 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PROJECT = Path(__file__).parent.parent.parent
 
 
-@dataclass
 class Forked:
-    """One daemon, as far as a test needs a process."""
+    """One daemon, as far as a test needs a process. `returncode` is negative for a signal."""
 
-    pid: int
-    returncode: int | None
-    _fd: int
-    _reader: asyncio.StreamReader
-    _writer: asyncio.StreamWriter
+    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._fd = os.pidfd_open(pid)
+        self._end = asyncio.create_task(self._watch(reader, writer), name=f"life of {pid}")
 
     def send_signal(self, number: int) -> None:
         """Raises ProcessLookupError if it has ended."""
+        if self.returncode is not None:
+            raise ProcessLookupError
         signal.pidfd_send_signal(self._fd, number)
 
     async def wait(self) -> int:
-        """Its exit code, negative for a signal."""
-        if self.returncode is None:
-            code = int(await self._reader.readline())
-            if self.returncode is None:
-                self.returncode = code
-                os.close(self._fd)
-                self._writer.close()
+        """Its exit code."""
+        return await asyncio.shield(self._end)
+
+    async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        self.returncode = int(await reader.readline())
+        os.close(self._fd)
+        writer.close()
         return self.returncode
 
 
@@ -71,7 +71,7 @@ class Nursery:
         wanted = {"environ": dict(environ), "log": str(log), "orders": str(orders)}
         writer.write(json.dumps(wanted).encode() + b"\n")
         pid = int(await reader.readline())
-        return Forked(pid, None, os.pidfd_open(pid), reader, writer)
+        return Forked(pid, reader, writer)
 
 
 # The other side ----------------------------------------------------------------------------------------------------

@@ -211,7 +211,7 @@ class TestKnobs:
 
         assert code(await open_window.daemon.send(TO, "a")) == (503, 131016)
 
-    @pytest.mark.parametrize("trouble", [t for t in Trouble if t not in (Trouble.HANG, Trouble.HANG_AFTER)])
+    @pytest.mark.parametrize("trouble", [*BEFORE, *AFTER])
     async def test_a_trouble_is_told_apart_by_whether_the_message_was_taken(
         self, open_window: Pair, trouble: Trouble
     ) -> None:
@@ -238,6 +238,16 @@ class TestKnobs:
                 await pair.daemon.send(TO, "Hello")
 
         assert len(taken(pair)) == (trouble is Trouble.HANG_AFTER)
+
+    async def test_an_answer_may_come_after_the_statuses(self, open_window: Pair) -> None:
+        pair = open_window
+        pair.simulator.exchange.knobs.next_troubles = [Trouble.LATE]
+
+        sending = asyncio.create_task(pair.daemon.send(TO, "Hello"))
+        await eventually(lambda: [s["status"] for s in pair.daemon.statuses] == ["sent", "delivered"])
+
+        assert not sending.done()
+        assert (await sending)[1]["messages"] == [{"id": pair.last("Hello").id}]
 
     @pytest.mark.parametrize(("knob", "kinds"), [("troubles_before", BEFORE), ("troubles_after", AFTER)])
     async def test_a_rate_of_troubles_strikes_the_first_send_of_a_message_only(
