@@ -7,7 +7,7 @@ missing means that it is dead. Decides nothing about turns (`turns.py`) or recon
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from loguru import logger
 from pydantic import ValidationError
 
 from clawkakad.errors import BadFrame, ClawkakaError, GatewayClosed, GatewayRefused, GatewayUnavailable
+from clawkakad.faults import reached
 from clawkakad.gateway.frames import (
     MAX_INBOUND_BYTES,
     AgentEvent,
@@ -125,9 +126,15 @@ class Connection:
             raise refusal(response.error, "chat.send")
         return _read(ChatAck, response.fields)  # a run that failed before is refused, but with its end
 
-    async def history(self, limit: int, *, timeout_s: float = REQUEST_S) -> History:
-        """The last `limit` rows of the session, and what is going on in it."""
-        return read_history(await self.request("chat.history", {"sessionKey": SESSION_KEY, "limit": limit}, timeout_s))
+    async def history(self, limit: int, *, run_ids: Sequence[str] = (), timeout_s: float = REQUEST_S) -> History:
+        """The last `limit` rows of the session, and what is going on in it.
+
+        `run_ids` (at most fifty): which of these it accepted and never began is told however long ago that was.
+        """
+        params: dict[str, Any] = {"sessionKey": SESSION_KEY, "limit": limit}
+        if run_ids:
+            params["inputRunIds"] = list(run_ids)
+        return read_history(await self.request("chat.history", params, timeout_s))
 
     async def wait_run(self, run_id: str, timeout_s: float) -> Outcome | None:
         """How a run ended, waiting up to `timeout_s`; None if it has not, or if this gateway process never had it."""
@@ -197,6 +204,7 @@ class Connection:
             del self._responses[request_id]
 
     async def _send(self, text: str) -> None:
+        reached("frame out")
         try:
             await self._socket.send_str(text)
         except (aiohttp.ClientError, OSError) as problem:
@@ -235,6 +243,7 @@ class Connection:
                 return self._closed_by_gateway()
             if message.type is not aiohttp.WSMsgType.TEXT:
                 return await self._give_up(CLOSE_BAD_DATA, f"a frame of type {message.type.name}")
+            reached("frame in")
             try:
                 await self._take(self._session.receive(message.data))
             except BadFrame as problem:

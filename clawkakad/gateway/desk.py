@@ -7,6 +7,7 @@ restarted gateway continues an interrupted turn has an id that nobody knew befor
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from clawkakad.gateway.frames import AgentEvent, ChatEvent, Event, HeartbeatEvent
 from clawkakad.gateway.runs import Answer, Ending, Outcome, RunBook
@@ -22,12 +23,16 @@ RETRIED_BY_GATEWAY = frozenset({"requests-in-flight", "cron-in-progress"})
 
 
 class Desk:
-    """The news of one sandbox. `turns` is how many turns are open on it."""
+    """The news of one sandbox. `turns` is how many turns are open on it, `keys` which of them are a person's."""
 
     def __init__(self) -> None:
         self.turns = 0
+        self.keys: set[str] = set()
+        self.quiet_boot: str | None = None
+        """The process of the gateway in which our last turn ended well: as far as we know, nothing runs in it."""
         self._book = RunBook()
         self._asked: OrderedDict[str, asyncio.Future[Outcome]] = OrderedDict()
+        self._given_up: OrderedDict[str, None] = OrderedDict()
         self._told: OrderedDict[str, None] = OrderedDict()
         self._held: OrderedDict[str, Outcome] = OrderedDict()
         self._heartbeat: asyncio.Future[Outcome] | None = None
@@ -54,6 +59,25 @@ class Desk:
         if self.was_told(run_id):
             return Answer(run_id, "")
         return Answer(run_id, heard.text if heard and heard.text else text)
+
+    def missed(self, run_id: str, text: str) -> Answer | None:
+        """The answer of a run that the history tells of; None if it went somewhere, or goes to a turn, already."""
+        if run_id in self._asked or self.was_told(run_id):
+            return None
+        return self.recognise(run_id, text)
+
+    def give_up(self, run_ids: Iterable[str]) -> None:
+        """Nobody waits for these any more: an end that comes late, or came and was not taken, is a stray."""
+        for run_id in run_ids:
+            self._given_up[run_id] = None
+            future = self._asked.pop(run_id, None)
+            if future is not None and future.done():
+                self._hold(future.result())
+        _trim(self._given_up)
+
+    def gave_up(self, run_id: str) -> bool:
+        """Whether it is one of those that somebody waited for until it was too late."""
+        return run_id in self._given_up
 
     def was_told(self, run_id: str) -> bool:
         """Whether its end was handed on as a stray before anybody recognised it: the person has its text already."""
@@ -90,17 +114,22 @@ class Desk:
         if self.turns:
             return []
         held, self._held = self._held, OrderedDict()
-        self._told.update(dict.fromkeys(held))
+        texts = [outcome for outcome in held.values() if outcome.ending is Ending.FINAL and outcome.text]
+        self._told.update((outcome.run_id, None) for outcome in texts)
         _trim(self._told)
-        return [outcome for outcome in held.values() if outcome.ending is Ending.FINAL and outcome.text]
+        return texts
 
     def _sort(self, outcome: Outcome) -> None:
         future = self._asked.get(outcome.run_id)
         if future is not None:
             if not future.done():
                 future.set_result(outcome)
-        elif self._book.is_heartbeat(outcome.run_id) is False or not self._end_heartbeat(outcome):
+        elif self._is_persons(outcome.run_id) or not self._end_heartbeat(outcome):
             self._hold(outcome)
+
+    def _is_persons(self, run_id: str) -> bool:
+        """It is known to be no heartbeat's."""
+        return self.gave_up(run_id) or self._book.is_heartbeat(run_id) is False
 
     def _hold(self, outcome: Outcome) -> None:
         """A sandbox could make up any number of runs while a turn is open: the oldest ones are dropped."""

@@ -12,7 +12,8 @@ Facts it rests on, seen on gateway 2026.9.6:
   one are steps on the way; `error`, and a `custom` row of the run, is the end of a failed one;
 - a gateway that is stopping fails a run that it has not begun, and never continues it;
 - a message that was accepted by a process that died before it wrote the row stays "interrupted" among the pending
-  inputs for ever: nobody continues it, and its run id is refused.
+  inputs for ever: nobody continues it, and its run id is refused. Only twenty of these are shown, but each run id
+  that is asked for by name (`inputRunIds`) has a receipt as long as it is there: "pending" is one never begun.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BeforeValidator, Field, ValidationError
 
 from clawkakad.gateway.frames import Message, Wire
-from clawkakad.gateway.runs import DRAINING, error_outcome
+from clawkakad.gateway.runs import DRAINING, MAX_TEXT, error_outcome
 
 RECOVERY = "main_session_restart_recovery"
 """Provenance of the row with which a restarted gateway continues an interrupted turn."""
@@ -120,6 +121,13 @@ class PendingInputs(Wire):
     items: tuple[Pending, ...] = ()
 
 
+class Receipt(Wire):
+    """What became of an accepted message that was asked for by its run id: pending, or consumed by a row."""
+
+    run_id: str
+    state: str
+
+
 class SessionInfo(Wire):
     """The session's own summary."""
 
@@ -134,6 +142,15 @@ class History(Wire):
     in_flight_run: InFlight | None = None
     pending_inputs: PendingInputs = PendingInputs()
     session_info: SessionInfo = SessionInfo()
+    input_receipts: tuple[Receipt, ...] = ()
+    has_more: bool = False
+
+    @property
+    def orphans(self) -> frozenset[str]:
+        """The runs that were accepted, never begun, and never will be."""
+        shown = {item.run_id for item in self.pending_inputs.items if item.run_id and item.orphaned}
+        named = {receipt.run_id for receipt in self.input_receipts if receipt.state == "pending"}
+        return frozenset(shown | named) - frozenset(self.running)
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -213,25 +230,41 @@ Standing: TypeAlias = Absent | Running | Busy | Answered | Broken | Interrupted 
 
 
 def standing(history: History, attempts: Sequence[str]) -> Standing:
-    """Where the turn stands whose attempts had these run ids, oldest first; the latest one on record counts."""
-    for attempt in reversed(attempts):
-        if attempt in history.running:
-            return Running(attempt)
-        start = next((index for index, row in enumerate(history.rows) if row.asked == attempt), None)
-        if start is not None:
-            return _written(history, start)
-        if any(item.run_id == attempt and item.orphaned for item in history.pending_inputs.items):
-            return Aborted(attempt)
-    return Busy(history.running[0]) if history.running else Absent()
+    """Where the turn stands whose attempts had these run ids, oldest first.
+
+    What works on it or has answered it counts, whichever attempt that was for; else the latest one on record. A turn
+    that is to be sent (again) is `Busy` while anything else runs: it would be merged into that.
+    """
+    looks = (_attempt(history, attempt) for attempt in reversed(attempts))
+    found = [where for where in looks if where is not None]
+    for wanted in (Running, Answered):
+        best = next((where for where in found if isinstance(where, wanted)), None)
+        if best is not None:
+            return best
+    latest = found[0] if found else Absent()
+    if history.running and isinstance(latest, Absent | Aborted | Interrupted):
+        return Busy(history.running[0])
+    return latest
+
+
+def _attempt(history: History, attempt: str) -> Standing | None:
+    """Where one attempt stands; None where nothing is known of it."""
+    if attempt in history.running:
+        return Running(attempt)
+    starts = [index for index, row in enumerate(history.rows) if row.asked == attempt]
+    if starts:
+        return _written(history, starts[-1])
+    return Aborted(attempt) if attempt in history.orphans else None
 
 
 def _written(history: History, start: int) -> Standing:
-    """Where a turn stands whose user row is at `start`."""
+    """Where an attempt stands whose user row is at `start`."""
     chain, rows = _chain(history.rows[start:])
     going = [run_id for run_id in history.running if run_id in chain]
     if going:
         return Running(going[0])
-    return _ended(chain, rows) or _unended(history, chain)
+    due = history.session_info.status == "running"
+    return _ended(chain, rows) or Interrupted(chain[0], chain[-1], due=due)
 
 
 def newest_reply(history: History, *, since_ms: float) -> Answered | None:
@@ -268,14 +301,8 @@ def _ended(chain: Sequence[str], rows: Sequence[Row]) -> Standing | None:
             return Aborted(chain[0])
         finished = [row for row in own if row.finished]
         if finished:
-            return Answered(run_id, "\n\n".join(row.text for row in finished if row.text))
+            return Answered(run_id, "\n\n".join(row.text for row in finished if row.text)[:MAX_TEXT])
         failed = [row for row in own if row.failed]
         if failed:
             return Broken(run_id, failed[-1].text)
     return None
-
-
-def _unended(history: History, chain: Sequence[str]) -> Standing:
-    if history.running:
-        return Busy(history.running[0])
-    return Interrupted(chain[0], chain[-1], due=history.session_info.status == "running")

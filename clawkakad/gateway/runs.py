@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from clawkakad.errors import TurnFailed
+from clawkakad.gateway.failures import FailureKind, failure_kind
 from clawkakad.gateway.frames import AgentEvent, ChatAck, ChatEvent, RunStatus
 from clawkakad.gateway.session import printable
 
@@ -65,10 +66,15 @@ class Answer:
 def text_of(outcome: Outcome) -> str:
     """What a finished run said; raises `TurnFailed` for one that did not finish."""
     if outcome.ending is Ending.ERROR:
-        raise TurnFailed(printable(outcome.text or "the agent failed"), kind=outcome.kind)
+        raise failure(outcome.text, outcome.kind)
     if outcome.ending is Ending.ABORTED:
-        raise TurnFailed("the turn was stopped", kind="aborted")
+        raise TurnFailed("the turn was stopped", kind=FailureKind.ABORTED)
     return outcome.text
+
+
+def failure(text: str, kind: str | None = None) -> TurnFailed:
+    """The exception for a run that ended with an error, of which the gateway told `text` and perhaps a `kind`."""
+    return TurnFailed(printable(text or "the agent failed"), kind=failure_kind(kind, text))
 
 
 def error_outcome(run_id: str, text: str, kind: str | None = None) -> Outcome:
@@ -100,7 +106,7 @@ def outcome_of_wait(run_id: str, status: RunStatus) -> Outcome | None:
         case "ok":
             reply = status.terminal_reply
             visible = reply is not None and reply.disposition == "visible"
-            return Outcome(run_id, Ending.FINAL, reply.text.strip() if reply and visible else "")
+            return Outcome(run_id, Ending.FINAL, reply.text.strip()[:MAX_TEXT] if reply and visible else "")
         case "error" if status.stop_reason == "rpc":
             return Outcome(run_id, Ending.ABORTED, "")
         case "error":
@@ -112,6 +118,11 @@ def outcome_of_wait(run_id: str, status: RunStatus) -> Outcome | None:
 class _Run:
     heartbeat: bool | None = None
     outcome: Outcome | None = None
+
+
+def _is_news(known: Outcome | None, heard: Outcome) -> bool:
+    """The first end counts, except that one which finished after all was not stopped, whatever was said before."""
+    return known is None or (known.ending is Ending.ABORTED and heard.ending is Ending.FINAL)
 
 
 class RunBook:
@@ -129,7 +140,7 @@ class RunBook:
             run.heartbeat = event.is_heartbeat if run.heartbeat is None else run.heartbeat or event.is_heartbeat
             return None
         outcome = outcome_of_chat(event)
-        if outcome is None or run.outcome is not None:
+        if outcome is None or not _is_news(run.outcome, outcome):
             return None
         run.outcome = outcome
         return outcome

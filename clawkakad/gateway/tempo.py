@@ -8,6 +8,9 @@ from clawkakad.errors import GatewayUnavailable
 HISTORY_ROWS = 100
 """How far back we look for a message: a turn with forty tool calls writes eighty rows."""
 
+DEEP_ROWS = 1000
+"""The same before we believe that a message which may have been sent never was. The gateway gives no more."""
+
 MAX_PAUSE_S = 60.0
 """The longest pause that a gateway may ask for, or that grows by itself."""
 

@@ -1,36 +1,42 @@
 """Whole turns over the pool's connections, whatever the socket or the gateway's process do meanwhile.
 
 `Turns.ask()` is one message and its reply (`asking.py`), `Turns.wake()` one heartbeat (`waking.py`); here are their
-deadlines, and what becomes of texts that nobody asked for. Invariant: the end of a run goes to one place, the turn
-that it belongs to or `on_stray`. One turn at a time per sandbox is the caller's duty.
+deadlines, and what becomes of texts that nobody asked for, or nobody waits for any more. Invariant: the end of a run
+goes to one place: the turn that it belongs to, `on_stray`, or who asks what was `missed()`. One turn at a time per
+sandbox is the caller's duty.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from loguru import logger
 
-from clawkakad.errors import ClawkakaError, GatewayUnavailable, SandboxGone, Transient
-from clawkakad.gateway.asking import Ask
+from clawkakad.errors import ClawkakaError, GatewayClosed, GatewayUnavailable, SandboxGone, Transient, TurnFailed
+from clawkakad.gateway.asking import Ask, attempts_of
 from clawkakad.gateway.desk import Desk
+from clawkakad.gateway.failures import explained
 from clawkakad.gateway.frames import Event
+from clawkakad.gateway.history import Answered, standing
 from clawkakad.gateway.pool import Pool
 from clawkakad.gateway.runs import Answer
-from clawkakad.gateway.tempo import MAX_PAUSE_S, PATIENT, Tempo, now
+from clawkakad.gateway.tempo import DEEP_ROWS, MAX_PAUSE_S, PATIENT, Tempo, now
 from clawkakad.gateway.waking import Wake
 from clawkakad.model import SandboxId
 
-__all__ = ["Answer", "StrayHandler", "Tempo", "Turns"]
+__all__ = ["Answer", "RefusalOf", "StrayHandler", "Tempo", "Turns"]
 
 StrayHandler = Callable[[SandboxId, Answer], Awaitable[None]]
+RefusalOf = Callable[[SandboxId], str | None]
 
 
 class Turns:
     """Turns over the connections of `pool`.
 
-    `on_stray` gets the texts that nobody asked for, each run's once; after something transient it is called again.
+    `on_stray` gets the texts that nobody asked for or waits for any more, each run's once; after something transient
+    it is called again. `refusal_of`: the words with which the model endpoint refused a sandbox's last call, None where
+    that was answered; asked where the gateway does not tell why a turn failed.
     """
 
     def __init__(
@@ -38,11 +44,13 @@ class Turns:
         pool: Pool,
         *,
         on_stray: StrayHandler,
+        refusal_of: RefusalOf = lambda _: None,
         tempo: Tempo = PATIENT,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._pool = pool
         self._on_stray = on_stray
+        self._refusal_of = refusal_of
         self._tempo = tempo
         self._clock = clock
         self._desks: dict[SandboxId, Desk] = {}
@@ -53,19 +61,50 @@ class Turns:
     async def ask(self, sandbox_id: SandboxId, *, key: str, text: str, again: bool, timeout_s: float) -> Answer:
         """One message and its reply. `again`: it may have been asked before, under the same key, by whomever.
 
-        Raises `TurnFailed` (the agent ended it with an error, or two attempts were cut short), `GatewayRefused`,
-        `GatewayUnavailable` (no reply in time: the run was stopped; ask again later), and `SandboxGone` (removed
-        meanwhile: ask in another one). Cancelling leaves the run going: ask again to get its reply.
+        Raises `TurnFailed` (its `kind` is a `FailureKind`; "interrupted": two runs were cut short, and there is never
+        a third), `GatewayRefused`, `GatewayUnavailable` (no reply in time: the run was stopped; ask again later), and
+        `SandboxGone` (removed meanwhile: ask in another one). A reply that still comes after any of these goes to
+        `on_stray`. Cancelling leaves the run going: ask again to get its reply.
         """
         deadline = now() + timeout_s
-        with self._open(sandbox_id) as desk:
+        with self._open(sandbox_id) as desk, _claimed(desk, key):
             ask = Ask(self._pool, sandbox_id, desk, self._tempo, key=key, text=text)
             try:
                 async with asyncio.timeout_at(deadline):
                     return await ask.answer(again=again, deadline=deadline)
             except TimeoutError:
                 await self._stop(sandbox_id, ask.run_id)
+                desk.give_up(ask.waited_for)
                 raise GatewayUnavailable(f"no reply within {timeout_s:g} s") from None
+            except TurnFailed as failed:
+                desk.give_up(ask.waited_for)
+                raise explained(failed, self._refusal_of(sandbox_id)) from failed
+            except ClawkakaError:
+                desk.give_up(ask.waited_for)
+                raise
+
+    async def missed(self, sandbox_id: SandboxId, keys: Sequence[str]) -> list[Answer]:
+        """What became, while nobody listened, of turns that were given up: the answers to these keys that are there.
+
+        In the order of `keys`, one for each at most, of its first or its second run or of the run that continued it;
+        each once in the life of this object, and none that a turn or `on_stray` got, nor of a turn that is open.
+        Empty texts are left out. Runs that still go on are not among them: their finals come to `on_stray`. Only the
+        latest 1,000 rows are looked at. Never waits for a connection: raises `GatewayUnavailable` where none is open
+        (or it is too slow, or closes meanwhile) and `GatewayRefused`; then nothing was taken, ask on the next one.
+        """
+        if not keys:
+            return []
+        connection = self._pool.get(sandbox_id)
+        if connection is None:
+            raise GatewayUnavailable("no open connection")
+        try:
+            history = await connection.history(DEEP_ROWS, timeout_s=self._tempo.request_s)
+        except GatewayClosed as closed:
+            raise GatewayUnavailable(str(closed)) from closed
+        desk = self._desks.setdefault(sandbox_id, Desk())
+        ends = (standing(history, attempts_of(key)) for key in keys if key not in desk.keys)
+        found = (desk.missed(end.run_id, end.text) for end in ends if isinstance(end, Answered) and end.text)
+        return [answer for answer in found if answer is not None and answer.text]
 
     async def wake(self, sandbox_id: SandboxId, *, text: str, timeout_s: float) -> Answer | None:
         """A heartbeat turn about `text`; None is silence.
@@ -82,6 +121,8 @@ class Turns:
             except TimeoutError:
                 await self._stop_all(sandbox_id)
                 raise GatewayUnavailable(f"no heartbeat within {timeout_s:g} s") from None
+            except TurnFailed as failed:
+                raise explained(failed, self._refusal_of(sandbox_id)) from failed
 
     async def aclose(self) -> None:
         """Wait a moment for strays that are being handed on, then let go of them."""
@@ -159,3 +200,13 @@ class Turns:
                 return None
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, MAX_PAUSE_S)
+
+
+@contextmanager
+def _claimed(desk: Desk, key: str) -> Iterator[None]:
+    """While this key's turn is open, its answer is nobody else's."""
+    desk.keys.add(key)
+    try:
+        yield
+    finally:
+        desk.keys.discard(key)

@@ -32,6 +32,7 @@ class Wake:
         self._text = text
         self._since_ms = since_ms
         self._end = desk.expect_heartbeat()
+        desk.quiet_boot = None
         self._tried = False  # it may have reached the gateway
         self._acknowledged = False  # it did
 
@@ -61,6 +62,7 @@ class Wake:
         await connection.wake(self._text, timeout_s=self._tempo.request_s)
         self._acknowledged = True
         await connection.while_open(self._end)
+        self._desk.quiet_boot = connection.boot_id
         return self._taken()
 
     def _taken(self) -> Answer | None:

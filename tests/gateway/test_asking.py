@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from clawkakad.errors import GatewayRefused, GatewayUnavailable, SandboxGone, TurnFailed
+from clawkakad.gateway.asking import SECOND_RUN
 from clawkakad.gateway.desk import Desk
 from clawkakad.gateway.turns import Answer
 from tests.fakes import gateway_frames as frames
@@ -33,6 +34,11 @@ def counted(reply: Callable[[int, str], Reply]) -> tuple[Agent, list[str]]:
         return reply(len(asked), text)
 
     return agent, asked
+
+
+def second(text: str) -> str:
+    """What the agent reads when it is asked a second time."""
+    return f"{SECOND_RUN}\n\n{text}"
 
 
 async def in_progress(world: World) -> None:
@@ -219,7 +225,7 @@ async def test_a_suspended_gateway_is_waited_for(world: World) -> None:
     await world.connected()
     world.gateway.suspended = True
     asking = world.asking()
-    await eventually(lambda: world.gateway.count("chat.send") > 0)
+    await eventually(lambda: world.gateway.count("chat.history") > 0)
     await asyncio.sleep(0.1)
     world.gateway.suspended = False
 
@@ -300,7 +306,7 @@ async def test_a_turn_that_nobody_continues_is_sent_once_more(world: World) -> N
     await world.gateway.restart()
 
     assert await asking == Answer("k.2", "second time")
-    assert asked == ["hi", "hi"]
+    assert asked == ["hi", second("hi")]
 
 
 async def test_a_turn_that_is_cut_short_twice_fails(world: World) -> None:
@@ -325,7 +331,7 @@ async def test_a_message_whose_gateway_died_before_its_row_was_written_is_sent_o
     world.gateway.row_after_s = 0
     await world.gateway.restart()
 
-    assert await asking == Answer("k.2", "echo: hi")
+    assert await asking == Answer("k.2", f"echo: {second('hi')}")
     assert world.sent == ["k", "k.2"]
 
 
@@ -336,7 +342,7 @@ async def test_a_run_that_had_not_begun_is_not_waited_for_long(world: World) -> 
     world.gateway.begin_after_s = 0
     await world.gateway.restart()
 
-    assert await asking == Answer("k.2", "echo: hi")
+    assert await asking == Answer("k.2", f"echo: {second('hi')}")
 
 
 async def test_what_another_message_left_behind_is_in_nobodys_way(world: World) -> None:
@@ -359,7 +365,7 @@ async def test_a_gateway_that_stops_before_it_began_leaves_the_turn_to_the_next(
     await world.gateway.stop()
     await world.gateway.start()
 
-    assert await asking == Answer("k.2", "echo: hi")
+    assert await asking == Answer("k.2", f"echo: {second('hi')}")
     assert world.sent == ["k", "k.2"]
 
 
@@ -491,7 +497,7 @@ async def test_another_run_in_the_way_is_waited_for(world: World) -> None:
     assert await world.ask("m", "second", again=True) == Answer("m", "quick")
 
 
-async def test_a_message_merged_into_another_run_is_answered_there(world: World) -> None:
+async def test_a_heartbeat_that_goes_on_is_waited_for(world: World) -> None:
     world.gateway.heartbeat = lambda text: Reply("something is due", after_s=0.3)
     await world.connected()
     waking = world.waking()
@@ -500,9 +506,21 @@ async def test_a_message_merged_into_another_run_is_answered_there(world: World)
     answer = await world.ask("k", "hi")
     woken = await waking
 
-    assert answer.text == ""
+    assert answer == Answer("k", "echo: hi")
     assert woken is not None
-    assert woken.text == "something is due\n\necho: hi"
+    assert woken.text == "something is due"
+
+
+async def test_a_message_merged_into_a_run_of_the_gateways_own_is_answered_there(world: World) -> None:
+    world.gateway.heartbeat = lambda text: Reply("something is due", after_s=0.3)
+    await world.ask("before")
+    world.gateway.spawn(world.gateway.beat("its own idea"))
+    await eventually(lambda: bool(world.gateway.running()))
+
+    answer = await world.ask("k", "hi")
+
+    assert answer.text == ""
+    await eventually(lambda: [stray.text for stray in world.strays] == ["something is due\n\necho: hi"])
 
 
 # The history says nothing ------------------------------------------------------------------------------------------
@@ -546,7 +564,7 @@ async def test_a_run_of_a_dead_process_that_is_met_again_gets_a_new_one(world: W
     await world.gateway.restart()
     world.gateway.empty = {"chat.history"}
 
-    assert await world.ask(again=True) == Answer("k.2", "echo: hi")
+    assert await world.ask(again=True) == Answer("k.2", f"echo: {second('hi')}")
 
 
 # It takes too long ------------------------------------------------------------------------------------------------
@@ -568,7 +586,7 @@ async def test_asked_again_after_it_was_stopped_gets_a_new_run_once(world: World
         await world.ask(timeout_s=0.3)
 
     assert await world.ask(again=True) == Answer("k.2", "at last")
-    assert asked == ["hi", "hi"]
+    assert asked == ["hi", second("hi")]
 
 
 async def test_asked_again_after_it_was_stopped_twice_fails(world: World) -> None:
@@ -589,7 +607,7 @@ async def test_stopped_before_its_row_was_written_gets_a_new_run(world: World) -
         await world.ask(timeout_s=0.3)
     world.gateway.row_after_s = 0
 
-    assert (await world.ask(again=True)).text == "echo: hi"
+    assert (await world.ask(again=True)).text == f"echo: {second('hi')}"
 
 
 async def test_stopped_by_somebody_else_is_a_failure(world: World) -> None:
