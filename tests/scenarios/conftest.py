@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from clawkakad import config
 from clawkakad.simulator.people import Person
+from clawkakad.whatsapp.signature import HEADER, sign
 from tests.daemon import World, world
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
 from tests.fakes.gateway import FakeGateway
@@ -108,6 +110,15 @@ def seed() -> int:
     number = int(os.environ.get("TEST_SEED", random.randrange(10**6)))
     print(f"TEST_SEED={number}")
     return number
+
+
+async def post(stage: Stage, body: bytes, header: str | None = None) -> int:
+    """A webhook as Meta would send it; the status."""
+    signed = header or sign(body, stage.world.simulator.secrets.app_secret)
+    url = f"http://127.0.0.1:{stage.world.daemon.port}/whatsapp/webhook"
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers={HEADER: signed}) as answer:
+        assert await answer.read() == b""
+        return answer.status
 
 
 def data(name: str) -> bytes:

@@ -9,39 +9,14 @@ import sqlite3
 import sys
 from pathlib import Path
 
-import aiohttp
 import pytest
 
-from clawkakad.whatsapp.signature import HEADER, sign
-from tests.scenarios.conftest import Stage, data
+from tests.scenarios.conftest import Stage, data, post
 from tests.support import DATA, eventually
 
 pytestmark = pytest.mark.timeout(120)
 
 PAYLOADS = sorted(path.name for path in (DATA / "payloads").glob("*.json"))
-
-
-async def post(stage: Stage, body: bytes, header: str | None = None) -> int:
-    """A webhook as Meta would send it; the status."""
-    signed = header or sign(body, stage.world.simulator.secrets.app_secret)
-    url = f"http://127.0.0.1:{stage.world.daemon.port}/whatsapp/webhook"
-    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers={HEADER: signed}) as answer:
-        assert await answer.read() == b""
-        return answer.status
-
-
-async def test_the_same_message_five_times_at_once_and_again_later_is_answered_once(stage: Stage) -> None:
-    await stage.world.daemon.start()
-    body = data("text_basic.json")
-
-    assert await asyncio.gather(*(post(stage, body) for _ in range(5))) == [200] * 5
-    await eventually(lambda: stage.world.daemon.rows("SELECT 1 FROM inbox WHERE state = 'answered'"))
-    assert await post(stage, body) == 200
-
-    await asyncio.sleep(0.5)
-    assert len(stage.world.daemon.rows("SELECT 1 FROM inbox")) == 1
-    assert len(stage.world.daemon.rows("SELECT 1 FROM outbox")) == 1
-    assert stage.gateway().count("chat.send") == 1
 
 
 async def test_every_recorded_webhook_is_taken_without_a_traceback(stage: Stage) -> None:
