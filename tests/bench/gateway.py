@@ -12,7 +12,7 @@ import json
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from uuid import uuid4
 
 from tests.bench.journal import Journal, Message, reply_to
@@ -27,20 +27,30 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 
 
-def _recorded() -> list[str]:
-    """The events of one recorded turn, with slots for the run's id and the reply."""
+TOGETHER_S = 0.005
+
+
+def _recorded() -> list[tuple[float, list[str]]]:
+    """The events of one recorded turn, with slots for the run's id and the reply, as they came: some together, at
+    which share of the run's whole time. The long wait before the first token is left out.
+    """
     lines = [json.loads(line) for line in (DATA / "frames" / "chat-text.jsonl").read_text().splitlines()]
-    events = [line["frame"] for line in lines if line["dir"] == "in" and line["frame"]["type"] == "event"]
-    run_id = events[0]["payload"]["runId"]
-    reply = events[-1]["payload"]["message"]["content"][0]["text"]
-    return [json.dumps(e, separators=(",", ":")).replace(run_id, "@RUN@").replace(reply, "@REPLY@") for e in events]
+    lines = [line for line in lines if line["dir"] == "in" and line["frame"]["type"] == "event"]
+    run_id = lines[0]["frame"]["payload"]["runId"]
+    reply = lines[-1]["frame"]["payload"]["message"]["content"][0]["text"]
+    groups: list[list[str]] = []
+    last_s = 0.0
+    for line in lines:
+        if line["t"] - last_s > TOGETHER_S:
+            groups.append([])
+        text = json.dumps(line["frame"], separators=(",", ":"))
+        groups[-1].append(text.replace(run_id, "@RUN@").replace(reply, "@REPLY@"))
+        last_s = line["t"]
+    return [(index / (len(groups) - 1), group) for index, group in enumerate(groups)]
 
 
-_EVENTS = _recorded()
-_SPOKEN = next(index for index, text in enumerate(_EVENTS) if '"stream":"assistant"' in text)
-_ENDED = next(index for index, text in enumerate(_EVENTS) if '"phase":"finishing"' in text)
-PARTS = (_EVENTS[:_SPOKEN], _EVENTS[_SPOKEN:_ENDED], _EVENTS[_ENDED:])
-"""What comes at once, what comes while the agent speaks, and its end."""
+GROUPS = _recorded()
+"""Texts that are written together, and when: 0 is the beginning of a run, 1 its end."""
 
 
 class Gateway:
@@ -93,17 +103,17 @@ class Gateway:
         self.runs[run_id] = None
         self._row(frames.user_row(run_id, text))
         loop, delay_s = asyncio.get_running_loop(), self._delay_s[0]
-        loop.call_soon(self._say, 0, run_id, reply)
-        loop.call_later(delay_s / 2, self._say, 1, run_id, reply)
+        for share, texts in GROUPS[:-1]:
+            loop.call_later(share * delay_s, self._say, texts, run_id, reply)
         loop.call_later(delay_s, self._end, run_id, reply, heard)
 
-    def _say(self, part: int, run_id: str, reply: str) -> None:
-        self._tell([text.replace("@RUN@", run_id).replace("@REPLY@", reply) for text in PARTS[part]])
+    def _say(self, texts: list[str], run_id: str, reply: str) -> None:
+        self._tell([text.replace("@RUN@", run_id).replace("@REPLY@", reply) for text in texts])
 
     def _end(self, run_id: str, reply: str, heard: list[Message]) -> None:
         self.runs[run_id] = reply
         self._row(frames.assistant_row(run_id, reply))
-        self._say(2, run_id, reply)
+        self._say(GROUPS[-1][1], run_id, reply)
         now = time.monotonic()
         for message in heard:
             message.finished = message.finished or now

@@ -26,11 +26,11 @@ class Plan:
 
     parts: Sequence[str] = PARTS
     rounds: int = 3
-    people: int = 200
+    people: int = 300
     light_per_s: float = 20.0
     light_s: float = 10.0
     saturated_count: int = 3000
-    saturated_at_once: int = 64
+    saturated_at_once: int = 150
     sizes: Sequence[int] = (0, 100, 1000)
     idle_s: float = 20.0
     flood_people: int = 1000
@@ -133,7 +133,7 @@ async def _both(plan: Plan, core: int | None) -> AsyncIterator[list[Program]]:
     """The relay and the daemon, fresh, with nobody connected."""
     async with AsyncExitStack() as stack:
         # Short names: there are sockets below.
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ck-", dir="/tmp")))  # noqa: S108
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ck-", dir="/tmp")))
         for name in ("relay", "ours"):
             (directory / name).mkdir()
         relay, ours = Relay(directory / "relay", core), Ours(directory / "ours", core, plan.settings)

@@ -13,7 +13,7 @@ from tests.support import eventually
 
 Numbers = dict[str, float]
 
-LIGHT_AGENT_S = 0.05
+AGENT_S = 0.1
 FLOOD_AGENT_S = 10.0
 TOO_LATE_S = 60.0
 PEERS_BUSY = 0.9  # of their core: from there on the peers may be what is measured
@@ -53,8 +53,8 @@ def watching(program: Program) -> Iterator[Watch]:
 
 async def light(program: Program, *, per_s: float, seconds: float) -> Numbers:
     """People write now and then, at random moments that are the same for everybody who is measured."""
-    program.delay_s[0] = LIGHT_AGENT_S
-    chance = random.Random(7)  # noqa: S311 - the same load each time
+    program.delay_s[0] = AGENT_S
+    chance = random.Random(7)
     gaps = [chance.expovariate(per_s) for _ in range(int(per_s * seconds))]
     with watching(program) as watch:
         messages = await _open_loop(program, gaps)
@@ -72,8 +72,8 @@ async def light(program: Program, *, per_s: float, seconds: float) -> Numbers:
 
 
 async def saturated(program: Program, *, count: int, at_once: int) -> Numbers:
-    """So many people write again as soon as they have their answer, whose agents take no time."""
-    program.delay_s[0] = 0.0
+    """So many people write again as soon as they have their answer."""
+    program.delay_s[0] = AGENT_S
     messages: list[Message] = []
 
     def again(answered: Message) -> None:

@@ -25,8 +25,8 @@ from tests.daemon import PASSED_ON, PROJECT, Daemon
 from tests.fakes.engine import FakeContainer, fake_engine
 from tests.support import eventually, free_port
 
-SECRET = "bench-app-secret"  # noqa: S105 - of a number that does not exist
-TOKEN = "bench-gateway-token"  # noqa: S105
+SECRET = "bench-app-secret"
+TOKEN = "bench-gateway-token"
 SANDBOX_UID = 1000
 JOINING = 8  # people who write their first message at the same time
 
@@ -108,7 +108,7 @@ class Program(ABC):
         await eventually(lambda: all(message.answers for message in messages), within_s=60, every_s=0.01)
         self.people += wa_ids
 
-    async def _prepare(self, wa_id: str) -> None:
+    async def _prepare(self, wa_id: str) -> None:  # noqa: B027 - the daemon asks for its gateways itself
         """Before a person's first message."""
 
     async def rest(self) -> None:
@@ -145,7 +145,8 @@ class Ours(Program):
 
     @property
     def pid(self) -> int:
-        assert self._daemon is not None and self._daemon.process is not None
+        assert self._daemon is not None
+        assert self._daemon.process is not None
         return self._daemon.process.pid
 
     @asynccontextmanager
@@ -167,9 +168,8 @@ class Ours(Program):
                 self.directory / "daemon.log",
             )
             stack.push_async_callback(self._close)
-            await daemon.spawn()
+            await daemon.start()
             self._pin()
-            await eventually(daemon._serves, within_s=30, every_s=0.05)
             yield self
 
     async def kill(self) -> None:
@@ -246,7 +246,8 @@ class Relay(Program):
         await self._gateway(self.directory / f"{wa_id}.sock", TOKEN)
 
     async def _serves(self) -> bool:
-        assert self._process is not None and self._process.returncode is None, "the relay ended"
+        assert self._process is not None
+        assert self._process.returncode is None, "the relay ended"
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         except OSError:

@@ -57,7 +57,7 @@ class Gateway:
             payload = frame.get("payload", {})
             if frame.get("event") == "chat" and payload["state"] == "final":
                 final = self._finals.pop(payload["runId"])
-                final.set_result(payload["message"]["content"][0]["text"])
+                final.set_result(str(payload["message"]["content"][0]["text"]))
 
 
 async def _request(socket: aiohttp.ClientWebSocketResponse, method: str, params: dict[str, Any]) -> None:
