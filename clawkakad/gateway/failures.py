@@ -45,21 +45,20 @@ _WORDS_OF_GATEWAY = {
 }
 """The gateway's own words; those that say nothing ("format", "unknown", …) are left out."""
 
-_SENTENCES = tuple(
-    (re.compile(pattern, re.IGNORECASE), kind)
-    for pattern, kind in (
-        (r"auth/billing failure", FailureKind.AUTH),  # a key that is resting; our endpoint only ever refuses a key
-        (r"HTTP 429|rate.?limit|too many (model calls|requests)", FailureKind.RATE_LIMIT),
-        (r"allowance .*used up|billing|credits?\b|insufficient (balance|funds)|quota|HTTP 402", FailureKind.BILLING),
-        (r"content.?(policy|filter|moderation)|safety system|moderation|inappropriate content", FailureKind.CONTENT),
-        (r"auth(entication|orization) (failed|was rejected)|key is refused|HTTP 40[13]\b", FailureKind.AUTH),
-        (r"context (overflow|limit|length|window)|compaction could not|too large|too long for|too many parts"
-         r"|prompt is too long", FailureKind.CONTEXT),
-        (r"model not found|model was not found|configured model is unavailable", FailureKind.MODEL),
-        (r"timed out|took too long|HTTP 408", FailureKind.TIMEOUT),
-        (r"overloaded|at capacity|internal error|not available right now|HTTP 5\d\d", FailureKind.OVERLOADED),
-    )
-)  # fmt: skip
+_SENTENCES = (
+    # A key that is resting: our endpoint only ever rests one that was refused
+    (FailureKind.AUTH, r"auth/billing failure"),
+    (FailureKind.RATE_LIMIT, r"(HTTP|answered) 429|rate.?limit|too many (model calls|requests)"),
+    (FailureKind.BILLING, r"allowance .*used up|billing|credits?\b|insufficient (balance|funds)|quota|HTTP 402"),
+    (FailureKind.CONTENT, r"content.?(policy|filter)|safety system|moderation|inappropriate content"),
+    (FailureKind.AUTH, r"auth(entication|orization) (failed|was rejected)|key is refused|HTTP 40[13]\b"),
+    (FailureKind.CONTEXT, r"context (overflow|limit|length|window)|compaction could not|prompt is too long"),
+    (FailureKind.CONTEXT, r"too large|too long for|too many parts"),
+    (FailureKind.MODEL, r"model not found|model was not found|configured model is unavailable"),
+    (FailureKind.TIMEOUT, r"timed out|took too long|HTTP 408"),
+    (FailureKind.OVERLOADED, r"overloaded|at capacity|internal error|not available right now|did not answer"),
+    (FailureKind.OVERLOADED, r"(HTTP|answered) 5\d\d"),
+)
 """What only sentences tell; the first that fits counts."""
 
 
@@ -68,7 +67,8 @@ def failure_kind(word: str | None, text: str) -> FailureKind:
     known = _WORDS_OF_GATEWAY.get(word or "")
     if known is not None:
         return known
-    return next((kind for pattern, kind in _SENTENCES if pattern.search(text)), FailureKind.UNCLASSIFIED)
+    told = (kind for kind, pattern in _SENTENCES if re.search(pattern, text, re.IGNORECASE))
+    return next(told, FailureKind.UNCLASSIFIED)
 
 
 def explained(failure: TurnFailed, refusal: str | None) -> TurnFailed:

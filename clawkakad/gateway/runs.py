@@ -24,6 +24,9 @@ MAX_TEXT = 200_000
 """Characters of a run's text that are kept: far more than a person ever gets."""
 
 
+MAX_REASON = 2_000
+"""Characters of an error that are searched for what it was."""
+
 DRAINING = "draining"
 """Kind of an error: a gateway that is about to stop refused to begin. The next process will take it."""
 
@@ -74,7 +77,7 @@ def text_of(outcome: Outcome) -> str:
 
 def failure(text: str, kind: str | None = None) -> TurnFailed:
     """The exception for a run that ended with an error, of which the gateway told `text` and perhaps a `kind`."""
-    return TurnFailed(printable(text or "the agent failed"), kind=failure_kind(kind, text))
+    return TurnFailed(printable(text or "the agent failed"), kind=failure_kind(kind, text[:MAX_REASON]))
 
 
 def error_outcome(run_id: str, text: str, kind: str | None = None) -> Outcome:

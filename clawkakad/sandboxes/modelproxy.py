@@ -96,12 +96,18 @@ class ModelProxy:
         self._wait = wait_exponential_jitter(multiplier=retry_first_s, max=4, jitter=retry_first_s)
         self._over_all = asyncio.Semaphore(OVER_ALL)
         self._of_sandbox: dict[SandboxId, _Share] = {}
+        self._refusals: dict[SandboxId, str] = {}
         self._counting: set[asyncio.Task[None]] = set()
         self._troubled = False
 
     def forget(self, sandbox_id: SandboxId) -> None:
         """A sandbox is gone."""
         self._of_sandbox.pop(sandbox_id, None)
+        self._refusals.pop(sandbox_id, None)
+
+    def refusal_of(self, sandbox_id: SandboxId) -> str | None:
+        """Why the last call of a sandbox failed; None where it was answered. Its gateway keeps that to itself."""
+        return self._refusals.get(sandbox_id)
 
     async def models(self) -> web.Response:
         """The one model there is."""
@@ -118,10 +124,12 @@ class ModelProxy:
                 async with _place(self._over_all), self._answer(sandbox_id, body) as answer:
                     return await self._pass_on(request, answer, user_id)
         except UpstreamRefused as refused:
+            self._refusals[sandbox_id] = str(refused)
             if refused.grave:
                 self._note_trouble(str(refused))
             return _error(refused.status, str(refused))
         except ClawkakaError as error:
+            self._refusals[sandbox_id] = str(error)
             self._note_trouble(str(error))
             return _error(400, "The model is not available right now.")
 
@@ -148,6 +156,7 @@ class ModelProxy:
         answer: aiohttp.ClientResponse = await attempts(self._post, body, key)
         try:
             self._note_recovery()
+            self._refusals.pop(sandbox_id, None)
             yield answer
         finally:
             answer.close()

@@ -51,10 +51,13 @@ class FakeGateway:
         self.suspended = False  # every request answers UNAVAILABLE
         self.refuse: dict[str, Frame] = {}  # method: the error to answer with
         self.unanswered: set[str] = set()  # methods that are carried out and never answered
+        self.ignored: set[str] = set()  # methods that are neither carried out nor answered
         self.late_s: dict[str, float] = {}  # method: answered so much later
         self.empty: set[str] = set()  # methods answered with an empty payload
         self.mute: set[str] = set()  # chat states that are lost on the way
         self.duplicate = False  # every event comes twice
+        self.repeats_after_s: float | None = None  # each final comes once more, so much later
+        self.aborts_in_vain = False  # a run goes on and finishes, though its abort was acknowledged
         self.drop_after: int | None = None  # the socket dies after so many more frames, once
         self.drop_on: str | None = None  # the socket dies instead of answering this method, once; it is carried out
         self.row_after_s = 0.0  # how long a message stays pending before its row is written
@@ -69,6 +72,8 @@ class FakeGateway:
         self._peers: set[Peer] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: web.AppRunner | None = None
+        self._thawed = asyncio.Event()
+        self._thawed.set()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -156,10 +161,25 @@ class FakeGateway:
             peer.deafen()
             await peer.socket.send_bytes(b"x")
 
-    async def close(self, code: int) -> None:
-        """Close every connection with a code."""
+    async def close(self, code: int | None) -> None:
+        """Close every connection with a code; None: with a close frame that carries none."""
         for peer in list(self._peers):
-            await peer.socket.close(code=code)
+            if code is None:
+                await peer.socket.send_frame(b"", WSMsgType.CLOSE)
+                peer.abort()
+            else:
+                await peer.socket.close(code=code)
+
+    def freeze(self) -> None:
+        """The process hangs: its sockets stay, nothing is read, nothing is said, not even a tick."""
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        """It goes on where it was."""
+        self._thawed.set()
+
+    async def thawed(self) -> None:
+        await self._thawed.wait()
 
     async def stray(self, text: str) -> str:
         """A reply that nobody asked for."""
@@ -209,7 +229,14 @@ class FakeGateway:
     async def _chat(self, run: Run, state: str, **more: Any) -> None:
         run.seq += 1
         if state not in self.mute:
-            await self._broadcast(frames.chat(run.run_id, run.seq, state, **more), subscribed=run.heartbeat)
+            frame = frames.chat(run.run_id, run.seq, state, **more)
+            await self._broadcast(frame, subscribed=run.heartbeat)
+            if state == "final" and self.repeats_after_s is not None:
+                self.spawn(self._repeat(frame, self.repeats_after_s))
+
+    async def _repeat(self, frame: Frame, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await self._broadcast(frame)
 
     async def _life(self, run: Run, phase: str, **more: Any) -> None:
         run.seq += 1
@@ -270,6 +297,8 @@ class FakeGateway:
         await self._chat(run, state, **more)
 
     async def abort(self, run: Run) -> None:
+        if self.aborts_in_vain:
+            return
         if run.task is not None:
             run.task.cancel()
         if run.written:
@@ -318,6 +347,7 @@ class Peer:
                 task.cancel()
 
     async def send(self, frame: Frame) -> None:
+        await self._gateway.thawed()
         if self._gateway.drop_after is not None:
             self._gateway.drop_after -= 1
             if self._gateway.drop_after < 0:
@@ -339,7 +369,10 @@ class Peer:
 
     async def _take(self, frame: Frame) -> None:
         gateway, method = self._gateway, frame["method"]
+        await gateway.thawed()
         gateway.asked.append(Asked(method, frame["params"]))
+        if method in gateway.ignored:
+            return
         answer = await self._answer(frame["id"], method, frame["params"])
         if gateway.drop_on == method:
             gateway.drop_on = None

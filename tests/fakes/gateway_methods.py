@@ -12,6 +12,9 @@ from tests.fakes.gateway_frames import Frame
 if TYPE_CHECKING:
     from tests.fakes.gateway import FakeGateway
 
+PENDING_SHOWN = 20
+"""How many accepted messages a history shows, the newest first."""
+
 CHAT_FIELDS = {"sessionKey", "message", "idempotencyKey", "suppressCommandInterpretation"}
 
 
@@ -52,17 +55,20 @@ def _met_again(run: Run, request_id: str, text: str) -> Frame:
 
 async def _chat_history(gateway: "FakeGateway", request_id: str, params: Frame) -> Frame:
     running = gateway.running()
-    pending = [{"id": key, "state": state, "runId": key} for key, state in gateway.disk.pending.items()]
+    pending = [{"id": key, "state": state, "runId": key} for key, state in reversed(gateway.disk.pending.items())]
     written = [run for run in running if run.written]
     info: Frame = {"key": frames.MAIN, "hasActiveRun": bool(running), "status": gateway.disk.status}
     payload: Frame = {
         "sessionKey": params["sessionKey"],
         "messages": gateway.disk.rows[-params["limit"] :],
-        "pendingInputs": {"items": pending, "total": len(pending)},
+        "pendingInputs": {"items": pending[:PENDING_SHOWN], "total": len(pending)},
         "hasMore": len(gateway.disk.rows) > params["limit"],
         "totalMessages": len(gateway.disk.rows),
         "sessionInfo": info,
     }
+    if "inputRunIds" in params:
+        named = [run_id for run_id in params["inputRunIds"] if run_id in gateway.disk.pending]
+        payload["inputReceipts"] = [{"runId": run_id, "state": "pending"} for run_id in named]
     if written:
         payload["inFlightRun"] = {"runId": written[0].run_id, "text": "", "startedAt": frames.now_ms()}
     else:

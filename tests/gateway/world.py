@@ -32,11 +32,12 @@ class World:
         self.strays: list[Answer] = []
         self.stray_troubles = 0  # this many calls of on_stray fail for now
         self.reconnects_after_s = 0.0
+        self.refusal: str | None = None  # what the model endpoint said to the sandbox's last call
         self._begin()
 
     def _begin(self) -> None:
         self.pool = Pool()
-        self.turns = Turns(self.pool, on_stray=self._take, tempo=BRISK)
+        self.turns = Turns(self.pool, on_stray=self._take, refusal_of=lambda _: self.refusal, tempo=BRISK)
         self._keeper = asyncio.create_task(self._keep(self.pool), name="keeper of a test")
 
     async def _take(self, sandbox_id: SandboxId, answer: Answer) -> None:
