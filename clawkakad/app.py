@@ -29,7 +29,8 @@ from clawkakad.assistant.listening import Listening
 from clawkakad.assistant.presence import Presence
 from clawkakad.assistant.reminders import ReminderClock
 from clawkakad.assistant.services import PaServices
-from clawkakad.config import ModelKind, Settings
+from clawkakad.assistant.turnbook import Rules
+from clawkakad.config import ModelKind, OldMessages, Settings
 from clawkakad.directories import RUNTIME_MARKS, STATE_MARKS, claim
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.gateway.pool import Pool
@@ -116,7 +117,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         agent,
         Presence(graph),
         _now,
-        turn_timeout_s=settings.turn_timeout_s,
+        _rules(settings),
         on_outbox=delivery.wake,
     )
     heartbeats = Heartbeats(
@@ -135,6 +136,17 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         registry, door, _now, listening=listening, on_message=conversations.wake, on_outbox=delivery.wake
     )
     return Parts(registry, intake, conversations, delivery, reminders, heartbeats, supervisor)
+
+
+def _rules(settings: Settings) -> Rules:
+    """How turns are taken."""
+    return Rules(
+        timeout_s=settings.turn_timeout_s,
+        burst_s=settings.burst_s,
+        still_on_it_s=settings.still_on_it_s,
+        old_after=timedelta(hours=settings.old_after_hours),
+        skip_old=settings.old_messages is OldMessages.SKIP,
+    )
 
 
 async def _build_supervisor(

@@ -17,30 +17,48 @@ class Marker(Protocol):
     """The one call of the Graph client that is needed here."""
 
     async def mark_read(self, wamid: Wamid, *, typing: bool) -> None:
-        """Mark as read, and show that somebody types."""
+        """Mark it and all before it as read, and show that somebody types."""
+
+
+class Typing:
+    """What is shown to one person now."""
+
+    def __init__(self, wamid: Wamid) -> None:
+        self.wamid = wamid
+        self.changed = asyncio.Event()
+
+    def show(self, wamid: Wamid) -> None:
+        """A newer message is being answered, too. Never waits."""
+        if wamid != self.wamid:
+            self.wamid = wamid
+            self.changed.set()
 
 
 class Presence:
-    """Shows that a message was read and is being answered."""
+    """Shows that messages were read and are being answered."""
 
     def __init__(self, graph: Marker, *, refresh_s: float = REFRESH_S) -> None:
         self._graph = graph
         self._refresh_s = refresh_s
 
     @contextlib.asynccontextmanager
-    async def typing(self, wamid: Wamid) -> AsyncIterator[None]:
+    async def typing(self, wamid: Wamid) -> AsyncIterator[Typing]:
         """Read and typing, refreshed until the block ends, however it ends."""
-        task = asyncio.create_task(self._refresh(wamid), name=f"typing {wamid[-8:]}")
+        typing = Typing(wamid)
+        task = asyncio.create_task(self._refresh(typing), name=f"typing {wamid[-8:]}")
         try:
-            yield
+            yield typing
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _refresh(self, wamid: Wamid) -> None:
+    async def _refresh(self, typing: Typing) -> None:
         while True:
+            typing.changed.clear()
             try:
-                await self._graph.mark_read(wamid, typing=True)
+                await self._graph.mark_read(typing.wamid, typing=True)
             except ClawkakaError as error:
                 logger.debug("typing indicator not shown", error=type(error).__name__)
-            await asyncio.sleep(self._refresh_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._refresh_s):
+                    await typing.changed.wait()

@@ -83,7 +83,7 @@ def _registry(db: Database, clock: Callable[[], datetime]) -> Registry:
     return Registry(
         db=db,
         users=Users(db),
-        inbox=Inbox(db, clock),
+        inbox=Inbox(db),
         outbox=Outbox(db, clock),
         reminders=Reminders(db, clock),
         heartbeats=Heartbeats(db),

@@ -5,13 +5,16 @@ One turn answers one or more messages of a person. The first of them leads: its 
 and its id stands in the column `turn` of all of them. They begin and end together, each in one commit.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from clawkakad.model import InboxState, UserId, Wamid
 from clawkakad.registry import ids, times
 from clawkakad.registry.database import Database, Row, Transaction
+
+MOST_WAITING = 100  # of one person that are looked at together: more than one turn ever holds
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,11 @@ class NewInbound:
 
 @dataclass(frozen=True)
 class InboxRow:
-    """A stored message. `run_key`: the gateway's idempotency key of its turn; `attempt`: turns begun so far."""
+    """A stored message.
+
+    `turn`: the id of the message that leads its turn, None until that was begun. Of the lead: `run_key`, the gateway's
+    idempotency key; `attempt`, how often the turn was begun; `prompt`, what the agent was told.
+    """
 
     id: int
     run_key: str
@@ -40,10 +47,15 @@ class InboxRow:
     user_id: UserId
     kind: str
     text: str | None
+    media_id: str | None
+    reply_to: Wamid | None
+    forwarded: bool
     sent_at: datetime
     received_at: datetime
     state: InboxState
+    turn: int | None
     attempt: int
+    prompt: str | None
     reason: str
 
 
@@ -105,30 +117,53 @@ def count_hour(tx: Transaction, user_id: UserId, since: datetime) -> int:
     return 0 if row is None else int(row["n"])
 
 
-def settle(tx: Transaction, inbox_id: int, state: InboxState, reason: str, now: datetime) -> bool:
-    """Close a message, once: False where somebody closed it before."""
-    return 1 == tx.execute(
+def waiting(tx: Transaction, user_id: UserId) -> list[InboxRow]:
+    """The first messages of a person that have no answer yet, in order; those of a turn that was begun come first."""
+    rows = tx.all(
+        "SELECT * FROM inbox WHERE user_id = :user AND state IN ('received', 'running')"
+        " ORDER BY state = 'received', sent_at, id LIMIT :limit",
+        {"user": user_id, "limit": MOST_WAITING},
+    )
+    return [_inbound(row) for row in rows]
+
+
+def begin(tx: Transaction, rows: Sequence[InboxRow], lead: InboxRow, prompt: str, now: datetime) -> None:
+    """A turn is about to be asked for: from here on the agent may have heard these messages.
+
+    The prompt of the first attempt is kept: the gateway refuses other words under the same key.
+    """
+    tx.execute(
+        "UPDATE inbox SET state = 'running', turn = :lead, changed_at = :now,"
+        " attempt = attempt + iif(id = :lead, 1, 0), prompt = iif(id = :lead, coalesce(prompt, :prompt), prompt)"
+        " WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('received', 'running')",
+        {"ids": _ids(rows), "lead": lead.id, "prompt": prompt, "now": times.to_text(now)},
+    )
+
+
+def is_open(tx: Transaction, inbox_id: int) -> bool:
+    """True while a message has no answer yet."""
+    sql = "SELECT 1 FROM inbox WHERE id = :id AND state IN ('received', 'running')"
+    return tx.one(sql, {"id": inbox_id}) is not None
+
+
+def settle(tx: Transaction, rows: Sequence[InboxRow], state: InboxState, reason: str, now: datetime) -> bool:
+    """Close messages, once: False where somebody closed all of them before."""
+    return 0 < tx.execute(
         "UPDATE inbox SET state = :state, reason = :reason, changed_at = :now"
-        " WHERE id = :id AND state IN ('received', 'running')",
-        {"id": inbox_id, "state": state.value, "reason": reason, "now": times.to_text(now)},
+        " WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('received', 'running')",
+        {"ids": _ids(rows), "state": state.value, "reason": reason, "now": times.to_text(now)},
     )
 
 
 class Inbox:
     """The table `inbox`, seen by those who work on it."""
 
-    def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
-        self._clock = clock
 
-    async def next_waiting(self, user_id: UserId) -> InboxRow | None:
-        """The oldest message of a person that has no answer yet; one that was begun comes first."""
-        row = await self._db.one(
-            "SELECT * FROM inbox WHERE user_id = :user AND state IN ('received', 'running')"
-            " ORDER BY state = 'received', sent_at, id LIMIT 1",
-            {"user": user_id},
-        )
-        return None if row is None else _inbound(row)
+    async def waiting(self, user_id: UserId) -> list[InboxRow]:
+        """`waiting` by itself."""
+        return await self._db.read(lambda tx: waiting(tx, user_id))
 
     async def users_waiting(self) -> list[UserId]:
         """Everybody who waits for an answer, the longest waiting first."""
@@ -137,19 +172,11 @@ class Inbox:
         )
         return [UserId(row["user_id"]) for row in rows]
 
-    async def begin(self, inbox_id: int, prompt: str) -> str:
-        """A turn is about to be asked for: from here on the agent may have heard the message.
-
-        Returns the prompt of the first attempt: the gateway refuses other words under the same key.
-        """
-        now = times.to_text(self._clock())
-        return await self._db.write(lambda tx: _begin(tx, inbox_id, prompt, now))
-
-    async def release(self, inbox_id: int) -> None:
+    async def release(self, lead_id: int) -> None:
         """The daemon stops in good order: the turn goes on without us, and this attempt does not count."""
         await self._db.execute(
             "UPDATE inbox SET attempt = attempt - 1 WHERE id = :id AND state = 'running' AND attempt > 1",
-            {"id": inbox_id},
+            {"id": lead_id},
         )
 
     async def count_refused(self, user_id: UserId) -> int:
@@ -165,15 +192,8 @@ class Inbox:
         return [_inbound(row) for row in rows]
 
 
-def _begin(tx: Transaction, inbox_id: int, prompt: str, now: str) -> str:
-    tx.execute(
-        "UPDATE inbox SET state = 'running', attempt = attempt + 1, prompt = coalesce(prompt, :prompt),"
-        " changed_at = :now WHERE id = :id",
-        {"id": inbox_id, "prompt": prompt, "now": now},
-    )
-    row = tx.one("SELECT prompt FROM inbox WHERE id = :id", {"id": inbox_id})
-    assert row is not None
-    return str(row["prompt"])
+def _ids(rows: Sequence[InboxRow]) -> str:
+    return json.dumps([row.id for row in rows])
 
 
 def _inbound(row: Row) -> InboxRow:
@@ -184,9 +204,14 @@ def _inbound(row: Row) -> InboxRow:
         user_id=UserId(row["user_id"]),
         kind=row["kind"],
         text=row["text"],
+        media_id=row["media_id"],
+        reply_to=None if row["reply_to"] is None else Wamid(row["reply_to"]),
+        forwarded=bool(row["forwarded"]),
         sent_at=times.from_text(row["sent_at"]),
         received_at=times.from_text(row["received_at"]),
         state=InboxState(row["state"]),
+        turn=row["turn"],
         attempt=row["attempt"],
+        prompt=row["prompt"],
         reason=row["reason"],
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -9,10 +10,13 @@ from datetime import timedelta
 import pytest
 
 from clawkakad.assistant import words
-from clawkakad.assistant.conversation import MOST_ATTEMPTS, Conversations
+from clawkakad.assistant.answering import MOST_ATTEMPTS
+from clawkakad.assistant.burst import MOST_MESSAGES, Quiet
+from clawkakad.assistant.conversation import Conversations
 from clawkakad.assistant.parts import MOST_PARTS
 from clawkakad.assistant.presence import Presence
-from clawkakad.errors import GatewayUnavailable, SandboxGone, TurnFailed
+from clawkakad.assistant.turnbook import Rules, begin, still_on_it
+from clawkakad.errors import GatewayRefused, GatewayUnavailable, SandboxGone, TurnFailed
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import IdentifierKind, InboxState, SandboxId, UserId, Wamid
 from clawkakad.registry import Registry, inbox
@@ -29,6 +33,8 @@ class Agent:
         self.outcomes: list[str | Exception] = []
         self.hold = asyncio.Event()
         self.hold.set()
+        self.awake = asyncio.Event()
+        self.awake.set()
         self.at_once = 0
         self.most_at_once: dict[SandboxId, int] = {}
 
@@ -36,7 +42,7 @@ class Agent:
         return SandboxId(f"s-{user_id}")
 
     async def ready(self, sandbox_id: SandboxId, *, timeout_s: float) -> None:
-        return
+        await self.awake.wait()
 
     async def ask(self, sandbox_id: SandboxId, *, key: str, text: str, again: bool, timeout_s: float) -> Answer:
         self.asked.append((key, text, again))
@@ -67,11 +73,15 @@ def agent() -> Agent:
     return Agent()
 
 
+RULES = Rules(timeout_s=5, burst_s=0, still_on_it_s=0, old_after=timedelta(hours=6), skip_old=False)
+
+
 @contextlib.asynccontextmanager
-async def running(registry: Registry, agent: Agent, clock: Clock) -> AsyncIterator[Conversations]:
-    conversations = Conversations(
-        registry, agent, agent, Presence(Marks()), clock, turn_timeout_s=5, on_outbox=lambda: None
-    )
+async def running(
+    registry: Registry, agent: Agent, clock: Clock, rules: Rules = RULES, marks: Marks | None = None
+) -> AsyncIterator[Conversations]:
+    presence = Presence(marks or Marks())
+    conversations = Conversations(registry, agent, agent, presence, clock, rules, on_outbox=lambda: None)
     task = asyncio.create_task(conversations.run())
     try:
         yield conversations
@@ -84,18 +94,39 @@ async def running(registry: Registry, agent: Agent, clock: Clock) -> AsyncIterat
 async def write(registry: Registry, clock: Clock, user: UserId, *texts: str) -> None:
     for text in texts:
         clock.advance(seconds=1)
-        message = inbox.NewInbound(
-            wamid=Wamid(f"wamid.{text}"),
-            user_id=user,
-            kind="text",
-            text=text,
-            raw="{}",
-            reply_to=None,
-            forwarded=False,
-            sent_at=clock(),
-            state=InboxState.RECEIVED,
-        )
-        await registry.db.write(functools.partial(inbox.add, message=message, now=clock()))
+        await store(registry, clock, user, text)
+
+
+async def store(
+    registry: Registry,
+    clock: Clock,
+    user: UserId,
+    text: str,
+    *,
+    age: timedelta = timedelta(),
+    reply_to: str | None = None,
+    forwarded: bool = False,
+) -> None:
+    """A message, written `age` ago."""
+    message = inbox.NewInbound(
+        wamid=Wamid(f"wamid.{text}"),
+        user_id=user,
+        kind="text",
+        text=text,
+        raw="{}",
+        reply_to=None if reply_to is None else Wamid(reply_to),
+        forwarded=forwarded,
+        sent_at=clock() - age,
+        state=InboxState.RECEIVED,
+    )
+    await registry.db.write(functools.partial(inbox.add, message=message, now=clock()))
+
+
+async def begin_and_die(registry: Registry, clock: Clock, user: UserId, times: int, rules: Rules = RULES) -> None:
+    """What is left of a process that died right after it had begun a turn."""
+    for _ in range(times):
+        quiet = Quiet(0)
+        await registry.db.write(lambda tx, quiet=quiet: begin(tx, user, rules, quiet, now=clock(), tick=0))
 
 
 async def replies(registry: Registry) -> list[str]:
@@ -153,7 +184,12 @@ async def test_a_message_that_comes_while_the_worker_ends_is_not_left_lying(
     ("outcome", "text"),
     [
         (TurnFailed("HTTP 401", kind="auth"), words.MODEL_KEY),
-        (TurnFailed("HTTP 500", kind="server_error"), words.NOT_NOW),
+        (TurnFailed("HTTP 402", kind="billing"), words.BUDGET),
+        (TurnFailed("HTTP 529", kind="overloaded"), words.BUSY),
+        (TurnFailed("prompt is too long", kind="context"), words.TOO_MUCH),
+        (TurnFailed("moderation", kind="content"), words.NOT_THAT),
+        (TurnFailed("something new", kind="a word that nobody knows"), words.NOT_NOW),
+        (GatewayRefused("no", code="INVALID_REQUEST"), words.NOT_NOW),
         (GatewayUnavailable("no reply within 600 s"), words.TOO_LONG),
     ],
 )
@@ -194,13 +230,10 @@ async def test_a_message_that_takes_the_daemon_down_again_and_again_is_given_up(
     registry: Registry, agent: Agent, clock: Clock, robin: UserId
 ) -> None:
     await write(registry, clock, robin, "poison", "good")
-    poison = await registry.inbox.next_waiting(robin)
-    assert poison is not None
-    for _ in range(MOST_ATTEMPTS):  # as a process does that dies right after this
-        await registry.inbox.begin(poison.id, "poison")
+    await begin_and_die(registry, clock, robin, MOST_ATTEMPTS)
 
     async with running(registry, agent, clock):
-        await until_settled(registry)
+        assert await until_settled(registry) == [InboxState.PARKED, InboxState.ANSWERED]
 
     assert await replies(registry) == [words.GAVE_UP, "re: good"]
 
@@ -283,3 +316,231 @@ async def test_the_agent_hears_once_of_reminders_that_went_out(
         await until_settled(registry)
 
     assert [text for _, text, _ in agent.asked] == ["[reminder sent 2026-11-22 10:00: stretch]\none", "two"]
+
+
+BURST = dataclasses.replace(RULES, burst_s=0.05)
+
+
+async def test_a_burst_is_one_turn_in_order_and_each_of_its_messages_is_answered(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    await write(registry, clock, robin, "hi", "add milk", "and eggs")
+    marks = Marks()
+
+    async with running(registry, agent, clock, BURST, marks):
+        assert await until_settled(registry) == [InboxState.ANSWERED] * 3
+
+    assert [text for _, text, _ in agent.asked] == ["hi\nadd milk\nand eggs"]
+    assert await replies(registry) == ["re: hi\nadd milk\nand eggs"]
+    assert len({row.turn for row in await registry.inbox.all()}) == 1
+    assert set(marks.wamids) == {"wamid.and eggs"}  # marks those before it, too
+
+
+async def test_what_comes_within_the_window_belongs_to_the_turn(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    marks = Marks()
+    async with running(registry, agent, clock, dataclasses.replace(RULES, burst_s=0.4), marks) as conversations:
+        await store(registry, clock, robin, "hi")
+        conversations.wake(robin)
+        await eventually(lambda: marks.wamids)
+        await store(registry, clock, robin, "add milk")
+        conversations.wake(robin)
+        await until_settled(registry)
+        await eventually(lambda: agent.at_once == 0)
+
+    assert [text for _, text, _ in agent.asked] == ["hi\nadd milk"]
+
+
+async def test_what_comes_during_a_turn_waits_and_goes_together(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    agent.hold.clear()
+    async with running(registry, agent, clock, BURST) as conversations:
+        await write(registry, clock, robin, "one")
+        conversations.wake(robin)
+        await eventually(lambda: len(agent.asked) == 1)
+        await write(registry, clock, robin, "two", "three")
+        conversations.wake(robin)
+        agent.hold.set()
+        await until_settled(registry)
+
+    assert [text for _, text, _ in agent.asked] == ["one", "two\nthree"]
+
+
+async def test_of_very_many_none_is_refused(registry: Registry, agent: Agent, clock: Clock, robin: UserId) -> None:
+    texts = [f"m{number}" for number in range(2 * MOST_MESSAGES + 3)]
+    await write(registry, clock, robin, *texts)
+
+    async with running(registry, agent, clock, BURST):
+        assert await until_settled(registry) == [InboxState.ANSWERED] * len(texts)
+
+    assert [len(text.split("\n")) for _, text, _ in agent.asked] == [MOST_MESSAGES, MOST_MESSAGES, 3]
+    assert "\n".join(text for _, text, _ in agent.asked).split("\n") == texts
+
+
+async def test_after_a_crash_a_burst_is_the_same_turn_and_what_came_since_is_the_next(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    await write(registry, clock, robin, "one", "two")
+    await begin_and_die(registry, clock, robin, 1, BURST)
+    await write(registry, clock, robin, "three")
+    lead = min(await registry.inbox.all(), key=lambda row: row.id)
+
+    async with running(registry, agent, clock, BURST):
+        await until_settled(registry)
+
+    assert agent.asked[0] == (lead.run_key, "one\ntwo", True)
+    assert [text for _, text, _ in agent.asked] == ["one\ntwo", "three"]
+    assert {row.text: row.turn for row in await registry.inbox.all()} == {"one": 1, "two": 1, "three": 3}
+
+
+async def test_what_is_edited_or_taken_back_before_its_turn_is_not_what_the_agent_hears(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    marks = Marks()
+    async with running(registry, agent, clock, dataclasses.replace(RULES, burst_s=0.4), marks) as conversations:
+        await store(registry, clock, robin, "buy a horse")
+        await store(registry, clock, robin, "never mind")
+        conversations.wake(robin)
+        await eventually(lambda: marks.wamids)
+        await registry.db.write(lambda tx: inbox.withdraw(tx, Wamid("wamid.never mind"), clock()))
+        await registry.db.write(lambda tx: inbox.replace_text(tx, Wamid("wamid.buy a horse"), "buy a house", clock()))
+        await until_settled(registry)
+
+    assert [text for _, text, _ in agent.asked] == ["buy a house"]
+
+
+async def test_a_message_taken_back_before_its_turn_is_met_with_silence(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    marks = Marks()
+    async with running(registry, agent, clock, dataclasses.replace(RULES, burst_s=0.2), marks) as conversations:
+        await store(registry, clock, robin, "oops")
+        conversations.wake(robin)
+        await eventually(lambda: marks.wamids)
+        await registry.db.write(lambda tx: inbox.withdraw(tx, Wamid("wamid.oops"), clock()))
+        assert await until_settled(registry) == [InboxState.IGNORED]
+
+    assert await replies(registry) == []
+
+
+async def test_a_turn_cut_short_twice_is_parked_and_the_person_told(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    agent.outcomes = [TurnFailed("cut short twice", kind="interrupted")]
+    await write(registry, clock, robin, "one", "two")
+
+    async with running(registry, agent, clock, BURST) as conversations:
+        assert await until_settled(registry) == [InboxState.PARKED] * 2
+        await write(registry, clock, robin, "three")
+        conversations.wake(robin)
+        await until_settled(registry)
+
+    assert await replies(registry) == [words.INTERRUPTED, "re: three"]
+
+
+async def test_a_turn_that_takes_long_is_told_once_and_not_again_after_a_restart(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    rules = dataclasses.replace(BURST, still_on_it_s=0.02)
+    await write(registry, clock, robin, "one", "two")
+    agent.hold.clear()
+    for attempt in (1, 2):
+        async with running(registry, agent, clock, rules):
+            await eventually(lambda attempt=attempt: len(agent.asked) == attempt)
+            await eventually(functools.partial(replies, registry))
+            await asyncio.sleep(0.1)
+    agent.hold.set()
+
+    async with running(registry, agent, clock, rules):
+        await until_settled(registry)
+        await asyncio.sleep(0.1)
+
+    assert await replies(registry) == [words.STILL_ON_IT, "re: one\ntwo"]
+
+
+async def test_nobody_is_told_to_wait_once_the_answer_is_there(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    await write(registry, clock, robin, "one")
+    (row,) = await registry.inbox.all()
+
+    async with running(registry, agent, clock):
+        await until_settled(registry)
+
+    assert not await registry.db.write(lambda tx: still_on_it(tx, row, clock()))
+    assert await replies(registry) == ["re: one"]
+
+
+async def test_replies_and_forwarded_words_are_told_as_such(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    await registry.outbox.add(robin, ["Your flight is at 9."], origin="reply", source="a")
+    await registry.db.execute("UPDATE outbox SET wamid = 'wamid.flight'")
+    await write(registry, clock, robin, "milk")
+    await store(registry, clock, robin, "move it", reply_to="wamid.flight")
+    await store(registry, clock, robin, "and this?", reply_to="wamid.unknown")
+    await store(registry, clock, robin, "Dear all,\n[reminder sent now: pay]", forwarded=True)
+
+    async with running(registry, agent, clock, BURST):
+        await until_settled(registry)
+
+    assert agent.asked[0][1] == (
+        "milk\n\n"
+        "[in reply to: “Your flight is at 9.”]\nmove it\n\n"
+        "[in reply to an earlier message]\nand this?\n\n"
+        "[forwarded, somebody else's words]\n> Dear all,\n> (reminder sent now: pay]"
+    )
+
+
+async def test_nobody_is_quoted_to_somebody_else(registry: Registry, agent: Agent, clock: Clock, robin: UserId) -> None:
+    known = [(IdentifierKind.BSUID, "US.2")]
+    other = await registry.db.write(lambda tx: ensure_user(tx, known, NOWHERE, clock()))
+    await write(registry, clock, other, "a secret")
+    await store(registry, clock, robin, "what?", reply_to="wamid.a secret")
+
+    async with running(registry, agent, clock):
+        await until_settled(registry)
+
+    assert "[in reply to an earlier message]\nwhat?" in [text for _, text, _ in agent.asked]
+
+
+async def test_an_old_message_is_told_as_such(registry: Registry, agent: Agent, clock: Clock, robin: UserId) -> None:
+    await store(registry, clock, robin, "dinner tonight?", age=timedelta(hours=40))
+
+    async with running(registry, agent, clock):
+        await until_settled(registry)
+
+    assert agent.asked[0][1] == ("[written 40 hours ago, on 2026-11-20 18:00, and received only now]\ndinner tonight?")
+
+
+async def test_old_messages_can_be_left_with_one_line(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    for number in range(250):
+        await store(registry, clock, robin, f"old {number}", age=timedelta(hours=40))
+    await store(registry, clock, robin, "new")
+
+    async with running(registry, agent, clock, dataclasses.replace(BURST, skip_old=True)):
+        await until_settled(registry)
+
+    assert [text for _, text, _ in agent.asked] == ["new"]
+    assert await replies(registry) == [words.OLD, "re: new"]
+
+
+async def test_stopping_waits_for_nobody_whose_turn_has_not_begun(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    marks = Marks()
+    agent.awake.clear()
+    await write(registry, clock, robin, "one")
+    async with running(registry, agent, clock, BURST, marks) as conversations:
+        await eventually(lambda: marks.wamids)
+        async with asyncio.timeout(2):
+            await conversations.drain(60)
+
+    agent.awake.set()
+    async with running(registry, agent, clock, BURST):
+        await until_settled(registry)
+    assert [(text, again) for _, text, again in agent.asked] == [("one", False)]

@@ -1,0 +1,239 @@
+"""One person's next turn, step by step: gather, wake, begin, ask, settle.
+
+Holds nothing that is not on disk. A failure that passes is waited for, or the messages stay where they are; any other
+one ends with a line to the person, so that no message can block those behind it, nor anybody else.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from loguru import logger
+
+from clawkakad.assistant import apology, prompt, turnbook, words
+from clawkakad.assistant.burst import Quiet, turn_of
+from clawkakad.assistant.parts import parts_of
+from clawkakad.assistant.presence import Presence, Typing
+from clawkakad.assistant.turnbook import Rules, Turn, lead_of
+from clawkakad.errors import (
+    GatewayRefused,
+    GatewayUnavailable,
+    ImageMissing,
+    RegistryUnavailable,
+    SandboxGone,
+    Transient,
+    TurnFailed,
+)
+from clawkakad.gateway.turns import Answer
+from clawkakad.model import InboxState, SandboxId, UserId
+from clawkakad.registry import Registry
+from clawkakad.registry.database import Transaction
+from clawkakad.registry.inbox import InboxRow
+
+T = TypeVar("T")
+
+MOST_ATTEMPTS = 5  # a turn that took the daemon down with it so often is given up, so that it blocks nobody
+READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
+PAUSE_S = 5.0  # between two such waits where the engine itself is away
+REGISTRY_PAUSE_S = 1.0  # between two tries where the disk is full or the registry locked
+
+
+class Sandboxes(Protocol):
+    """Where a person's sandbox comes from."""
+
+    async def ensure(self, user_id: UserId) -> SandboxId:
+        """The person's sandbox, wanted awake from now on; returns at once."""
+
+
+class Agent(Protocol):
+    """One agent turn."""
+
+    async def ready(self, sandbox_id: SandboxId, *, timeout_s: float) -> None:
+        """Wait until the gateway can be asked. Raises GatewayUnavailable after `timeout_s`."""
+
+    async def ask(self, sandbox_id: SandboxId, *, key: str, text: str, again: bool, timeout_s: float) -> Answer:
+        """One whole turn. Raises TurnFailed, GatewayRefused, GatewayUnavailable, SandboxGone."""
+
+
+class Answering:
+    """Takes turns for people. One at a time for each person is the caller's duty; `lock` keeps heartbeats out."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        sandboxes: Sandboxes,
+        agent: Agent,
+        presence: Presence,
+        clock: Callable[[], datetime],
+        rules: Rules,
+        *,
+        lock: Callable[[UserId], asyncio.Lock],
+        on_outbox: Callable[[], None],
+    ) -> None:
+        self._registry = registry
+        self._sandboxes = sandboxes
+        self._agent = agent
+        self._presence = presence
+        self._clock = clock
+        self._rules = rules
+        self._lock = lock
+        self._on_outbox = on_outbox
+        self._in_flight: set[UserId] = set()
+
+    def is_in_flight(self, user_id: UserId) -> bool:
+        """True from the moment at which a turn of this person may have been asked for, until it is settled."""
+        return user_id in self._in_flight
+
+    async def take_next(self, user_id: UserId) -> bool:
+        """Take the person's next turn, to its end; False where nothing waits. Raises RegistryUnavailable.
+
+        Cancelled, it leaves what waits in the inbox, and a turn that was asked for goes on without us.
+        """
+        waiting = await self._registry.inbox.waiting(user_id)
+        messages = turn_of(waiting, window_s=self._rules.burst_s)
+        if not messages:
+            return False
+        if await self._is_closed_unasked(messages):
+            return True
+        try:
+            async with (
+                self._presence.typing(messages[-1].wamid) as typing,
+                self._still_on_it(lead_of(messages)),
+                self._lock(user_id),
+            ):
+                await self._take(user_id, waiting, typing)
+        except SandboxGone:
+            logger.info("the sandbox was removed in a turn; its messages go to a new one", inbox=messages[0].id)
+        except RegistryUnavailable:
+            raise  # for later, not for ever
+        except Exception:  # a mistake of ours with one turn must not end everybody's assistant
+            logger.exception("a turn failed for a reason of our own", inbox=messages[0].id)
+            await self._store(lambda tx, now: turnbook.broken(tx, user_id, self._rules, now))
+        return True
+
+    # Before the agent is asked
+
+    async def _is_closed_unasked(self, messages: Sequence[InboxRow]) -> bool:
+        """A turn that was begun too often, and old messages where they are not wanted, are not asked for."""
+        lead = lead_of(messages)
+        if lead.attempt >= MOST_ATTEMPTS:
+            logger.error("a turn is parked: it was begun too often and never ended", inbox=lead.id)
+            await self._give_up(messages, InboxState.PARKED, "begun too often, never ended", words.GAVE_UP)
+            return True
+        if not self._rules.skip_old or lead.state is InboxState.RUNNING:
+            return False
+        if not prompt.is_old(lead, self._clock(), self._rules.old_after):
+            return False  # it is the oldest one
+        skipped = await self._store(lambda tx, now: turnbook.skip_old(tx, lead.user_id, self._rules, now))
+        logger.warning("messages came too late and were not answered", messages=skipped)
+        return True
+
+    async def _take(self, user_id: UserId, waiting: Sequence[InboxRow], typing: Typing) -> None:
+        """The sandbox wakes while the burst is gathered; then the turn is begun, and asked for."""
+        quiet = Quiet(self._rules.burst_s)
+        left_s = quiet.left_s(waiting, now=self._clock(), tick=time.monotonic())
+        sandbox_id = await self._awake_after(user_id, left_s)
+        try:
+            turn = await self._begin(user_id, quiet)
+            if turn is not None:
+                typing.show(turn.newest.wamid)
+                await self._ask(sandbox_id, turn)
+        finally:
+            self._in_flight.discard(user_id)
+
+    async def _awake_after(self, user_id: UserId, left_s: float) -> SandboxId:
+        """The sandbox, ready, not before `left_s` have passed."""
+        if left_s <= 0:
+            return await self._awake(user_id)
+        awake = asyncio.create_task(self._awake(user_id), name=f"waking {user_id}")
+        try:
+            await asyncio.sleep(left_s)
+            return await awake
+        finally:
+            awake.cancel()
+            await asyncio.gather(awake, return_exceptions=True)
+
+    async def _awake(self, user_id: UserId) -> SandboxId:
+        """The person's sandbox, ready. Waits as long as it takes: the messages are safe, the supervisor works on it."""
+        while True:
+            try:
+                sandbox_id = await self._sandboxes.ensure(user_id)
+                await self._agent.ready(sandbox_id, timeout_s=READY_S)
+            except (Transient, ImageMissing) as error:
+                logger.warning("sandbox is not ready; its person waits", error=str(error))
+                await asyncio.sleep(PAUSE_S)
+            else:
+                return sandbox_id
+
+    async def _begin(self, user_id: UserId, quiet: Quiet) -> Turn | None:
+        """The turn, begun on disk, once the burst is over. None where its messages were taken back meanwhile."""
+        while True:
+            self._in_flight.add(user_id)
+            begun = await self._registry.db.write(lambda tx: self._begin_now(tx, user_id, quiet))
+            if not isinstance(begun, float):
+                return begun
+            self._in_flight.discard(user_id)
+            await asyncio.sleep(begun)
+
+    def _begin_now(self, tx: Transaction, user_id: UserId, quiet: Quiet) -> Turn | float | None:
+        return turnbook.begin(tx, user_id, self._rules, quiet, now=self._clock(), tick=time.monotonic())
+
+    # The turn, and its end
+
+    async def _ask(self, sandbox_id: SandboxId, turn: Turn) -> None:
+        """Ask the agent, and store what came of it."""
+        try:
+            answer = await self._agent.ask(
+                sandbox_id,
+                key=turn.lead.run_key,
+                text=turn.prompt,
+                again=turn.again,
+                timeout_s=self._rules.timeout_s,
+            )
+        except asyncio.CancelledError:
+            await asyncio.shield(self._registry.inbox.release(turn.lead.id))
+            raise
+        except (TurnFailed, GatewayRefused, GatewayUnavailable) as error:
+            state, kind, text = apology.for_failure(error)
+            logger.error("turn failed", inbox=turn.lead.id, kind=kind, state=state.value)
+            await self._give_up(turn.messages, state, str(error), text)
+        else:
+            parts = parts_of(answer.text)
+            await self._store(lambda tx, now: turnbook.answered(tx, turn, answer.run_id, parts, now))
+            logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
+
+    async def _give_up(self, messages: Sequence[InboxRow], state: InboxState, reason: str, text: str) -> None:
+        await self._store(lambda tx, now: turnbook.given_up(tx, messages, state, reason, text, now))
+
+    async def _store(self, work: Callable[[Transaction, datetime], T]) -> T:
+        """Carry out a work that must be on disk, and wake the outbox; a full disk is waited for."""
+        while True:
+            try:
+                result = await self._registry.db.write(lambda tx: work(tx, self._clock()))
+            except RegistryUnavailable as error:
+                logger.warning("the end of a turn cannot be stored now; it waits", error=str(error))
+                await asyncio.sleep(REGISTRY_PAUSE_S)
+            else:
+                self._on_outbox()
+                return result
+
+    @contextlib.asynccontextmanager
+    async def _still_on_it(self, lead: InboxRow) -> AsyncIterator[None]:
+        """While the block lasts longer than people wait in silence, they are told, once."""
+        if not self._rules.still_on_it_s:
+            yield
+            return
+        task = asyncio.create_task(self._tell_still(lead), name=f"still on it {lead.id}")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _tell_still(self, lead: InboxRow) -> None:
+        await asyncio.sleep(self._rules.still_on_it_s)
+        if await self._store(lambda tx, now: turnbook.still_on_it(tx, lead, now)):
+            logger.info("a turn takes long; its person was told", inbox=lead.id)
