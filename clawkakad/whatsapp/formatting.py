@@ -8,6 +8,7 @@ Line breaks and blank lines stay where the author put them. No word is ever drop
 https://faq.whatsapp.com/539178204879377
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 from markdown_it import MarkdownIt
@@ -24,6 +25,9 @@ _NESTING = 60  # levels; the parser drops what is deeper, so such a text is left
 _LENGTH = 32_768
 _BRACKETS = 1_000  # the parser's time grows with the square of these
 _UNWRAPPED = ("markdown", "md")  # a whole answer in a code block of this kind was meant as text
+_BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)  # the only way to begin a line inside of a cell
+_BAR = re.compile(r"(?<!\\)\|")
+_OUTER_BARS = re.compile(r"^[\s>]*\||(?<!\\)\|\s*$")
 _MARKDOWN = (
     MarkdownIt("commonmark", {"html": False, "maxNesting": _NESTING})
     .enable(["table", "strikethrough"])
@@ -132,16 +136,26 @@ class _Blocks:
 
     def _rows(self) -> list[list[str]]:
         rows: list[list[str]] = []
+        left_over: list[str] = []
         while self._at < len(self._tokens):
             token = self._tokens[self._at]
             self._at += 1
             if token.type == "table_close":
                 break
             if token.type == "tr_open":
+                left_over = self._left_over(token, len(rows[0])) if rows else []
                 rows.append([])
             elif token.type in ("th_open", "td_open"):
-                rows[-1].append(self._inline(token.type.replace("open", "close")))
+                rows[-1].append(_BREAK.sub("\n", self._inline(token.type.replace("open", "close"))))
+            elif token.type == "tr_close":
+                rows[-1][-1] = " | ".join(filter(None, [rows[-1][-1], *left_over]))
         return rows
+
+    def _left_over(self, row: Token, columns: int) -> list[str]:
+        """Cells without a column, and the second half of code with a bar in it: the parser would drop them."""
+        line = self._lines[row.map[0]] if row.map else ""
+        cells = _BAR.split(_OUTER_BARS.sub("", line))
+        return [cell.strip() for cell in cells[columns:]]
 
 
 def _row(header: Sequence[str], row: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from markdown_it.token import Token
 
 _MARKS = {"strong_open": "*", "em_open": "_", "s_open": "~"}
 _CLOSINGS = frozenset({"strong_close", "em_close", "s_close"})
-_PREFIX = re.compile(r"^(?:mailto:|tel:|https?://)|/$")
+_PREFIX = re.compile(r"^https?://|/$")
+_PLAIN_SCHEME = re.compile(r"^(?:mailto|tel):")  # a phone knows an address and a number when it sees one
 # CommonMark does not take "**Note:**text" for bold, which models write all the time where words have no spaces between.
 _MISSED_BOLD = re.compile(r"(?<![A-Za-z0-9*])\*\*(\S|\S[^*\n]*\S)\*\*(?!\*)")
 
@@ -118,6 +119,13 @@ def _link(label: str, address: str) -> str:
     if not address:
         return label
     words = label.strip()
-    if not words or _PREFIX.sub("", words) == _PREFIX.sub("", address):
-        return address.removeprefix("mailto:").removeprefix("tel:")
-    return f"{words}: {address}"
+    shown = _PLAIN_SCHEME.sub("", address)
+    if not words or _said_by(words) == _said_by(shown):
+        return shown
+    return f"{words}: {shown}"
+
+
+def _said_by(address: str) -> str:
+    """What is left to compare: a number may be written with blanks and dashes, an address without its scheme."""
+    digits = re.sub(r"[ ()./-]", "", address)
+    return digits if re.fullmatch(r"\+?[0-9]+", digits) else _PREFIX.sub("", address)
