@@ -22,9 +22,11 @@ from clawkakad.assistant.access import Door
 from clawkakad.assistant.agent import GatewayAgent
 from clawkakad.assistant.conversation import Conversations
 from clawkakad.assistant.delivery import Delivery
+from clawkakad.assistant.filing import Filing
 from clawkakad.assistant.heartbeat import Heartbeats
 from clawkakad.assistant.intake import Intake
 from clawkakad.assistant.late import LateAnswers
+from clawkakad.assistant.limits import Limits
 from clawkakad.assistant.listening import Listening
 from clawkakad.assistant.presence import Presence
 from clawkakad.assistant.reminders import ReminderClock
@@ -46,7 +48,7 @@ from clawkakad.sandboxes.modelkeys import KeySource, ProvisionedKeys, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.paths import socket_gid
-from clawkakad.sandboxes.profile import Sealing
+from clawkakad.sandboxes.profile import sealing_of
 from clawkakad.sandboxes.supervisor import Supervisor
 from clawkakad.simulator.model import offline_model_app
 from clawkakad.web.listener import listening
@@ -132,8 +134,9 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         on_outbox=delivery.wake,
     )
     door = Door(settings.access, frozenset(settings.allow))
+    filing = Filing(door, Limits(settings.messages_per_hour, settings.strangers))
     intake = Intake(
-        registry, door, _now, listening=listening, on_message=conversations.wake, on_outbox=delivery.wake
+        registry, filing, _now, listening=listening, on_message=conversations.wake, on_outbox=delivery.wake
     )
     return Parts(registry, intake, conversations, delivery, reminders, heartbeats, supervisor)
 
@@ -169,7 +172,7 @@ async def _build_supervisor(
     proxy = ModelProxy(session, upstream=upstream, key_for=keys.key, usage=registry.usage)
     builder = Builder(
         engine=engine,
-        sealing=Sealing(instance, settings.image, gid, settings.sandbox_memory_mb, settings.sandbox_cpus),
+        sealing=sealing_of(settings, instance, gid),
         runtime_dir=settings.runtime_dir,
         token_of=lambda sandbox_id: secrets.gateway_token(secret, sandbox_id),
         limits=ModelLimits(),

@@ -194,6 +194,12 @@ class Settings(BaseModel):
     sandbox_cpus: float = Field(
         2.0, alias="CLAWKAKA_SANDBOX_CPUS", gt=0, description="How many CPUs a sandbox may use."
     )
+    sandbox_runtime: str | None = Field(
+        None,
+        alias="CLAWKAKA_SANDBOX_RUNTIME",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="A runtime of your engine for sandboxes, such as `runsc` (gVisor) or `kata`; empty: its own.",
+    )
 
     turn_timeout_s: int = Field(
         600, alias="CLAWKAKA_TURN_TIMEOUT_S", ge=10, description="After this many seconds a turn is given up."

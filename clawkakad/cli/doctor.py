@@ -50,9 +50,9 @@ class Patient:
 Check = Callable[[Patient], Awaitable[Finding]]
 
 
-def doctor() -> None:
+def doctor(context: typer.Context) -> None:
     """Check this machine and this installation; exit code 1 where something must be done."""
-    if not asyncio.run(_examine()):
+    if context.invoked_subcommand is None and not asyncio.run(_examine()):
         raise typer.Exit(1)
 
 

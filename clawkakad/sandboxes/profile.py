@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from clawkakad.config import Settings
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes.paths import SANDBOX_UID, SandboxPaths
 
@@ -37,6 +38,19 @@ class Sealing:
     gid: int
     memory_mb: int = 1280
     cpus: float = 2.0
+    runtime: str | None = None  # such as runsc or kata; None: the engine's own
+
+
+def sealing_of(settings: Settings, instance: str, gid: int) -> Sealing:
+    """The sealing that an installation's settings ask for."""
+    return Sealing(
+        instance=instance,
+        image=settings.image,
+        gid=gid,
+        memory_mb=settings.sandbox_memory_mb,
+        cpus=settings.sandbox_cpus,
+        runtime=settings.sandbox_runtime,
+    )
 
 
 def container_name(sandbox_id: SandboxId) -> str:
@@ -88,6 +102,7 @@ def config_hash(body: Body) -> str:
 def _host_config(sealing: Sealing, sandbox_id: SandboxId, paths: SandboxPaths) -> Body:
     memory = sealing.memory_mb * MIB
     return {
+        **({"Runtime": sealing.runtime} if sealing.runtime else {}),
         "NetworkMode": "none",
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
