@@ -40,11 +40,20 @@ class Message:
         return None if self.acknowledged is None else self.acknowledged - self.due
 
     @property
+    def way_in_s(self) -> float | None:
+        """From the webhook to the agent."""
+        return None if self.heard is None else self.heard - self.due
+
+    @property
+    def way_out_s(self) -> float | None:
+        """From the agent's last word to Meta."""
+        return None if self.answered is None or self.finished is None else self.answered - self.finished
+
+    @property
     def overhead_s(self) -> float | None:
         """The whole way without the agent's own time."""
-        if self.answered is None or self.heard is None or self.finished is None:
-            return None
-        return (self.answered - self.due) - (self.finished - self.heard)
+        way_in_s, way_out_s = self.way_in_s, self.way_out_s
+        return None if way_in_s is None or way_out_s is None else way_in_s + way_out_s
 
 
 @dataclass

@@ -62,11 +62,15 @@ async def light(program: Program, *, per_s: float, seconds: float) -> Numbers:
         await program.rest()
     acknowledged = [m.acknowledgement_s for m in messages if m.acknowledgement_s is not None]
     overheads = [m.overhead_s for m in messages if m.overhead_s is not None]
+    ways_in = [m.way_in_s for m in messages if m.way_in_s is not None]
+    ways_out = [m.way_out_s for m in messages if m.way_out_s is not None]
     return {
         "ack_p50_ms": percentile(acknowledged, 0.5) * 1000,
         "ack_p99_ms": percentile(acknowledged, 0.99) * 1000,
         "overhead_p50_ms": percentile(overheads, 0.5) * 1000,
         "overhead_p99_ms": percentile(overheads, 0.99) * 1000,
+        "way_in_p50_ms": percentile(ways_in, 0.5) * 1000,
+        "way_out_p50_ms": percentile(ways_out, 0.5) * 1000,
         "cpu_light_s": watch.cpu_s / len(messages) * 1000,
     }
 

@@ -49,6 +49,8 @@ MEASURES: dict[str, Measure] = {
     "ack_p99_ms": ("acknowledgement p99", "ms", None),
     "overhead_p50_ms": ("overhead of the way p50", "ms", at_most(1.5)),
     "overhead_p99_ms": ("overhead of the way p99", "ms", at_most(2)),
+    "way_in_p50_ms": ("… of it from the webhook to the agent", "ms", None),
+    "way_out_p50_ms": ("… of it from the agent to Meta", "ms", None),
     "cpu_light_s": ("CPU per 1,000 messages, light load", "s", at_most(1.5)),
     "cpu_saturated_s": ("CPU per 1,000 messages, saturated", "s", at_most(1.5)),
     "saturated_per_s": ("messages per second, saturated", "/s", at_least(0.7)),
