@@ -169,9 +169,15 @@ class Ask:
         """
         self.run_id = run_id
         if self._desk.gave_up(run_id):
-            await connection.abort(run_id, timeout_s=self._tempo.stop_s)
+            await self._stop_again(connection, run_id)
         await connection.wait_run(run_id, self._tempo.poll_s)
         await self._pause()
+
+    async def _stop_again(self, connection: Connection, run_id: str) -> None:
+        try:
+            await connection.abort(run_id, timeout_s=self._tempo.stop_s)
+        except (GatewayRefused, GatewayUnavailable) as problem:
+            logger.debug("an overdue run was not stopped", sandbox=self._sandbox_id, problem=str(problem))
 
     async def _revive(self, connection: Connection, attempt: str, run_id: str, *, due: bool) -> Answer | None:
         """No end on record and nobody works on it: this process may remember an end, or be about to continue it."""

@@ -229,7 +229,7 @@ class Connection:
         except Exception as problem:
             # The task's edge: whatever it was, the connection is over and its users must learn it.
             logger.opt(exception=problem).error("the gateway's reader failed")
-            ending = GatewayClosed(f"the reader failed: {type(problem).__name__}")
+            ending = await self._give_up(CLOSE_GOING_AWAY, f"the reader failed: {type(problem).__name__}")
         self._end(ending)
         await self._http.close()
 
@@ -239,7 +239,9 @@ class Connection:
                 message = await self._socket.receive(self._silence_s)
             except TimeoutError:
                 return await self._give_up(CLOSE_DEAD, "two ticks missed")
-            if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+            if message.type is aiohttp.WSMsgType.CLOSE:
+                return GatewayClosed("closed by the gateway", code=message.data or None)  # 0: it named none
+            if message.type in (aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
                 return self._closed_by_gateway()
             if message.type is not aiohttp.WSMsgType.TEXT:
                 return await self._give_up(CLOSE_BAD_DATA, f"a frame of type {message.type.name}")

@@ -165,8 +165,8 @@ class FakeGateway:
         """Close every connection with a code; None: with a close frame that carries none."""
         for peer in list(self._peers):
             if code is None:
-                await peer.socket.send_frame(b"", WSMsgType.CLOSE)
-                peer.abort()
+                with contextlib.suppress(ConnectionError):
+                    await peer.socket.send_frame(b"", WSMsgType.CLOSE)
             else:
                 await peer.socket.close(code=code)
 
