@@ -1,33 +1,31 @@
-"""Intake: what a webhook brought, decided and stored in one transaction, before Meta gets its 200.
+"""Intake: what a webhook brought, stored in one transaction before Meta gets its 200.
 
-Owns the decision what becomes of each message (a turn, a polite line, a record). Never talks to anybody: it wakes the
-conversation and the delivery, which work from what is on disk.
+Decides when there is too much to store, and what becomes of a delivery that cannot be stored as a whole; `filing.py`
+decides what becomes of each message. Never talks to anybody: it wakes the conversation and the delivery, which work
+from what is on disk.
 """
 
-from collections.abc import Callable, Sequence
+import functools
+import sqlite3
+import time
+from collections.abc import Callable
 from datetime import datetime
 
 from loguru import logger
 
-from clawkakad.assistant import places, words
-from clawkakad.assistant.access import Door
+from clawkakad.assistant.filing import Filed, Filing
 from clawkakad.assistant.listening import Listening
-from clawkakad.log import mask
-from clawkakad.model import InboxState, OutboxState, UserId
-from clawkakad.registry import Registry, inbox, outbox, users
-from clawkakad.registry.database import Transaction
-from clawkakad.registry.users import Identifier
-from clawkakad.whatsapp.delivery import Delivery, Inbound, Status
+from clawkakad.errors import RegistryUnavailable
+from clawkakad.model import UserId
+from clawkakad.registry import Registry
+from clawkakad.whatsapp.delivery import Delivery
 
-SILENT_KINDS = frozenset({"reaction", "system", "edit", "revoke", "ephemeral", "request_welcome"})
-ALBUM_S = 300  # pictures that come together are answered by one line
-_STATES = {
-    "sent": OutboxState.SENT,
-    "delivered": OutboxState.DELIVERED,
-    "read": OutboxState.READ,
-    "played": OutboxState.READ,
-    "failed": OutboxState.FAILED,
-}
+# Meta wants half of its webhooks answered within 250 ms, and all but one in a hundred within a second; it sends at most
+# 1,000 a second. More than 256 that wait are more than 250 ms of work at that rate; and behind one that has waited for
+# a second, nobody else will be in time. Whoever comes then is asked to come again, which Meta does for seven days.
+MOST_WAITING = 256
+LONGEST_WAIT_S = 1.0
+LINES_PER_S = 20  # of the log; a line costs as much as storing a message
 
 
 class Intake:
@@ -36,7 +34,7 @@ class Intake:
     def __init__(
         self,
         registry: Registry,
-        door: Door,
+        filing: Filing,
         clock: Callable[[], datetime],
         *,
         listening: Listening,
@@ -44,90 +42,116 @@ class Intake:
         on_outbox: Callable[[], None],
     ) -> None:
         self._registry = registry
-        self._door = door
+        self._filing = filing
         self._clock = clock
         self._listening = listening
         self._on_message = on_message
         self._on_outbox = on_outbox
+        self._lines = _Lines()
+
+    def admit(self) -> None:
+        """Before anything is done for a delivery. Raises RegistryUnavailable where it could not be stored in time."""
+        if self._listening.waiting >= MOST_WAITING or self._listening.oldest_s >= LONGEST_WAIT_S:
+            self._listening.turned_away()
+            raise RegistryUnavailable("more webhooks than can be stored in time")
 
     async def accept(self, delivery: Delivery) -> None:
-        """Store everything; on disk when it returns. Raises RegistryUnavailable, and then nothing is stored.
+        """Store everything; on disk when it returns. Raises RegistryUnavailable, and then Meta has to send it again.
 
         Cancelled in the middle, it may have stored: Meta sends again, and duplicates are dropped by wamid.
         """
-        now = self._clock()
         ticket = self._listening.begun()
         try:
-            waiting = await self._registry.db.write(lambda tx: self._take(tx, delivery, now))
+            filed = await self._store(delivery)
         except BaseException:
             self._listening.failed(ticket)
             raise
         self._listening.stored(ticket)
-        self._report(delivery)
-        for user_id in waiting:
+        self._report(delivery, filed)
+        for user_id in filed.waiting:
             self._on_message(user_id)
-        if delivery.statuses or delivery.messages:
+        if filed.outbox:
             self._on_outbox()
 
-    def _take(self, tx: Transaction, delivery: Delivery, now: datetime) -> list[UserId]:
-        """All of a delivery; whoever now waits for an answer."""
-        for change in delivery.changes:
-            users.move_identifiers(tx, change.old, change.new, now)
-        stored = [self._store(tx, message, now) for message in sorted(delivery.messages, key=lambda m: m.sent_at)]
-        for status in delivery.statuses:
-            self._apply(tx, status, now)
-        return [user_id for user_id in stored if user_id is not None]
+    async def _store(self, delivery: Delivery) -> Filed:
+        now = self._clock()
+        try:
+            return await self._registry.db.write(lambda tx: self._filing.file(tx, delivery, now))
+        except Exception as error:  # one bad message must not hold back its neighbours, for days
+            if not _is_of_the_content(error):
+                raise
+        return await self._store_apart(delivery, now)
 
-    def _store(self, tx: Transaction, message: Inbound, now: datetime) -> UserId | None:
-        """Store it, unless it is a duplicate; whoever now waits for an answer."""
-        if inbox.is_known(tx, message.wamid):
-            return None
-        fresh = places.guess(message.identifiers, message.name)
-        user_id = users.ensure_user(tx, message.identifiers, fresh, now)
-        # A person who adopted a username may come without the number that the list has: all we know of them counts.
-        state = self._decide(message, users.identifiers_of(tx, user_id))
-        refused = state is InboxState.REFUSED
-        new = inbox.NewInbound(
-            wamid=message.wamid,
-            user_id=user_id,
-            kind=message.kind,
-            text=None if refused else message.text,
-            raw="{}" if refused else message.raw,  # what a stranger writes is none of our business
-            reply_to=message.reply_to,
-            forwarded=message.forwarded,
-            sent_at=message.sent_at,
-            state=state,
-        )
-        inbox.add(tx, new, now)
-        if not refused:
-            users.touch(tx, user_id, message.sent_at)
-        if state is InboxState.ANSWERED:
-            source = f"only-text:{user_id}:{now.timestamp() // ALBUM_S:.0f}"
-            outbox.add(tx, user_id, [words.ONLY_TEXT], origin="notice", source=source, now=now)
-        who = mask(message.identifiers[0][1])
-        logger.info("message stored", user=user_id, who=who, kind=message.kind, state=state.value)
-        return user_id if state is InboxState.RECEIVED else None
+    async def _store_apart(self, delivery: Delivery, now: datetime) -> Filed:
+        """Each part for itself: what cannot be stored is given up, and the rest is as if it had come alone."""
+        filed = Filed()
+        for part, work in self._filing.parts(delivery, now):
+            try:
+                filed.add(await self._registry.db.write(work))
+            except Exception as error:  # a bug of ours, and the next delivery would meet it as well
+                if not _is_of_the_content(error):
+                    raise
+                logger.exception("part of a webhook cannot be stored", **_names(part))
+                filed.add(await self._give_up(part, now))
+        return filed
 
-    def _decide(self, message: Inbound, identifiers: Sequence[Identifier]) -> InboxState:
-        if not self._door.lets_in(identifiers):
-            return InboxState.REFUSED
-        if message.kind == "text":
-            return InboxState.RECEIVED if message.text else InboxState.IGNORED
-        return InboxState.IGNORED if message.kind in SILENT_KINDS else InboxState.ANSWERED
+    async def _give_up(self, part: Delivery, now: datetime) -> Filed:
+        filed = Filed()
+        for message in part.messages:
+            work = functools.partial(self._filing.give_up, message=message, now=now)
+            try:
+                filed.add(await self._registry.db.write(work))
+            except Exception as error:  # then all that is left of it is the line above
+                if not _is_of_the_content(error):
+                    raise
+                logger.exception("not even that it came can be stored", **_names(part))
+        return filed
 
-    def _apply(self, tx: Transaction, status: Status, now: datetime) -> None:
-        state = _STATES.get(status.status)
-        if state is None:
-            logger.info("status of an unknown kind ignored", status=status.status[:20])
-            return
-        reason = f"{status.error_code} {status.error_text}".strip() if status.error_code else ""
-        moved = outbox.apply_status(
-            tx, wamid=status.wamid, key=status.callback_data, state=state, reason=reason, now=now
-        )
-        if moved and state is OutboxState.FAILED:
-            logger.error("WhatsApp could not deliver a message", wamid=status.wamid, reason=reason)
-
-    @staticmethod
-    def _report(delivery: Delivery) -> None:
+    def _report(self, delivery: Delivery, filed: Filed) -> None:
         for notice in delivery.notices:
             logger.log(notice.level.upper(), "notice from WhatsApp", notice=notice.text)
+        for user_id, kind, state in filed.states:
+            if self._lines.may_be_written():
+                more = self._lines.take_unwritten()
+                logger.info(
+                    "message stored", user=user_id, kind=kind, state=state.value, **({"unlogged": more} if more else {})
+                )
+
+
+def _is_of_the_content(error: Exception) -> bool:
+    """Whether it is about what was to be stored, rather than about the registry: that would hit the next one too."""
+    if isinstance(error, sqlite3.Error):
+        return isinstance(error, sqlite3.IntegrityError | sqlite3.DataError)
+    return not isinstance(error, RegistryUnavailable)
+
+
+def _names(part: Delivery) -> dict[str, object]:
+    """What a part is about, for the log."""
+    return {
+        "wamids": [*(message.wamid for message in part.messages), *(status.wamid for status in part.statuses)],
+        "changes": len(part.changes),
+    }
+
+
+class _Lines:
+    """How many lines of a kind the log takes in a second; what is left out is counted."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._written = 0
+        self._unwritten = 0
+
+    def may_be_written(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= LINES_PER_S:
+            self._unwritten += 1
+            return False
+        self._written += 1
+        return True
+
+    def take_unwritten(self) -> int:
+        """How many were left out since the last one that was written."""
+        count, self._unwritten = self._unwritten, 0
+        return count

@@ -10,7 +10,7 @@ from babel.languages import get_official_languages
 from phonenumbers import timezone as phone_zones
 
 from clawkakad.model import IdentifierKind, Profile
-from clawkakad.registry.users import Identifier
+from clawkakad.registry.identifiers import Identifier
 
 NOWHERE = Profile(name=None, time_zone="UTC", currency="USD", language="en", country=None)
 

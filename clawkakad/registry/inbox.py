@@ -87,6 +87,12 @@ def is_known(tx: Transaction, wamid: Wamid) -> bool:
     return tx.one("SELECT 1 FROM inbox WHERE wamid = :wamid", {"wamid": wamid}) is not None
 
 
+def is_of(tx: Transaction, wamid: Wamid, user_id: UserId) -> bool:
+    """True where this message is stored, and this person wrote it."""
+    row = tx.one("SELECT user_id FROM inbox WHERE wamid = :wamid", {"wamid": wamid})
+    return row is not None and row["user_id"] == user_id
+
+
 def replace_text(tx: Transaction, wamid: Wamid, text: str, now: datetime) -> bool:
     """A message was edited: its new words, as long as the agent has not heard the old ones. False where it is late."""
     return 1 == tx.execute(

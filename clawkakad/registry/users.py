@@ -1,20 +1,15 @@
-"""Users and their identifiers: who is it?
-
-A user is keyed by an id of ours. The business-scoped id is looked at first; a phone number links to a known person
-only while that person has no other business-scoped id, since numbers get recycled (Meta, "Business-scoped user IDs").
-"""
+"""Users: one row for each person, keyed by an id of ours. `identifiers.py` has what stands for them at WhatsApp."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from clawkakad.model import IdentifierKind, Profile, UserId
-from clawkakad.registry import ids, times
+from clawkakad.model import Profile, UserId
+from clawkakad.registry import identifiers, ids, times
 from clawkakad.registry.database import Database, Row, Transaction
+from clawkakad.registry.identifiers import Identifier
 
-Identifier = tuple[IdentifierKind, str]
-
-_IDENTIFIERS = "SELECT kind, value FROM identifiers WHERE user_id = :id ORDER BY kind, added_at DESC"
+__all__ = ["Identifier", "UserRow", "Users", "add", "ensure_user", "get", "touch"]
 
 
 @dataclass(frozen=True)
@@ -61,97 +56,39 @@ class Users:
 def get(tx: Transaction, user_id: UserId) -> UserRow | None:
     """One person, or None."""
     row = tx.one("SELECT * FROM users WHERE id = :id", {"id": user_id})
-    return None if row is None else _user(row, identifiers_of(tx, user_id))
+    return None if row is None else _user(row, identifiers.of_user(tx, user_id))
 
 
-def ensure_user(tx: Transaction, identifiers: Sequence[Identifier], fresh: Profile, now: datetime) -> UserId:
-    """The user behind these identifiers, made with the profile `fresh` if they are nobody's; new aliases are linked."""
-    user_id = _find(tx, identifiers)
-    if user_id is None:
-        user_id = ids.new_user_id()
-        tx.execute(
-            "INSERT INTO users (id, name, time_zone, currency, language, country, created_at)"
-            " VALUES (:id, :name, :zone, :currency, :language, :country, :now)",
-            {"id": user_id, "now": times.to_text(now), **_profile_params(fresh)},
-        )
-    _link(tx, user_id, identifiers, now)
-    return user_id
+def ensure_user(tx: Transaction, known_as: Sequence[Identifier], fresh: Profile, at: datetime) -> UserId:
+    """Who wrote a message at `at`; somebody new is made with the profile `fresh`."""
+    known = identifiers.recognise(tx, known_as, at)
+    return add(tx, known_as, fresh, at) if known is None else known.id
 
 
-def identifiers_of(tx: Transaction, user_id: UserId) -> tuple[Identifier, ...]:
-    """Everything that stands for a person, business-scoped ids first, the latest seen first."""
-    return _identifiers(tx.all(_IDENTIFIERS, {"id": user_id}))
-
-
-def move_identifiers(tx: Transaction, old: Identifier, new: Sequence[Identifier], now: datetime) -> UserId | None:
-    """A change notice of Meta: the person behind `old` now has `new` too. None where nobody has `old`."""
-    user_id = _owner(tx, old)
-    if user_id is not None:
-        tx.execute("DELETE FROM identifiers WHERE kind = :kind AND value = :value", _identifier_params(old))
-        _link(tx, user_id, new, now)
+def add(tx: Transaction, known_as: Sequence[Identifier], fresh: Profile, at: datetime) -> UserId:
+    """Somebody new, who wrote at `at`."""
+    user_id = ids.new_user_id()
+    tx.execute(
+        "INSERT INTO users (id, name, time_zone, currency, language, country, created_at)"
+        " VALUES (:id, :name, :zone, :currency, :language, :country, :at)",
+        {"id": user_id, "at": times.to_text(at), **_profile_params(fresh)},
+    )
+    identifiers.give(tx, user_id, known_as, at)
     return user_id
 
 
 def touch(tx: Transaction, user_id: UserId, at: datetime) -> None:
-    """The service window counts from the last message of a person: keep the latest."""
+    """A person wrote at `at`: the service window counts from the latest, and they can be reached."""
     tx.execute(
-        "UPDATE users SET last_inbound_at = max(coalesce(last_inbound_at, ''), :at) WHERE id = :id",
+        "UPDATE users SET last_inbound_at = max(coalesce(last_inbound_at, ''), :at),"
+        " unreachable_at = NULL, unreachable_reason = NULL WHERE id = :id",
         {"id": user_id, "at": times.to_text(at)},
     )
 
 
 def _everybody(tx: Transaction) -> list[UserRow]:
     rows = tx.all("SELECT * FROM users ORDER BY created_at, id")
-    return [_user(row, identifiers_of(tx, UserId(row["id"]))) for row in rows]
-
-
-def _find(tx: Transaction, identifiers: Sequence[Identifier]) -> UserId | None:
-    """The owner of the strongest identifier; of two owners who are one person, the one who has a sandbox."""
-    found: list[UserId] = []
-    for identifier in sorted(identifiers, key=_strongest_first):
-        user_id = _owner(tx, identifier)
-        if user_id is not None and not _is_somebody_else(tx, user_id, identifiers):
-            found.append(user_id)
-    for user_id in found:
-        if tx.one("SELECT 1 FROM sandboxes WHERE user_id = :id", {"id": user_id}) is not None:
-            return user_id
-    return found[0] if found else None
-
-
-def _strongest_first(identifier: Identifier) -> int:
-    return (IdentifierKind.BSUID, IdentifierKind.PARENT_BSUID, IdentifierKind.WA_ID).index(identifier[0])
-
-
-def _owner(tx: Transaction, identifier: Identifier) -> UserId | None:
-    row = tx.one(
-        "SELECT user_id FROM identifiers WHERE kind = :kind AND value = :value", _identifier_params(identifier)
-    )
-    return None if row is None else UserId(row["user_id"])
-
-
-def _is_somebody_else(tx: Transaction, user_id: UserId, identifiers: Sequence[Identifier]) -> bool:
-    """A known number with a business-scoped id that is not its owner's: the number was recycled."""
-    named = {value for kind, value in identifiers if kind is IdentifierKind.BSUID}
-    rows = tx.all("SELECT value FROM identifiers WHERE user_id = :id AND kind = 'bsuid'", {"id": user_id})
-    known = {row["value"] for row in rows}
-    return bool(named) and bool(known) and not named & known
-
-
-def _link(tx: Transaction, user_id: UserId, identifiers: Sequence[Identifier], now: datetime) -> None:
-    for identifier in identifiers:
-        tx.execute(
-            "INSERT INTO identifiers (kind, value, user_id, added_at) VALUES (:kind, :value, :id, :now)"
-            " ON CONFLICT (kind, value) DO UPDATE SET user_id = excluded.user_id, added_at = excluded.added_at",
-            {**_identifier_params(identifier), "id": user_id, "now": times.to_text(now)},
-        )
-
-
-def _identifiers(rows: Sequence[Row]) -> tuple[Identifier, ...]:
-    return tuple((IdentifierKind(row["kind"]), row["value"]) for row in rows)
-
-
-def _identifier_params(identifier: Identifier) -> dict[str, str]:
-    return {"kind": identifier[0].value, "value": identifier[1]}
+    return [_user(row, identifiers.of_user(tx, UserId(row["id"]))) for row in rows]
 
 
 def _profile_params(profile: Profile) -> dict[str, str | None]:
@@ -164,11 +101,11 @@ def _profile_params(profile: Profile) -> dict[str, str | None]:
     }
 
 
-def _user(row: Row, identifiers: tuple[Identifier, ...]) -> UserRow:
+def _user(row: Row, known_as: tuple[Identifier, ...]) -> UserRow:
     return UserRow(
         id=UserId(row["id"]),
         profile=Profile(row["name"], row["time_zone"], row["currency"], row["language"], row["country"]),
-        identifiers=identifiers,
+        identifiers=known_as,
         created_at=times.from_text(row["created_at"]),
         last_inbound_at=times.maybe(row["last_inbound_at"]),
     )

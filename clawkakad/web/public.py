@@ -1,7 +1,8 @@
 """The web application that the internet may reach: Meta's webhook and a health check, nothing else.
 
 Answers are bare: a status and no body, whatever went wrong. A 200 to a webhook means that everything in it is on disk,
-or was of no use; anything else makes Meta send the whole of it again, for days.
+or was of no use (which includes what a stranger sends after twenty messages of one day); anything else makes Meta send
+the whole of it again, for days. Where more comes than can be stored in time the answer is an early 503, no late 200.
 
 https://developers.facebook.com/docs/graph-api/webhooks/getting-started
 """
@@ -25,6 +26,9 @@ WEBHOOK = "/whatsapp/webhook"
 
 class Intake(Protocol):
     """Where deliveries go."""
+
+    def admit(self) -> None:
+        """Raise RegistryUnavailable where one more could not be stored in time."""
 
     async def accept(self, delivery: Delivery) -> None:
         """Return when everything is on disk; raise RegistryUnavailable when nothing could be stored."""
@@ -69,6 +73,7 @@ class _Webhook:
         self._phone_number_id = phone_number_id
         self._bodies = Bodies(limit=BODY_LIMIT)
         self._forged = 0  # bad signatures since the last good one
+        self._unstored = 0  # answered 503 since the last 200
 
     async def subscribe(self, request: web.Request) -> web.Response:
         """Meta asks whether the address is ours: the right token gets its challenge back, all else 403."""
@@ -95,11 +100,24 @@ class _Webhook:
             return self._turn_away()
         self._forged = 0
         try:
+            self._intake.admit()
             await self._intake.accept(parse(body, phone_number_id=self._phone_number_id))
         except RegistryUnavailable as error:
-            logger.error("webhook not stored, Meta will send it again", reason=str(error))
-            raise web.HTTPServiceUnavailable from error
+            self._not_stored(error)
+            return web.Response(status=503)
+        self._stored()
         return web.Response()
+
+    def _not_stored(self, error: RegistryUnavailable) -> None:
+        """The first of a series says why; under overload there are hundreds a second."""
+        level = "DEBUG" if self._unstored else "ERROR"
+        logger.log(level, "webhook not stored, Meta will send it again", reason=str(error))
+        self._unstored += 1
+
+    def _stored(self) -> None:
+        if self._unstored:
+            logger.info("webhooks are stored again", refused=self._unstored)
+            self._unstored = 0
 
     def _turn_away(self) -> web.Response:
         """The first of a series is worth a warning: most often the app secret is not the right one."""

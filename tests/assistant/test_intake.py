@@ -4,12 +4,16 @@ import dataclasses
 from datetime import UTC, datetime
 
 from clawkakad.assistant.access import Door
+from clawkakad.assistant.filing import Filing
 from clawkakad.assistant.intake import Intake
+from clawkakad.assistant.limits import Limits
 from clawkakad.assistant.listening import Listening
-from clawkakad.config import Access
+from clawkakad.assistant.receipts import Receipts
+from clawkakad.assistant.receipts import Receipts
+from clawkakad.config import Access, Strangers
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, UserId, Wamid
-from clawkakad.registry import Registry
-from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Status
+from clawkakad.registry import Registry, sends
+from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose, Status
 from tests.conftest import Clock
 
 SENT = datetime(2026, 11, 22, 9, 59, tzinfo=UTC)
@@ -18,13 +22,21 @@ SENT = datetime(2026, 11, 22, 9, 59, tzinfo=UTC)
 class Desk:
     """An intake that remembers whom it woke."""
 
-    def __init__(self, registry: Registry, clock: Clock, door: Door) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        clock: Clock,
+        door: Door,
+        *,
+        messages_per_hour: int = 0,
+        strangers: Strangers = Strangers.SILENT,
+    ) -> None:
         self.woken: list[UserId] = []
         self.registry = registry
         self.listening = Listening()
         self.intake = Intake(
             registry,
-            door,
+            Filing(door, Limits(messages_per_hour, strangers), Receipts()),
             clock,
             listening=self.listening,
             on_message=self.woken.append,
@@ -38,7 +50,14 @@ class Desk:
         return {row.wamid: row.state for row in await self.registry.inbox.all()}
 
 
-def inbound(wamid: str, kind: str = "text", text: str | None = "hello", number: str = "15550100123") -> Inbound:
+def inbound(
+    wamid: str,
+    kind: str = "text",
+    text: str | None = "hello",
+    number: str = "15550100123",
+    purpose: Purpose = Purpose.TURN,
+    target: str | None = None,
+) -> Inbound:
     return Inbound(
         wamid=Wamid(wamid),
         identifiers=((IdentifierKind.WA_ID, number),),
@@ -49,7 +68,13 @@ def inbound(wamid: str, kind: str = "text", text: str | None = "hello", number: 
         reply_to=None,
         forwarded=False,
         raw='{"the": "message"}',
+        purpose=purpose,
+        target=Wamid(target) if target else None,
     )
+
+
+def polite(wamid: str, kind: str = "image") -> Inbound:
+    return inbound(wamid, kind, None, purpose=Purpose.POLITE)
 
 
 def open_door() -> Door:
@@ -80,22 +105,23 @@ async def test_other_types_get_a_row_each_and_one_polite_line_for_all_that_come_
 ) -> None:
     desk = Desk(registry, clock, open_door())
 
-    await desk.take(inbound("w1", kind="image", text=None), inbound("w2", kind="hologram", text=None))
-    await desk.take(inbound("w1", kind="image", text=None))
+    await desk.take(polite("w1"), polite("w2", kind="hologram"))
+    await desk.take(polite("w1"))
 
     assert set((await desk.states()).values()) == {InboxState.ANSWERED}
     assert len(await registry.outbox.all()) == 1
     assert desk.woken == []
 
     clock.advance(minutes=10)
-    await desk.take(inbound("w3", kind="image", text=None))
+    await desk.take(polite("w3"))
     assert len(await registry.outbox.all()) == 2
 
 
-async def test_reactions_and_empty_texts_are_kept_and_not_answered(registry: Registry, clock: Clock) -> None:
+async def test_what_is_for_the_record_is_kept_and_not_answered(registry: Registry, clock: Clock) -> None:
     desk = Desk(registry, clock, open_door())
+    record = Purpose.RECORD
 
-    await desk.take(inbound("w1", kind="reaction", text=None), inbound("w2", text=None))
+    await desk.take(inbound("w1", "reaction", None, purpose=record, target="w0"), inbound("w2", text=None))
 
     assert set((await desk.states()).values()) == {InboxState.IGNORED}
     assert await registry.outbox.all() == []
@@ -104,7 +130,7 @@ async def test_reactions_and_empty_texts_are_kept_and_not_answered(registry: Reg
 async def test_a_stranger_is_refused_unread_and_causes_nothing(registry: Registry, clock: Clock) -> None:
     desk = Desk(registry, clock, Door(Access.LISTED, ("4915123456789",)))
 
-    await desk.take(inbound("w1", text="let me in"), inbound("w2", kind="image", text=None))
+    await desk.take(inbound("w1", text="let me in"), polite("w2"))
 
     rows = await registry.inbox.all()
     assert {row.state for row in rows} == {InboxState.REFUSED}
@@ -129,8 +155,8 @@ async def test_a_changed_number_keeps_its_person(registry: Registry, clock: Cloc
 async def test_statuses_move_the_outbox(registry: Registry, clock: Clock, robin: UserId) -> None:
     desk = Desk(registry, clock, open_door())
     await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
-    row = (await registry.outbox.heads())[0]
-    await registry.outbox.begin(row)
+    (row,) = await registry.outbox.all()
+    await registry.db.write(lambda tx: sends.begin(tx, [row.id], clock()))
 
     def status(word: str) -> Status:
         return Status(wamid=Wamid("out"), status=word, at=SENT, callback_data=row.key, error_code=None, error_text="")

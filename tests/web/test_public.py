@@ -33,6 +33,11 @@ class RecordingIntake:
         self.deliveries: list[Delivery] = []
         self.trouble: Exception | None = None
         self.gate: asyncio.Event | None = None
+        self.full = False
+
+    def admit(self) -> None:
+        if self.full:
+            raise RegistryUnavailable("full")
 
     async def accept(self, delivery: Delivery) -> None:
         if self.gate is not None:
