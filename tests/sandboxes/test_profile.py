@@ -9,6 +9,7 @@ import pytest
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes.paths import SandboxPaths
 from clawkakad.sandboxes.profile import LABEL_CONFIG, Sealing, config_hash, container_body, volume_body
+from clawkakad.sandboxes.seccomp import seccomp_option
 
 SANDBOX = SandboxId("s234567abcd")
 PATHS = SandboxPaths(Path("/run/clawkakad/s234567abcd"))
@@ -25,11 +26,14 @@ def test_the_seal_is_whole() -> None:
     assert "none" == host["NetworkMode"]
     assert host["ReadonlyRootfs"] is True
     assert ["ALL"] == host["CapDrop"]
-    assert ["no-new-privileges"] == host["SecurityOpt"]
+    assert ["no-new-privileges", seccomp_option()] == host["SecurityOpt"]
     assert host["Privileged"] is False
     assert "1000:1000" == _body()["User"]
     assert ["990"] == host["GroupAdd"]
-    assert {"/tmp": "rw,nosuid,nodev,mode=1777,size=256m"} == host["Tmpfs"]
+    assert {"/tmp": "rw,nosuid,nodev,noexec,mode=1777,size=256m,nr_inodes=65536"} == host["Tmpfs"]
+    assert ("private", "private") == (host["IpcMode"], host["CgroupnsMode"])
+    assert {"/proc/kcore", "/proc/keys", "/sys/firmware"} < set(host["MaskedPaths"])
+    assert {"/proc/sys", "/proc/sysrq-trigger"} < set(host["ReadonlyPaths"])
     assert {"Name": "no"} == host["RestartPolicy"]
     assert host["Init"] is False
     assert not {"PortBindings", "Binds", "CapAdd", "Devices", "PidMode", "VolumesFrom", "ExtraHosts"} & set(host)
@@ -80,7 +84,17 @@ def test_the_hash_is_that_of_the_body_without_itself() -> None:
     assert body["Labels"][LABEL_CONFIG] == config_hash(body)
 
 
-@pytest.mark.parametrize("change", [{"memory_mb": 2048}, {"cpus": 0.25}, {"gid": 991}, {"image": "other:1"}])
+def test_the_engines_own_runtime_is_used_unless_another_is_wanted() -> None:
+    other: Any = container_body(replace(SEALING, runtime="runsc"), SANDBOX, PATHS)
+
+    assert "Runtime" not in _body()["HostConfig"]
+    assert "runsc" == other["HostConfig"]["Runtime"]
+
+
+CHANGES = [{"memory_mb": 2048}, {"cpus": 0.25}, {"gid": 991}, {"image": "other:1"}, {"runtime": "runsc"}]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_whatever_changes_in_the_profile_changes_the_hash(change: dict[str, Any]) -> None:
     changed = container_body(replace(SEALING, **change), SANDBOX, PATHS)
 

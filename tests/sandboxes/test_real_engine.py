@@ -18,6 +18,7 @@ from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.engine import Engine, Event, open_engine
 from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.profile import Sealing, container_body, container_name, volume_body, volume_name
+from clawkakad.sandboxes.seccomp import seccomp_option
 from tests.sandboxes.world import open_world
 from tests.support import eventually, short_directory
 
@@ -79,7 +80,7 @@ async def test_the_seal_is_what_the_engine_says_it_is(engine: Engine, runtime: P
         assert not host["PortBindings"]
         assert not host["Binds"]
         assert not host["Devices"]
-        assert ["no-new-privileges"] == host["SecurityOpt"]
+        assert ["no-new-privileges", seccomp_option()] == host["SecurityOpt"]
         assert 256 == host["PidsLimit"]
         assert 1280 * 1024 * 1024 == host["Memory"] == host["MemorySwap"]
         assert host["NanoCpus"] > 0
