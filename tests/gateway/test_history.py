@@ -1,5 +1,6 @@
 """Where a turn stands, read from recorded histories and from every shape that we could think of."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from clawkakad.gateway.history import (
     History,
     Interrupted,
     Running,
+    Standing,
     newest_reply,
     read_history,
     standing,
@@ -217,6 +219,113 @@ def test_the_second_attempt_counts_once_it_is_on_record() -> None:
     assert standing(history(*rows), tries("k")) == Interrupted("k.2", "k.2", due=False)
     assert standing(history(*rows, active=("k.2",)), tries("k")) == Running("k.2")
     assert standing(history(*rows, assistant_row("k.2", "done")), tries("k")) == Answered("k.2", "done")
+
+
+# Every combination ------------------------------------------------------------------------------------------------
+
+Rows = tuple[dict[str, Any], ...]
+
+ENDS: dict[str, Callable[[str], tuple[Rows, Standing | None]]] = {
+    "nothing": lambda run: ((), None),
+    "begun": lambda run: ((user_row(run, "x"),), Interrupted(run, run, due=False)),
+    "on the way": lambda run: (
+        (user_row(run, "x"), assistant_row(run, "a step", stop="toolUse")),
+        Interrupted(run, run, due=False),
+    ),
+    "answered": lambda run: ((user_row(run, "x"), assistant_row(run, "done")), Answered(run, "done")),
+    "failed": lambda run: ((user_row(run, "x"), assistant_row(run, "no", stop="error")), Broken(run, "no")),
+    "stopped": lambda run: ((user_row(run, "x"), assistant_row(run, "half", aborted=True)), Aborted(run)),
+    "not begun, gateway stopped": lambda run: ((user_row(run, "x"), failed_row(run, DRAINING)), Aborted(run)),
+    "continued": lambda run: (
+        (user_row(run, "x"), user_row(f"r-{run}", "[System]", recovery=True)),
+        Interrupted(run, f"r-{run}", due=False),
+    ),
+    "continued and answered": lambda run: (
+        (user_row(run, "x"), user_row(f"r-{run}", "[System]", recovery=True), assistant_row(f"r-{run}", "done")),
+        Answered(f"r-{run}", "done"),
+    ),
+    "continued and failed": lambda run: (
+        (
+            user_row(run, "x"),
+            user_row(f"r-{run}", "[System]", recovery=True),
+            assistant_row(f"r-{run}", "no", stop="error"),
+        ),
+        Broken(f"r-{run}", "no"),
+    ),
+    "continued and stopped": lambda run: (
+        (
+            user_row(run, "x"),
+            user_row(f"r-{run}", "[System]", recovery=True),
+            assistant_row(f"r-{run}", "", aborted=True),
+        ),
+        Aborted(run),
+    ),
+}
+"""How one attempt can have left the rows, and where it then stands by itself."""
+
+ORPHANED = ("accepted, never written", "accepted, told by a receipt", "cancelled before it was written")
+
+
+def left(state: str, run: str) -> tuple[Rows, dict[str, Any], Standing | None]:
+    """The rows of an attempt, what else the history says of it, and where it stands by itself."""
+    if state not in ORPHANED:
+        rows, where = ENDS[state](run)
+        return rows, {}, where
+    if state == "accepted, told by a receipt":
+        return (), {"inputReceipts": [{"runId": run, "state": "pending"}]}, Aborted(run)
+    word = "interrupted" if state == "accepted, never written" else "cancelled"
+    return (), {"pendingInputs": {"items": [{"runId": run, "state": word}]}}, Aborted(run)
+
+
+@pytest.mark.parametrize("second", [*ENDS, *ORPHANED])
+@pytest.mark.parametrize("first", [*ENDS, *ORPHANED])
+def test_two_attempts_in_every_combination(first: str, second: str) -> None:
+    rows, more, where = left(first, "k")
+    rows2, more2, where2 = left(second, "k.2")
+    told = {name: _joined(more.get(name), more2.get(name)) for name in more.keys() | more2.keys()}
+
+    stands = standing(read_history({"messages": [*rows, *rows2], **told}), tries("k"))
+    busy = standing(read_history({"messages": [*rows, *rows2], **told, "inFlightRun": {"runId": "other"}}), tries("k"))
+
+    answered = [one for one in (where2, where) if isinstance(one, Answered)]
+    assert stands == (answered[0] if answered else where2 or where or Absent())
+    assert busy == (stands if isinstance(stands, Answered | Broken) else Busy("other"))
+
+
+def _joined(one: Any, other: Any) -> Any:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {"items": one["items"] + other["items"]}
+    return one + other if one and other else one or other
+
+
+@pytest.mark.parametrize("state", [*ENDS, *ORPHANED])
+@pytest.mark.parametrize("going", ["k", "k.2"])
+def test_an_attempt_that_goes_on_is_waited_for_whatever_the_other_left(state: str, going: str) -> None:
+    rows, more, _ = left(state, "k.2" if going == "k" else "k")
+    begun = (user_row(going, "x"),)
+    ordered = begun + rows if going == "k" else rows + begun
+
+    assert standing(read_history({"messages": ordered, **more, "inFlightRun": {"runId": going}}), tries("k")) == (
+        Running(going)
+    )
+
+
+def test_a_receipt_of_what_is_going_on_is_no_orphan() -> None:
+    going = {"inputReceipts": [{"runId": "k", "state": "pending"}], "sessionInfo": {"activeRunIds": ["k"]}}
+
+    assert standing(read_history(going), tries("k")) == Running("k")
+
+
+def test_a_receipt_of_what_was_consumed_is_no_orphan() -> None:
+    consumed = {"inputReceipts": [{"runId": "k", "state": "consumed", "consumedByEventId": "e"}]}
+
+    assert standing(read_history(consumed), tries("k")) == Absent()
+
+
+def test_the_later_of_two_rows_of_the_same_attempt_counts() -> None:
+    rows = (user_row("k", "x"), user_row("m", "y"), user_row("k", "x"), assistant_row("k", "done"))
+
+    assert standing(history(*rows), tries("k")) == Answered("k", "done")
 
 
 def test_an_answer_may_be_empty() -> None:
