@@ -6,7 +6,8 @@ The engine's containers are scriptable gateways; everything between Meta's webho
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,10 +88,17 @@ def nursery() -> Iterator[Nursery]:
 
 @pytest.fixture
 async def stage(settings: dict[str, str], nursery: Nursery) -> AsyncIterator[Stage]:
+    async with open_stage(nursery, settings) as made:
+        yield made
+
+
+@asynccontextmanager
+async def open_stage(nursery: Nursery, settings: Mapping[str, str]) -> AsyncIterator[Stage]:
+    """A stage with these settings besides; its daemon is not started yet."""
     with short_directory() as directory:
         async with fake_engine(directory) as engine:
             base = {"DOCKER_HOST": engine.address, "CLAWKAKA_SETTLE_S": "2", "CLAWKAKA_HEARTBEAT_MINUTES": "0"}
-            async with world(directory, nursery=nursery, retry_delays_s=RETRY_DELAYS_S, **base | settings) as made:
+            async with world(directory, nursery=nursery, retry_delays_s=RETRY_DELAYS_S, **{**base, **settings}) as made:
                 stage = Stage(made, engine)
                 engine.on_start, engine.on_stop = stage.open_gateway, stage.close_gateway
                 yield stage
