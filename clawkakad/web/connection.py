@@ -34,7 +34,8 @@ class GuardedConnection(web.RequestHandler):
         self._header_s = header_s
         self._body_s = body_s
         self._address: str | None = None  # None while not let in
-        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None  # on the loop's clock; None while nothing is waited for
+        self._timer: asyncio.TimerHandle | None = None
         self._handling = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -53,6 +54,8 @@ class GuardedConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._done()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._address is not None:
             self._turnstile.leave(self._address)
             super().connection_lost(exc)
@@ -85,16 +88,28 @@ class GuardedConnection(web.RequestHandler):
         return web.Response(status=status)  # not written any more: the connection is closing
 
     def _within(self, seconds: float) -> None:
-        self._done()
-        self._deadline = self._own_loop.call_later(seconds, self._cut)
+        """There are two deadlines a request, and a timer each would cost as much as reading its headers.
+
+        So the one timer that runs is left alone, and looks again when it fires; only a nearer deadline needs another.
+        """
+        self._deadline = self._own_loop.time() + seconds
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer(self._deadline)
 
     def _done(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _cut(self) -> None:
         self._deadline = None
-        if self.transport is not None:
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._own_loop.call_at(when, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._deadline > self._own_loop.time():
+            self._set_timer(self._deadline)
+        elif self.transport is not None:
             logger.debug("connection cut: too slow", address=self._address)
             self.transport.abort()

@@ -28,7 +28,7 @@ class Limits:
     idle_s: float = 150.0  #: between two requests; longer than a reverse proxy keeps its side (Caddy: 120)
     linger_s: float = 2.0  #: for a client to finish sending what is not wanted, so that it gets to read the answer
     drain_s: float = 5.0  #: for requests in flight when the listener stops
-    connections: int = 256
+    connections: int = 512  #: more than the webhooks that may wait: whoever is too much gets a 503, not a reset
     per_address: int = 16
 
 

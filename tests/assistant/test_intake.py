@@ -9,7 +9,6 @@ from clawkakad.assistant.intake import Intake
 from clawkakad.assistant.limits import Limits
 from clawkakad.assistant.listening import Listening
 from clawkakad.assistant.receipts import Receipts
-from clawkakad.assistant.receipts import Receipts
 from clawkakad.config import Access, Strangers
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, sends
