@@ -14,7 +14,7 @@ from rich.console import Console
 from tests.bench.message import PARTS, QUICK, Plan, run
 from tests.bench.phases import WrongAnswers
 from tests.bench.process import allow_descriptors
-from tests.bench.report import busy_peers, keep, lines, show
+from tests.bench.report import doubts, keep, lines, show
 
 KEPT = Path(__file__).parent.parent.parent / ".clawkaka" / "bench"
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None, console: Console | None = None) -> 
         console.print(f"[red]{error}[/]")
         return 1
     found = lines(results.ours, results.relay)
-    show(found, busy_peers(results.ours, results.relay), console)
+    show(found, doubts(ours=results.ours, relay=results.relay), console)
     path = keep(found, {"quick": chosen.quick, "plan": dataclasses.asdict(plan)}, chosen.out)
     console.print(f"Kept in {path}", soft_wrap=True)
     lost = any(line.ours for line in found if line.name == "flood_lost")

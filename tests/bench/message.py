@@ -120,12 +120,11 @@ def _at(name: str, people: int) -> str:
 
 
 async def _flood(plan: Plan, core: int | None, results: Results) -> None:
-    async with _both(plan, core) as programs:
-        for program in programs:
-            await program.join(plan.flood_people)
-            await program.rest()
-        for program in programs:
-            results.add(program, await phases.flood(program, per_s=plan.flood_per_s, seconds=plan.flood_s))
+    """Of the daemon alone: the relay has no queue, so that each message would be a turn at once."""
+    async with _both(plan, core) as (_, ours):
+        await ours.join(plan.flood_people)
+        await ours.rest()
+        results.add(ours, await phases.flood(ours, per_s=plan.flood_per_s, seconds=plan.flood_s))
 
 
 @asynccontextmanager

@@ -46,7 +46,8 @@ class Gateway:
     async def ask(self, text: str) -> str:
         """One turn."""
         run_id = str(uuid4())
-        final = self._finals[run_id] = asyncio.get_running_loop().create_future()
+        final: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._finals[run_id] = final
         about = {"sessionKey": "main", "idempotencyKey": run_id, "suppressCommandInterpretation": True}
         await _request(self._socket, "chat.send", {**about, "message": text})
         return await final

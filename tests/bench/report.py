@@ -13,7 +13,8 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.phases import PEERS_BUSY
+PEERS_BUSY = 0.9  # of their core
+CORE_GOT = 0.8  # what a saturated program has of a core of its own, and a bit less
 
 Rounds = Mapping[str, Sequence[float]]
 """The values of a measure, one for each round."""
@@ -61,6 +62,8 @@ MEASURES: dict[str, Measure] = {
     "flood_p50_ms": ("flood: acknowledgement p50", "ms", None),
     "flood_p99_ms": ("flood: acknowledgement p99", "ms", below(250, "ms")),
     "flood_max_ms": ("flood: acknowledgement max", "ms", None),
+    "flood_cpu_percent": ("flood: CPU", "%", None),
+    "flood_turns": ("flood: messages that reached their agent meanwhile", "", None),
     "flood_refused": ("flood: not answered with 200", "", NONE_AT_ALL),
     "flood_lost": ("flood: answered with 200, not on disk", "", NONE_AT_ALL),
 }
@@ -133,10 +136,19 @@ def _shown(value: float | None, unit: str) -> str:
     return f"{value:,.{digits}f} {unit}".strip()
 
 
-def busy_peers(*programs: Rounds) -> list[str]:
-    """Warnings: where the peers had no time to spare, it is they who were measured."""
-    shares = [(name, max(values)) for rounds in programs for name, values in rounds.items() if name.startswith("peers")]
-    return [f"{name}: the peers used {share:.0%} of their core" for name, share in shares if share > PEERS_BUSY]
+def doubts(**programs: Rounds) -> list[str]:
+    """Where something else than the program was measured: peers without time to spare, or a busy machine."""
+    found = []
+    for program, rounds in programs.items():
+        busy = [name for name in ("peers_saturated", "peers_flood") if max(rounds.get(name, [0.0])) > PEERS_BUSY]
+        found += [f"{program}: its peers had no time to spare ({name})" for name in busy]
+        got = min(rounds.get("core_saturated", [1.0]))
+        if got < CORE_GOT:
+            found.append(f"{program}: got only {got:.0%} of its core when saturated; is the machine busy?")
+        flood = min(rounds.get("flood_cpu_percent", [100.0])) / 100
+        if flood < CORE_GOT and max(rounds.get("flood_refused", [0.0])) > 0:
+            found.append(f"{program}: did not hold the flood, with only {flood:.0%} of its core; is the machine busy?")
+    return found
 
 
 def show(found: Sequence[Line], warnings: Sequence[str], console: Console) -> None:
@@ -151,6 +163,7 @@ def keep(found: Sequence[Line], about: Mapping[str, object], directory: Path) ->
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"message-{now:%Y%m%d-%H%M%S}.json"
     machine = {"cores": len(os.sched_getaffinity(0)), "kernel": platform.release(), "python": platform.python_version()}
+    machine |= {"load_average": os.getloadavg()}
     document = {"at": now.isoformat(timespec="seconds"), "machine": machine, **about}
     document["measures"] = [asdict(line) for line in found]
     path.write_text(json.dumps(document, indent=2) + "\n")

@@ -28,7 +28,7 @@ def test_it_measures_both_programs_and_every_message_is_answered_once(tmp_path: 
     found = {line["name"]: line for line in kept["measures"]}
     assert {"overhead_p50_ms", "cpu_light_s", "saturated_per_s", "rss_0_mib", "idle_4_percent"} <= found.keys()
     assert found["flood_lost"]["ours"] == found["flood_refused"]["ours"] == 0
-    assert all(line["ours_rounds"] and line["relay_rounds"] for line in kept["measures"])
+    assert all(line["relay_rounds"] for line in kept["measures"] if not line["name"].startswith("flood"))
     assert "overhead of the way p50" in said.getvalue()
     assert str(path) in said.getvalue()
 
