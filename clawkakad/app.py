@@ -21,7 +21,7 @@ from clawkakad import __version__
 from clawkakad.assistant.access import Door
 from clawkakad.assistant.agent import GatewayAgent
 from clawkakad.assistant.conversation import Conversations
-from clawkakad.assistant.delivery import Delivery
+from clawkakad.assistant.delivery import Delivery, SendRules
 from clawkakad.assistant.filing import Filing
 from clawkakad.assistant.heartbeat import Heartbeats
 from clawkakad.assistant.intake import Intake
@@ -29,6 +29,7 @@ from clawkakad.assistant.late import LateAnswers
 from clawkakad.assistant.limits import Limits
 from clawkakad.assistant.listening import Listening
 from clawkakad.assistant.presence import Presence
+from clawkakad.assistant.receipts import Receipts
 from clawkakad.assistant.reminders import ReminderClock
 from clawkakad.assistant.services import PaServices
 from clawkakad.assistant.turnbook import Rules
@@ -106,7 +107,15 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         access_token=settings.access_token.get_secret_value(),
     )
     listening = Listening()
-    delivery = Delivery(registry, graph, _now, settle_s=settings.settle_s)
+    receipts = Receipts()
+    delivery = Delivery(
+        registry,
+        graph,
+        _now,
+        rules=SendRules(settings.settle_s, settings.resend, settings.sends_per_s),
+        caught_up=lambda: listening.caught_up,
+        lag_s=receipts.lags.p99_s,
+    )
     reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
     pool = Pool()
     turns = Turns(pool, on_stray=LateAnswers(registry, _now, on_outbox=delivery.wake).take)
@@ -134,10 +143,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         on_outbox=delivery.wake,
     )
     door = Door(settings.access, frozenset(settings.allow))
-    filing = Filing(door, Limits(settings.messages_per_hour, settings.strangers))
-    intake = Intake(
-        registry, filing, _now, listening=listening, on_message=conversations.wake, on_outbox=delivery.wake
-    )
+    filing = Filing(door, Limits(settings.messages_per_hour, settings.strangers), receipts)
+    intake = Intake(registry, filing, _now, listening=listening, on_message=conversations.wake, on_outbox=delivery.wake)
     return Parts(registry, intake, conversations, delivery, reminders, heartbeats, supervisor)
 
 

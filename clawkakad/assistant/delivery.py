@@ -1,54 +1,107 @@
 """Delivery: sends what is in the outbox. Per person in order, one at a time; people never wait for one another.
 
-Each send is committed as `sending` before its request is written. A request whose outcome is not known becomes
-`ambiguous`: a status webhook that carries our key settles it. Where none comes within a wait it is sent again, after a
-longer wait each time: what Meta takes it reports within seconds, so silence most likely means that nothing went out.
+Read `_round` as the table of contents: look, sort, decide about what is unsettled, choose who is sent to, write that
+down, send. Each send is on disk as `sending` before its request is written. A request whose outcome is not known is
+settled by a status that carries our key; where none comes it is sent once more, or held for the operator, by the rule
+of `settling`. Nothing is ever given up without a line that says so.
 """
 
 import asyncio
 import contextlib
 import functools
+import random
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from loguru import logger
 
-from clawkakad.errors import GraphRejected, GraphUnavailable, RegistryUnavailable, SendUnknown
-from clawkakad.model import IdentifierKind, OutboxState, UserId, Wamid
-from clawkakad.registry import Registry
-from clawkakad.registry.outbox import OutboxRow
-from clawkakad.registry.users import UserRow
-from clawkakad.whatsapp import errors as meta
-from clawkakad.whatsapp.graph import Recipient
+from clawkakad.assistant import pace, planning, sending, settling
+from clawkakad.assistant.circuit import Circuit, State
+from clawkakad.assistant.judging import Fate, Judge
+from clawkakad.assistant.pacing import FULL_AFTER_S, Brake, Pacer
+from clawkakad.assistant.pausing import Pausing
+from clawkakad.assistant.sending import Sender
+from clawkakad.assistant.settling import Patience, Verdict
+from clawkakad.config import Resend
+from clawkakad.errors import RegistryUnavailable
+from clawkakad.model import Hold, UserId
+from clawkakad.registry import Registry, sends
+from clawkakad.registry.database import Transaction
+from clawkakad.registry.sends import Due, Head
 
-LOOK_AGAIN_S = 1.0  # how often rows that wait for a time are looked at
-LONGEST_SETTLE = timedelta(minutes=10)  # between two sends of one message whose outcome stays unknown
-GIVE_UP_AFTER = timedelta(hours=24)  # then the service window has closed anyway
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 300.0
-STOPPED_PAUSE_S = 60.0  # token expired, number locked: nothing is lost by trying again in a minute
+LOOK_AGAIN_S = 1.0  # how soon a change is noticed that nobody told of: an operator's command, the end of a wait
+MANY, REST_S = 200, 0.05  # with more people than that waiting, looks at all of them are that far apart
+TIDY_S = 60.0
+STOP_S = 10.0
+
+UNSETTLED = "nobody knows whether it was sent: no status came for it"
 
 
-class Sender(Protocol):
-    """The one call of the Graph client that is needed here."""
+@dataclass(frozen=True)
+class SendRules:
+    """The operator's settings. `settle_s`: least seconds that a status may take; `sends_per_s`: of our number."""
 
-    async def send_text(
-        self, recipient: Recipient, body: str, *, callback_data: str, reply_to: Wamid | None = None
-    ) -> Wamid:
-        """Send one text. Raises GraphUnavailable, GraphRejected, SendUnknown."""
+    settle_s: float = 60.0
+    resend: Resend = Resend.ONCE
+    sends_per_s: float = 80.0
+
+
+@dataclass(frozen=True)
+class _InFlight:
+    task: asyncio.Task[None]
+    begun_at: float
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What one transaction writes down before anything is sent."""
+
+    found: planning.Sorted
+    verdicts: tuple[tuple[Head, Verdict], ...]
+    start: tuple[Head, ...]
+
+    def is_empty(self) -> bool:
+        found = self.found
+        return not (found.closed or found.homeless or found.lost or self.verdicts or self.start)
+
+    def settles(self) -> bool:
+        """Whether it makes way for messages behind."""
+        return bool(self.found.closed or self.found.homeless or self.verdicts)
 
 
 class Delivery:
-    """The sending loop."""
+    """The sending loop. `caught_up`: no webhook waits to be stored; `lag_s`: how long statuses take lately."""
 
-    def __init__(self, registry: Registry, graph: Sender, clock: Callable[[], datetime], *, settle_s: float) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        graph: Sender,
+        clock: Callable[[], datetime],
+        *,
+        rules: SendRules,
+        caught_up: Callable[[], bool],
+        lag_s: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
         self._registry = registry
         self._graph = graph
         self._clock = clock
-        self._settle = timedelta(seconds=settle_s)
+        self._rules = rules
+        self._caught_up = caught_up
+        self._lag_s = lag_s
+        self._monotonic = monotonic
         self._changed = asyncio.Event()
-        self._sending: dict[UserId, asyncio.Task[None]] = {}
-        self._pauses: dict[UserId, float] = {}
+        self._in_flight: dict[UserId, _InFlight] = {}
+        self._probe: asyncio.Task[None] | None = None
+        self._tidied_at = float("-inf")
+        self._is_full = False
+        self._pacer = Pacer(rules.sends_per_s, monotonic())
+        self._brake, self._circuit, self._pausing = Brake(dice), Circuit(dice), Pausing()
+        self._judge = Judge(self._circuit, self._brake, self._pacer, dice)
+        self._patience = Patience()
 
     def wake(self) -> None:
         """The outbox has changed. Never waits."""
@@ -60,123 +113,200 @@ class Delivery:
         try:
             while True:
                 self._changed.clear()
-                await self._pass()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_AGAIN_S):
-                        await self._changed.wait()
+                await self._rest(await self._look_and_send())
         finally:
             await self._stop()
 
-    async def _take_over(self) -> None:
+    async def _look_and_send(self) -> float:
+        """Everything that is due now; seconds until there is more."""
+        try:
+            return await self._round()
+        except RegistryUnavailable as error:
+            logger.warning("outbox cannot be used now", error=str(error))
+        except Exception:  # a mistake of ours in one round must not end the sending of all others
+            logger.exception("a round of sending failed for a reason of our own")
+        return LOOK_AGAIN_S
+
+    async def _round(self) -> float:
+        now = self._monotonic()
+        self._patience.tick(now, listening=self._caught_up() and self._circuit.state is State.CLOSED)
+        await self._tidy(now)
+        probe_in_s = self._circuit.probe_in_s(now)
+        if probe_in_s is not None:
+            return self._probe_in(probe_in_s)
+        due = await self._registry.db.read(sends.due)
+        self._pausing.see(due.pauses, self._clock(), now)
+        found = planning.sort_out(due.heads, self._in_flight, self._clock())
+        choice = planning.choose(found.queued, self._pacer, room=self._room(now), now=now)
+        self._is_full = len(choice.start) < len(found.queued)
+        step = _Step(found, tuple(self._verdicts(found.unsettled)), choice.start)
+        await self._carry_out(step)
+        return self._until_next(due, step, min(choice.wait_s, found.soonest_s))
+
+    def _room(self, now: float) -> int:
+        """How many sends may begin."""
+        begun_at = [flight.begun_at for flight in self._in_flight.values()]
+        if self._brake.wait_s(now) or self._pausing.wait_s(now) or self._circuit.is_silent(begun_at, now):
+            return 0
+        return max(0, (1 if self._pausing.is_on else self._circuit.width) - len(self._in_flight))
+
+    def _verdicts(self, unsettled: list[Head]) -> list[tuple[Head, Verdict]]:
+        """What becomes of those for which no status came within the wait."""
+        self._patience.keep_only({head.row.id for head in unsettled})
+        wait_s = settling.wait_s(self._rules.settle_s, self._lag_s() if unsettled else 0.0)
+        rows = [head for head in unsettled if self._patience.waited_s(head.row.id) >= wait_s]
+        now, resend = self._clock(), self._rules.resend
+        return [
+            (head, settling.decide(age=now - r.created_at, unknowns=r.unknowns, origin=r.origin, resend=resend))
+            for head, r in ((head, head.row) for head in rows)
+        ]
+
+    async def _carry_out(self, step: _Step) -> None:
+        """Write down what was decided, and send."""
+        if step.is_empty():
+            return
+        is_trial = self._pausing.is_on
+        begun = await self._registry.db.write(functools.partial(_write, step=step, now=self._clock()))
+        _tell_settled(step)
+        for head in step.start:
+            if head.row.id in begun:
+                self._start(head, is_trial)
+
+    def _start(self, head: Head, is_trial: bool) -> None:
+        task = asyncio.create_task(self._send(head, is_trial), name=f"send {head.row.id}")
+        self._in_flight[head.row.user_id] = _InFlight(task, self._monotonic())
+        task.add_done_callback(lambda _: self._done(head.row.user_id))
+
+    def _done(self, user_id: UserId) -> None:
+        del self._in_flight[user_id]
+        if self._is_full:
+            self._changed.set()
+
+    async def _send(self, head: Head, is_trial: bool) -> None:
+        try:
+            outcome = await sending.send(self._graph, head)
+            was = self._circuit.state
+            fate = self._judge.fate(head.row, outcome, self._monotonic())
+            self._tell_circuit(was)
+            await self._keep(head, fate, is_trial)
+        except Exception:  # a mistake of ours with one message must not end the sending of all others
+            logger.exception("a send failed for a reason of our own", outbox=head.row.id)
+
+    async def _keep(self, head: Head, fate: Fate, is_trial: bool) -> None:
+        """Store the fate, however long that takes: it is known, and must not be guessed later."""
         while True:
+            now = self._clock()
             try:
-                interrupted = await self._registry.outbox.interrupted()
+                news = await self._registry.db.write(
+                    lambda tx, now=now: sending.keep(tx, head.row, fate, now, lifts=is_trial)  # type: ignore[misc]
+                )
+            except RegistryUnavailable as error:
+                logger.warning("outcome of a send cannot be stored now", outbox=head.row.id, error=str(error))
+                await asyncio.sleep(LOOK_AGAIN_S)
+            else:
+                break
+        sending.tell(head.row, fate, news=news)
+        if news:
+            self._changed.set()
+
+    def _probe_in(self, seconds: float) -> float:
+        """Ask whether WhatsApp is there again, when it is time; seconds until something may have changed."""
+        if seconds == 0 and self._probe is None:
+            self._probe = asyncio.create_task(self._ask(), name="probe of WhatsApp")
+        return min(LOOK_AGAIN_S, seconds) if self._probe is None else LOOK_AGAIN_S
+
+    async def _ask(self) -> None:
+        try:
+            self._circuit.probed(await sending.is_there(self._graph), self._monotonic())
+        finally:
+            self._probe = None
+            self._changed.set()
+
+    def _tell_circuit(self, was: State) -> None:
+        """A line when an outage begins, and one when it is over."""
+        state = self._circuit.state
+        if state is State.OPEN and was is State.CLOSED:
+            logger.warning("WhatsApp cannot be reached: nothing is sent until it answers")
+        elif state is State.CLOSED and was is not State.CLOSED:
+            logger.info("WhatsApp answers again")
+
+    def _until_next(self, due: Due, step: _Step, wait_s: float) -> float:
+        """Seconds until more is due by itself."""
+        if step.settles():
+            return 0.0
+        now = self._monotonic()
+        blocked_s = max(self._brake.wait_s(now), self._pausing.wait_s(now))
+        least_s = REST_S if len(due.heads) > MANY else 0.0
+        return max(least_s, min(LOOK_AGAIN_S, max(wait_s, blocked_s)))
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    async def _tidy(self, now: float) -> None:
+        """Once in a while: forget who is idle, and let go what a wrong clock had held."""
+        if now - self._tidied_at < TIDY_S:
+            return
+        self._pacer.forget_idle(now)
+        wall = self._clock()
+        await self._registry.db.write(lambda tx: sends.release_open(tx, wall - pace.WINDOW, wall))
+        self._tidied_at = now
+
+    async def _take_over(self) -> None:
+        """What the last process left: sends in flight, and how much of their pair limit people have used up."""
+        while True:
+            now = self._clock()
+            try:
+                interrupted, recent = await self._registry.db.write(functools.partial(_inherit, now=now))
             except RegistryUnavailable as error:
                 logger.warning("outbox cannot be written now", error=str(error))
                 await asyncio.sleep(LOOK_AGAIN_S)
             else:
                 break
+        monotonic = self._monotonic()
+        self._pacer.remember((user, monotonic - max(0.0, (now - at).total_seconds())) for user, at in recent)
         if interrupted:
             logger.warning("sends with unknown outcome from the last run", sends=interrupted)
 
     async def _stop(self) -> None:
         """Let requests in flight end: each is bounded by the Graph client's own deadline."""
-        if self._sending:
-            await asyncio.wait(self._sending.values(), timeout=10)
-        for task in self._sending.values():
+        tasks = [flight.task for flight in self._in_flight.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_S)
+        for task in [*tasks, *([self._probe] if self._probe else [])]:
             task.cancel()
 
-    async def _pass(self) -> None:
-        """Start what can be sent now."""
-        now = self._clock()
-        try:
-            heads = await self._registry.outbox.heads()
-        except RegistryUnavailable as error:
-            logger.warning("outbox cannot be read now", error=str(error))
-            return
-        for row in heads:
-            if row.user_id not in self._sending and self._is_due(row, now):
-                task = asyncio.create_task(self._handle(row), name=f"send {row.id}")
-                self._sending[row.user_id] = task
-                task.add_done_callback(functools.partial(self._done, row.user_id))
 
-    def _is_due(self, row: OutboxRow, now: datetime) -> bool:
-        if row.state is OutboxState.QUEUED:
-            return row.not_before <= now
-        # `sending` without a task of ours: the registry could not take the outcome. It is as unknown as any.
-        return row.changed_at + self._wait(row) <= now
-
-    def _wait(self, row: OutboxRow) -> timedelta:
-        """How long a status may take to settle an ambiguous send, longer with each."""
-        return min(self._settle * 2.0 ** min(row.attempt - 1, 20), max(self._settle, LONGEST_SETTLE))
-
-    def _done(self, user_id: UserId, _task: asyncio.Task[None]) -> None:
-        del self._sending[user_id]
-        self._changed.set()
-
-    async def _handle(self, row: OutboxRow) -> None:
-        try:
-            if row.state is OutboxState.QUEUED:
-                await self._send(row)
-            else:
-                await self._resolve(row)
-        except RegistryUnavailable as error:
-            # The row stays as it was committed, and is looked at again.
-            logger.warning("outbox cannot be written now", outbox=row.id, error=str(error))
-        except Exception:  # a mistake of ours with one message must not end the sending of all others
-            logger.exception("a send failed for a reason of our own", outbox=row.id)
-
-    async def _resolve(self, row: OutboxRow) -> None:
-        """No status came in time: send once more, or give up."""
-        if self._clock() - row.created_at < GIVE_UP_AFTER:
-            logger.warning("sent again: the outcome of the last send is unknown", outbox=row.id, sends=row.attempt)
-            await self._registry.outbox.move(row, OutboxState.QUEUED, row.reason)
+def _write(tx: Transaction, *, step: _Step, now: datetime) -> set[int]:
+    """One commit for all that was decided; returns whose requests may be written."""
+    for head, reason in step.found.closed:
+        sends.hold(tx, head.row, Hold.WINDOW, reason, now)
+    for head in step.found.homeless:
+        sends.fail(tx, head.row, "its person cannot be reached any more", now)
+    for head in step.found.lost:
+        sends.unknown(tx, head.row, "its outcome could not be stored", now)
+    for head, verdict in step.verdicts:
+        if verdict is Verdict.RESEND:
+            sends.again(tx, head.row, now)
         else:
-            logger.error("given up: the outcome of its sends is unknown", outbox=row.id, sends=row.attempt)
-            await self._registry.outbox.move(row, OutboxState.FAILED, "outcome of its sends unknown")
-
-    async def _send(self, row: OutboxRow) -> None:
-        user = await self._registry.users.get(row.user_id)
-        if user is None or not user.identifiers:
-            await self._registry.outbox.move(row, OutboxState.FAILED, "its person cannot be reached any more")
-            return
-        if not await self._registry.outbox.begin(row):
-            return
-        try:
-            wamid = await self._graph.send_text(recipient_of(user), row.text, callback_data=row.key)
-        except GraphUnavailable as error:
-            await self._put_back(row, error.retry_after_s, str(error))
-        except SendUnknown as error:
-            logger.warning("outcome of a send is unknown", outbox=row.id, error=str(error))
-            await self._registry.outbox.move(row, OutboxState.AMBIGUOUS, str(error))
-        except GraphRejected as error:
-            await self._refused(row, error)
-        else:
-            self._pauses.pop(row.user_id, None)
-            await self._registry.outbox.sent(row, wamid)
-            logger.info("message sent", outbox=row.id, user=row.user_id, origin=row.origin)
-
-    async def _refused(self, row: OutboxRow, error: GraphRejected) -> None:
-        if meta.reaction_to(error.code) is meta.Reaction.STOP:
-            logger.error("WhatsApp refuses to send for us; look at the account", code=error.code, error=str(error))
-            await self._put_back(row, STOPPED_PAUSE_S, str(error))
-            return
-        logger.error("WhatsApp refused a message", outbox=row.id, code=error.code, error=str(error))
-        await self._registry.outbox.move(row, OutboxState.FAILED, str(error))
-
-    async def _put_back(self, row: OutboxRow, wait_s: float | None, reason: str) -> None:
-        """Nothing was sent: try again later, ever more slowly."""
-        pause_s = min(LONGEST_PAUSE_S, self._pauses.get(row.user_id, FIRST_PAUSE_S / 2) * 2)
-        self._pauses[row.user_id] = pause_s
-        wait = timedelta(seconds=max(pause_s, wait_s or 0))
-        logger.warning("not sent; it will be tried again", outbox=row.id, wait_s=wait.total_seconds(), error=reason)
-        await self._registry.outbox.put_back(row, reason, self._clock() + wait)
+            sends.hold(tx, head.row, Hold.UNKNOWN, UNSETTLED, now)
+    return sends.begin(tx, [head.row.id for head in step.start], now)
 
 
-def recipient_of(user: UserRow) -> Recipient:
-    """The phone number where there is one (newest first), else the business-scoped id."""
-    numbers = [value for kind, value in user.identifiers if kind is IdentifierKind.WA_ID]
-    if numbers:
-        return Recipient(IdentifierKind.WA_ID, numbers[0])
-    kind, value = user.identifiers[0]
-    return Recipient(kind, value)
+def _inherit(tx: Transaction, *, now: datetime) -> tuple[int, list[tuple[UserId, datetime]]]:
+    since = now - timedelta(seconds=FULL_AFTER_S)
+    return sends.interrupted(tx, now), sends.recent(tx, since)
+
+
+def _tell_settled(step: _Step) -> None:
+    resent = sum(verdict is Verdict.RESEND for _, verdict in step.verdicts)
+    held = len(step.verdicts) - resent
+    if resent:
+        logger.warning("sent once more: no status came for them", messages=resent)
+    if held:
+        logger.warning("held: nobody knows whether they were sent; see `clawkakad outbox list`", messages=held)
+    if step.found.closed:
+        logger.info("held until their people write", messages=len(step.found.closed))
+    if step.found.homeless:
+        logger.error("messages without a recipient given up", messages=len(step.found.homeless))

@@ -1,14 +1,15 @@
 """The outbox: every message to a person, added in the transaction that decided to send it.
 
-queued → sending → sent → delivered → read;  → failed;  sending → ambiguous → sent | queued | failed.
-Statuses of Meta arrive late, early, twice and out of order: they only ever move a row forward.
+queued → sending → sent → delivered → read;  → failed;  sending → ambiguous → sent | queued | held;  queued → held.
+Statuses of Meta arrive late, early, twice and out of order: good news is believed in any state and only moves a row
+forward; bad news only where it is about the row's last send. See `sends` for the half of it that sends.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from clawkakad.model import OutboxState, UserId, Wamid
+from clawkakad.model import Hold, OutboxState, UserId, Wamid
 from clawkakad.registry import ids, times
 from clawkakad.registry.database import Database, Row, Transaction
 
@@ -23,11 +24,17 @@ _RANK = {
     OutboxState.DELIVERED: 4,
     OutboxState.READ: 5,
 }
+_UNANSWERED = (OutboxState.QUEUED, OutboxState.SENDING, OutboxState.AMBIGUOUS, OutboxState.HELD)
+_LATEST = 50
 
 
 @dataclass(frozen=True)
 class OutboxRow:
-    """A message to a person. `key` travels with it and comes back in statuses; `attempt`: requests written so far."""
+    """A message to a person. `key` travels with it and comes back in statuses.
+
+    `attempt`: requests that count as written; `unknowns`: those whose outcome was unknown; `sent_at`: of the last one
+    that was taken.
+    """
 
     id: int
     key: str
@@ -36,12 +43,25 @@ class OutboxRow:
     user_id: UserId
     text: str
     state: OutboxState
+    hold: Hold | None
     attempt: int
+    unknowns: int
     wamid: Wamid | None
     not_before: datetime
     created_at: datetime
+    sent_at: datetime | None
     changed_at: datetime
     reason: str
+
+    def was_last_sent_as(self, wamid: Wamid) -> bool:
+        """Whether the fate of this wamid is the fate of the row: not that of a send before the last one.
+
+        Before an answer was read only our key leads here: then there must have been one send only.
+        """
+        if self.wamid is not None:
+            return self.wamid == wamid and self.state is OutboxState.SENT
+        in_flight = self.unknowns + (self.state is OutboxState.SENDING)
+        return in_flight == 1 and self.state in _UNANSWERED
 
 
 def add(tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, source: str, now: datetime) -> bool:
@@ -64,19 +84,31 @@ def add(tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, 
     return added > 0
 
 
+def find(tx: Transaction, wamid: Wamid, key: str | None) -> OutboxRow | None:
+    """The row that a status is about, by its wamid or by our key (the answer to the send may be lost)."""
+    row = tx.one("SELECT * FROM outbox WHERE wamid = :wamid OR key = :key", {"wamid": wamid, "key": key})
+    return None if row is None else outbound(row)
+
+
 def apply_status(
     tx: Transaction, *, wamid: Wamid, key: str | None, state: OutboxState, reason: str, now: datetime
 ) -> bool:
-    """Move the row of a status forward, found by its wamid or by our key (the answer to the send may be lost)."""
-    row = tx.one("SELECT id, state FROM outbox WHERE wamid = :wamid OR key = :key", {"wamid": wamid, "key": key})
-    if row is None or _RANK[OutboxState(row["state"])] >= _RANK[state]:
+    """Move the row of a status forward. False where there is none, or nothing is new."""
+    row = find(tx, wamid, key)
+    if row is None or _RANK[row.state] >= _RANK[state]:
         return False
-    tx.execute(
-        "UPDATE outbox SET state = :state, wamid = coalesce(wamid, :wamid), reason = :reason, changed_at = :now"
-        " WHERE id = :id",
-        {"id": row["id"], "state": state.value, "wamid": wamid, "reason": reason, "now": times.to_text(now)},
-    )
+    if state is OutboxState.FAILED and not row.was_last_sent_as(wamid):
+        return False
+    _conclude(tx, row, state, None, wamid, reason, not_before=now, now=now)
     return True
+
+
+def retract(
+    tx: Transaction, row: OutboxRow, wamid: Wamid, why: Hold | None, reason: str, *, not_before: datetime, now: datetime
+) -> None:
+    """A status says that it was not delivered, and that it may be sent again: queued, or held for a reason."""
+    state = OutboxState.QUEUED if why is None else OutboxState.HELD
+    _conclude(tx, row, state, why, wamid, reason, not_before=not_before, now=now)
 
 
 def release(tx: Transaction, user_id: UserId, now: datetime) -> int:
@@ -88,8 +120,38 @@ def release(tx: Transaction, user_id: UserId, now: datetime) -> int:
     )
 
 
+def retry(tx: Transaction, row_ids: Collection[int], now: datetime) -> int:
+    """The operator wants these sent after all, and their people tried again. Returns how many could be."""
+    changed = 0
+    for row_id in row_ids:
+        params = {"id": row_id, "now": times.to_text(now)}
+        changed += tx.execute(
+            "UPDATE outbox SET state = 'queued', hold = NULL, attempt = 0, reason = '', not_before = :now,"
+            " changed_at = :now WHERE id = :id AND state IN ('held', 'failed', 'dropped')",
+            params,
+        )
+        tx.execute(
+            "UPDATE users SET unreachable_at = NULL, unreachable_reason = NULL"
+            " WHERE id = (SELECT user_id FROM outbox WHERE id = :id)",
+            params,
+        )
+    return changed
+
+
+def drop(tx: Transaction, row_ids: Collection[int], now: datetime) -> int:
+    """The operator lets these go. Returns how many could be: what is being sent now cannot."""
+    return sum(
+        tx.execute(
+            "UPDATE outbox SET state = 'dropped', hold = NULL, changed_at = :now"
+            " WHERE id = :id AND state IN ('queued', 'ambiguous', 'held', 'failed')",
+            {"id": row_id, "now": times.to_text(now)},
+        )
+        for row_id in row_ids
+    )
+
+
 class Outbox:
-    """The table `outbox`, seen by the one who sends."""
+    """The table `outbox`, for those who add to it and those who look at it."""
 
     def __init__(self, db: Database, clock: Callable[[], datetime]) -> None:
         self._db = db
@@ -100,68 +162,6 @@ class Outbox:
         now = self._clock()
         return await self._db.write(lambda tx: add(tx, user_id, parts, origin=origin, source=source, now=now))
 
-    async def heads(self) -> list[OutboxRow]:
-        """For each person the oldest message that is not on its way yet: nothing behind it may overtake it."""
-        rows = await self._db.all(
-            "SELECT * FROM outbox WHERE id IN"
-            " (SELECT min(id) FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') GROUP BY user_id)"
-            " ORDER BY id"
-        )
-        return [_outbound(row) for row in rows]
-
-    async def begin(self, row: OutboxRow) -> bool:
-        """Committed before the request goes out: after a crash the row tells that it may have been sent.
-
-        False where a status has settled the row meanwhile: then it must not be sent.
-        """
-        return 1 == await self._db.execute(
-            "UPDATE outbox SET state = 'sending', attempt = attempt + 1, changed_at = :now"
-            " WHERE id = :id AND state = 'queued'",
-            {"id": row.id, "now": times.to_text(self._clock())},
-        )
-
-    async def sent(self, row: OutboxRow, wamid: Wamid) -> None:
-        """The Graph API took it. A status may have come first: then only the wamid is added."""
-        await self._db.execute(
-            "UPDATE outbox SET wamid = coalesce(wamid, :wamid), changed_at = :now, reason = '',"
-            " state = iif(state IN ('queued', 'sending', 'ambiguous'), 'sent', state) WHERE id = :id",
-            {"id": row.id, "wamid": wamid, "now": times.to_text(self._clock())},
-        )
-
-    async def move(self, row: OutboxRow, state: OutboxState, reason: str) -> bool:
-        """Leave `sending` or `ambiguous` for `state`; False where a status has settled the row meanwhile."""
-        return 1 == await self._db.execute(
-            "UPDATE outbox SET state = :state, reason = :reason, changed_at = :now"
-            " WHERE id = :id AND state IN ('queued', 'sending', 'ambiguous')",
-            {
-                "id": row.id,
-                "state": state.value,
-                "reason": reason,
-                "now": times.to_text(self._clock()),
-            },
-        )
-
-    async def put_back(self, row: OutboxRow, reason: str, not_before: datetime) -> None:
-        """Nothing was sent: the request does not count, and the row waits until `not_before`."""
-        await self._db.execute(
-            "UPDATE outbox SET state = 'queued', attempt = attempt - 1, reason = :reason, changed_at = :now,"
-            " not_before = :not_before WHERE id = :id AND state = 'sending'",
-            {
-                "id": row.id,
-                "reason": reason,
-                "now": times.to_text(self._clock()),
-                "not_before": times.to_text(not_before),
-            },
-        )
-
-    async def interrupted(self) -> int:
-        """At start: what the last process left in `sending` may have gone out. Returns how many there were."""
-        return await self._db.execute(
-            "UPDATE outbox SET state = 'ambiguous', reason = 'the daemon stopped while sending', changed_at = :now"
-            " WHERE state = 'sending'",
-            {"now": times.to_text(self._clock())},
-        )
-
     async def count_since(self, user_id: UserId, origin: str, since: datetime) -> int:
         """How many messages of one origin a person got since an instant."""
         row = await self._db.one(
@@ -170,13 +170,54 @@ class Outbox:
         )
         return 0 if row is None else int(row["n"])
 
-    async def all(self, limit: int = 50) -> list[OutboxRow]:
+    async def all(self, limit: int = _LATEST) -> list[OutboxRow]:
         """The latest messages, newest first."""
         rows = await self._db.all("SELECT * FROM outbox ORDER BY id DESC LIMIT :limit", {"limit": limit})
-        return [_outbound(row) for row in rows]
+        return [outbound(row) for row in rows]
+
+    async def open(self, failed_since: datetime) -> list[OutboxRow]:
+        """What is not settled: on its way, held, and what failed lately; oldest first."""
+        rows = await self._db.all(
+            "SELECT * FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') OR state = 'held'"
+            " OR state = 'failed' AND changed_at > :since ORDER BY id",
+            {"since": times.to_text(failed_since)},
+        )
+        return [outbound(row) for row in rows]
+
+    async def get(self, row_ids: Collection[int]) -> dict[int, OutboxRow]:
+        """Those of these rows that there are."""
+        rows = await self._db.read(lambda tx: [tx.one("SELECT * FROM outbox WHERE id = :i", {"i": i}) for i in row_ids])
+        return {row["id"]: outbound(row) for row in rows if row is not None}
 
 
-def _outbound(row: Row) -> OutboxRow:
+def _conclude(
+    tx: Transaction,
+    row: OutboxRow,
+    state: OutboxState,
+    why: Hold | None,
+    wamid: Wamid,
+    reason: str,
+    *,
+    not_before: datetime,
+    now: datetime,
+) -> None:
+    tx.execute(
+        "UPDATE outbox SET state = :state, hold = :hold, wamid = coalesce(wamid, :wamid), reason = :reason,"
+        " sent_at = coalesce(sent_at, :now), not_before = :not_before, changed_at = :now WHERE id = :id",
+        {
+            "id": row.id,
+            "state": state.value,
+            "hold": None if why is None else why.value,
+            "wamid": wamid,
+            "reason": reason,
+            "not_before": times.to_text(not_before),
+            "now": times.to_text(now),
+        },
+    )
+
+
+def outbound(row: Row) -> OutboxRow:
+    """A row of the table as a value."""
     return OutboxRow(
         id=row["id"],
         key=row["key"],
@@ -185,10 +226,13 @@ def _outbound(row: Row) -> OutboxRow:
         user_id=UserId(row["user_id"]),
         text=row["text"],
         state=OutboxState(row["state"]),
+        hold=None if row["hold"] is None else Hold(row["hold"]),
         attempt=row["attempt"],
+        unknowns=row["unknowns"],
         wamid=None if row["wamid"] is None else Wamid(row["wamid"]),
         not_before=times.from_text(row["not_before"]),
         created_at=times.from_text(row["created_at"]),
+        sent_at=times.maybe(row["sent_at"]),
         changed_at=times.from_text(row["changed_at"]),
         reason=row["reason"],
     )

@@ -43,6 +43,7 @@ class Rule:
 FIVE_MINUTES_S, HOUR_S, SIX_HOURS_S = 5 * 60.0, 3600.0, 6 * 3600.0
 PAYMENT_S = 30 * 60.0
 LIMIT_WITHOUT_CODE = 429  # our own: HTTP says that there is a limit, and no error object says which
+BAD_PARAMETER = 100
 UNREACHABLE = 131026
 WINDOW_CLOSED = 131047
 
@@ -94,7 +95,7 @@ TABLE: Mapping[int, Rule] = {
     33: _stop(
         FIVE_MINUTES_S, "no such number: set WHATSAPP_SENDER_PHONE_NUMBER_ID to the id of a number of yours, restart"
     ),
-    100: NEVER,  # bad parameter
+    BAD_PARAMETER: NEVER,
     190: TOKEN,  # token invalid or expired
     368: POLICY,  # restricted for a violation of policy
     LIMIT_WITHOUT_CODE: _slow(5),

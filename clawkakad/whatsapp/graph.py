@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.model import IdentifierKind, Wamid
 from clawkakad.whatsapp.answers import decipher
+from clawkakad.whatsapp.errors import BAD_PARAMETER
 
 TEXT_LIMIT = 4096  # code points of a text body
 CALLBACK_DATA_LIMIT = 512  # characters of biz_opaque_callback_data
@@ -66,7 +67,8 @@ class GraphClient:
         GraphUnavailable, GraphRejected or SendUnknown. Cancelled after it began, the outcome is unknown.
         """
         if len(body) > TEXT_LIMIT or len(callback_data) > CALLBACK_DATA_LIMIT:
-            raise GraphRejected(f"not sent: {len(body)} characters of text, {len(callback_data)} of callback data")
+            lengths = f"{len(body)} characters of text, {len(callback_data)} of callback data"
+            raise GraphRejected(f"not sent: {lengths}", code=BAD_PARAMETER)
         # A preview would make Meta fetch every address that the agent writes, also one that carries data in it.
         message: dict[str, Any] = {
             "messaging_product": "whatsapp",

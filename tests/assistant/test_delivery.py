@@ -1,232 +1,686 @@
-"""Delivery: each outcome of a send has one reaction, order holds, nobody waits for somebody else's trouble."""
+"""Delivery: each outcome of a send has one reaction, order holds, nobody waits for somebody else's trouble.
+
+WhatsApp is a fake on a real socket, asked by the real client; the clocks are the test's.
+"""
 
 import asyncio
-import contextlib
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 
+import aiohttp
 import pytest
 
-from clawkakad.assistant.delivery import Delivery
-from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
-from clawkakad.model import IdentifierKind, OutboxState, UserId, Wamid
-from clawkakad.registry import Registry, outbox
-from clawkakad.registry.users import ensure_user
-from clawkakad.whatsapp.graph import Recipient
+from clawkakad.assistant.circuit import FIRST_WIDTH
+from clawkakad.assistant.delivery import LOOK_AGAIN_S, Delivery, SendRules
+from clawkakad.assistant.pacing import BURST
+from clawkakad.config import Resend
+from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
+from clawkakad.registry import Registry, outbox, pauses, sends, users
+from clawkakad.registry.outbox import OutboxRow
+from clawkakad.whatsapp.graph import GraphClient
 from tests.conftest import Clock
-from tests.support import NOWHERE, eventually
+from tests.fakes.graph import FakeGraph, Fault, Reply, fake_graph
+from tests.support import NOWHERE, eventually, free_port
+
+QUEUED, SENT, FAILED = OutboxState.QUEUED, OutboxState.SENT, OutboxState.FAILED
+AMBIGUOUS, HELD, DELIVERED = OutboxState.AMBIGUOUS, OutboxState.HELD, OutboxState.DELIVERED
+ROBIN = "+15550100123"
+UNKNOWN = Reply(status=502, body=b"<html>bad gateway</html>")
 
 
-class Sender:
-    """Answers each person's sends with the outcomes that the test gave, then with success."""
+@dataclass
+class Post:
+    """A registry, a WhatsApp, and the delivery between them."""
 
-    def __init__(self) -> None:
-        self.outcomes: dict[str, list[Exception]] = defaultdict(list)
-        self.bodies: list[str] = []
-        self.hold = asyncio.Event()
-        self.hold.set()
-        self._numbers: Iterator[int] = iter(range(1000))
+    registry: Registry
+    graph: FakeGraph
+    http: aiohttp.ClientSession
+    clock: Clock
+    rules: SendRules = field(default_factory=SendRules)
+    caught_up: bool = True
+    delivery: Delivery | None = None
+    url: str = ""
 
-    async def send_text(
-        self, recipient: Recipient, body: str, *, callback_data: str, reply_to: Wamid | None = None
-    ) -> Wamid:
-        self.bodies.append(body)
-        await self.hold.wait()
-        if self.outcomes[recipient.value]:
-            raise self.outcomes[recipient.value].pop(0)
-        return Wamid(f"wamid.{next(self._numbers)}")
+    def monotonic(self) -> float:
+        return self.clock.now.timestamp()
+
+    @asynccontextmanager
+    async def running(self, **rules: object) -> AsyncIterator[None]:
+        """The loop, until the block ends."""
+        client = GraphClient(
+            self.http,
+            base_url=self.url or self.graph.base_url,
+            version="v25.0",
+            phone_number_id="100",
+            access_token="EAA-test",
+            deadline=aiohttp.ClientTimeout(total=20, connect=2),
+        )
+        self.delivery = Delivery(
+            self.registry,
+            client,
+            self.clock,
+            rules=SendRules(**rules),  # type: ignore[arg-type]
+            caught_up=lambda: self.caught_up,
+            lag_s=lambda: 0.0,
+            monotonic=self.monotonic,
+            dice=lambda: 0.0,
+        )
+        task = asyncio.create_task(self.delivery.run())
+        try:
+            yield
+        finally:
+            self.graph.open.set()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def pass_time(self, seconds: float) -> None:
+        """Seconds pass at once."""
+        assert self.delivery is not None
+        self.clock.advance(seconds=seconds)
+        self.delivery.wake()
+
+    async def listen_for(self, seconds: int) -> None:
+        """Seconds pass one by one, each with a look by the delivery: time in which a status could have come."""
+        for _ in range(seconds):
+            await self.quiet()
+            self.pass_time(1)
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        """Wait until the delivery has done what it can do now: two looks at the registry end with no change."""
+        assert self.delivery is not None
+        for _ in range(2):
+            self.delivery.wake()
+            before = await self.rows()
+            await asyncio.sleep(0.01)
+            if await self.rows() != before:
+                await eventually(self.is_still)
+
+    async def is_still(self) -> bool:
+        before = await self.rows()
+        await asyncio.sleep(0.03)
+        return await self.rows() == before
+
+    async def add(self, user: UserId, *parts: str, source: str = "s", origin: str = "reply") -> None:
+        await self.registry.outbox.add(user, parts, origin=origin, source=source)
+        if self.delivery is not None:
+            self.delivery.wake()
+
+    async def rows(self) -> list[OutboxRow]:
+        return list(reversed(await self.registry.outbox.all(1000)))
+
+    async def states(self) -> list[OutboxState]:
+        return [row.state for row in await self.rows()]
+
+    async def until(self, *wanted: OutboxState, within_s: float = 5) -> None:
+        async def as_wanted() -> bool:
+            return await self.states() == list(wanted)
+
+        try:
+            await eventually(as_wanted, within_s=within_s)
+        except AssertionError as error:
+            raise AssertionError([(row.text, row.state, row.reason) for row in await self.rows()]) from error
+
+    async def status(self, row: OutboxRow, state: OutboxState = DELIVERED) -> None:
+        await self.registry.db.write(
+            lambda tx: outbox.apply_status(
+                tx, wamid=Wamid(f"w{row.id}"), key=row.key, state=state, reason="", now=self.clock()
+            )
+        )
+        if self.delivery is not None:
+            self.delivery.wake()
+
+    async def writes(self, user: UserId) -> None:
+        """The person writes."""
+        now = self.clock()
+
+        def work(tx):  # type: ignore[no-untyped-def]
+            users.touch(tx, user, now)
+            outbox.release(tx, user, now)
+
+        await self.registry.db.write(work)
+        if self.delivery is not None:
+            self.delivery.wake()
+
+    async def person(self, number: int) -> UserId:
+        known = [(IdentifierKind.WA_ID, f"1555020{number:04}")]
+        user = await self.registry.db.write(lambda tx: users.add(tx, known, NOWHERE, self.clock()))
+        await self.writes(user)
+        return user
+
+    async def pauses(self) -> list[pauses.Pause]:
+        return list(await self.registry.db.read(pauses.current))
 
 
 @pytest.fixture
-def sender() -> Sender:
-    return Sender()
+async def post(registry: Registry, clock: Clock, robin: UserId) -> AsyncIterator[Post]:
+    async with fake_graph() as graph, aiohttp.ClientSession() as http:
+        made = Post(registry, graph, http, clock)
+        await made.writes(robin)
+        yield made
 
 
-@contextlib.asynccontextmanager
-async def running(registry: Registry, sender: Sender, clock: Clock, settle_s: float = 60) -> AsyncIterator[Delivery]:
-    delivery = Delivery(registry, sender, clock, settle_s=settle_s)
-    task = asyncio.create_task(delivery.run())
-    try:
-        yield delivery
-    finally:
-        sender.hold.set()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+async def count(post: Post, requests: int) -> None:
+    await eventually(lambda: len(post.graph.texts) == requests)
 
 
-async def states(registry: Registry) -> list[OutboxState]:
-    return [row.state for row in reversed(await registry.outbox.all())]
+async def test_parts_go_out_in_order_each_after_the_one_before_is_accepted(post: Post, robin: UserId) -> None:
+    await post.add(robin, "one", "two", "three")
+    post.graph.open.clear()
+
+    async with post.running():
+        await count(post, 1)
+        await post.quiet()
+        assert post.graph.texts == ["one"]
+        post.graph.open.set()
+        await post.until(SENT, SENT, SENT)
+
+    assert post.graph.texts == ["one", "two", "three"]
 
 
-async def until(registry: Registry, *wanted: OutboxState) -> None:
-    async def as_wanted() -> bool:
-        return await states(registry) == list(wanted)
+async def test_a_send_takes_two_commits(post: Post, robin: UserId) -> None:
+    async with post.running():
+        await post.quiet()
+        writes, write = 0, post.registry.db.write
 
-    await eventually(as_wanted)
+        async def counted(work: Callable[..., object]) -> object:
+            nonlocal writes
+            writes += 1
+            return await write(work)
+
+        post.registry.db.write = counted  # type: ignore[method-assign, assignment]
+        await post.add(robin, "one")
+        await post.until(SENT)
+
+    assert writes == 1 + 2  # adding it, and the send
 
 
-async def delivered(registry: Registry, clock: Clock, key: str) -> None:
-    """A status comes, and says that the message with this key has arrived."""
-    await registry.db.write(
-        lambda tx: outbox.apply_status(
-            tx, wamid=Wamid("w"), key=key, state=OutboxState.DELIVERED, reason="", now=clock()
+async def test_many_people_are_begun_in_one_commit(post: Post) -> None:
+    people = [await post.person(number) for number in range(8)]
+    for number, person in enumerate(people):
+        await post.add(person, "hi", source=str(number))
+    writes, write = 0, post.registry.db.write
+    post.graph.open.clear()
+
+    async def counted(work: Callable[..., object]) -> object:
+        nonlocal writes
+        writes += 1
+        return await write(work)
+
+    async with post.running():
+        post.registry.db.write = counted  # type: ignore[method-assign, assignment]
+        await count(post, FIRST_WIDTH)
+        post.registry.db.write = write  # type: ignore[method-assign]
+
+    assert writes <= 3  # taking over, tidying, and these
+
+
+async def test_a_limit_of_the_number_slows_everybody_down_as_long_as_it_asks(
+    post: Post, robin: UserId
+) -> None:
+    mika = await post.person(1)
+    post.graph.script = [Reply.error(130429, status=429, headers={"Retry-After": "17"})]
+    await post.add(robin, "hi")
+
+    async with post.running():
+        await count(post, 1)
+        await post.until(QUEUED)
+        await post.add(mika, "me too", source="m")
+        post.pass_time(16)
+        await post.quiet()
+        assert len(post.graph.texts) == 1
+        post.pass_time(1.1)
+        await post.until(SENT, SENT)
+
+
+async def test_the_pair_limit_makes_this_person_wait_4_to_the_n_seconds_and_nobody_else(
+    post: Post, robin: UserId
+) -> None:
+    mika = await post.person(1)
+    post.graph.scripts[ROBIN] = [Reply.error(131056)] * 3
+    await post.add(robin, "hi")
+
+    async with post.running():
+        for tries, wait_s in ((1, 1), (2, 4), (3, 16)):
+            await count(post, tries)
+            await post.until(QUEUED)
+            post.pass_time(wait_s - 0.1)
+            await post.quiet()
+            assert len(post.graph.texts) == tries
+            if tries == 3:
+                await post.add(mika, "free", source="m")
+                await post.until(QUEUED, SENT)
+                assert post.graph.texts.pop() == "free"
+            post.pass_time(0.2)
+        await post.until(SENT, SENT)
+
+
+async def test_a_refusal_is_final_keeps_its_reason_and_does_not_block_what_follows(post: Post, robin: UserId) -> None:
+    post.graph.script = [Reply.error(131051, error_data={"details": "not this kind"})]
+    await post.add(robin, "bad", "good")
+
+    async with post.running():
+        await post.until(FAILED, SENT)
+
+    assert (await post.rows())[0].reason == "error 131051 (HTTP 400): (#131051) refused (not this kind)"
+
+
+async def test_whoever_cannot_be_reached_is_left_alone_until_they_write(post: Post, robin: UserId) -> None:
+    post.graph.script = [Reply.error(131026)]
+    await post.add(robin, "one", "two", "three")
+
+    async with post.running():
+        await post.until(FAILED, HELD, HELD)
+        assert post.graph.texts == ["one"]
+        row = await post.registry.db.one("SELECT unreachable_at, unreachable_reason FROM users")
+        assert row is not None
+        assert "131026" in row["unreachable_reason"]
+
+        await post.registry.db.execute("UPDATE users SET unreachable_at = NULL, unreachable_reason = NULL")
+        await post.writes(robin)
+        await post.until(FAILED, SENT, SENT)
+
+    assert post.graph.texts == ["one", "two", "three"]
+
+
+async def test_refused_for_the_window_it_is_held_and_goes_out_in_order_when_they_write(
+    post: Post, robin: UserId
+) -> None:
+    post.graph.script = [Reply.error(131047)] * 2
+    await post.add(robin, "one", "two")
+
+    async with post.running():
+        await post.until(HELD, HELD)
+        post.pass_time(120)
+        await post.quiet()
+        assert await post.states() == [HELD, HELD]
+        await post.writes(robin)
+        await post.until(SENT, SENT)
+
+    assert post.graph.texts == ["one", "two", "one", "two"]
+
+
+async def test_outside_the_window_nothing_is_even_tried(post: Post, robin: UserId) -> None:
+    post.clock.advance(hours=23, minutes=51)
+    await post.add(robin, "one", "two", origin="reminder")
+
+    async with post.running():
+        await post.until(HELD, HELD)
+        assert {row.hold for row in await post.rows()} == {Hold.WINDOW}
+        assert post.graph.texts == []
+        await post.writes(robin)
+        await post.until(SENT, SENT)
+
+    assert post.graph.texts == ["one", "two"]
+
+
+async def test_whoever_never_wrote_is_not_written_to(post: Post, robin: UserId) -> None:
+    await post.registry.db.execute("UPDATE users SET last_inbound_at = NULL")
+    await post.add(robin, "hi")
+
+    async with post.running():
+        await post.until(HELD)
+
+    assert post.graph.texts == []
+
+
+async def test_what_a_wrong_clock_held_goes_out_when_it_is_right_again(post: Post, robin: UserId) -> None:
+    post.clock.advance(hours=25)
+    await post.add(robin, "hi")
+
+    async with post.running():
+        await post.until(HELD)
+    post.clock.advance(hours=-25)
+    async with post.running():
+        await post.until(SENT)
+
+
+async def test_a_clock_that_is_set_back_holds_nothing_up(post: Post, robin: UserId) -> None:
+    post.graph.script = [Reply.error(131056)]
+    await post.add(robin, "hi")
+
+    async with post.running():
+        await count(post, 1)
+        await post.until(QUEUED)
+        monotonic = post.monotonic()
+        post.monotonic = lambda: monotonic + 10  # type: ignore[method-assign]
+        post.delivery._monotonic = post.monotonic  # type: ignore[union-attr]
+        post.pass_time(-3600 * 8)
+        await post.until(SENT)
+
+
+async def test_an_expired_token_pauses_all_sending_keeps_the_queue_and_tries_one_message_alone(
+    post: Post, robin: UserId
+) -> None:
+    others = [await post.person(number) for number in range(5)]
+    post.graph.script = [Reply.error(190, status=401)]
+    await post.add(robin, "hi")
+
+    async with post.running():
+        await eventually(post.pauses)
+        (pause,) = await post.pauses()
+        assert (pause.code, pause.since) == (190, post.clock())
+        for number, person in enumerate(others):
+            await post.add(person, "hi", source=str(number))
+        post.pass_time(299)
+        await post.quiet()
+        assert len(post.graph.texts) == 1
+
+        post.graph.script = [Reply.error(190, status=401)]
+        post.pass_time(2)
+        await count(post, 2)
+        await post.quiet()
+        assert len(post.graph.texts) == 2, "one message alone"
+
+        post.graph.open.clear()
+        post.pass_time(301)
+        await count(post, 3)
+        await post.quiet()
+        assert len(post.graph.texts) == 3
+        post.graph.open.set()
+        await post.until(*[SENT] * 6)
+        assert await post.pauses() == []
+
+
+async def test_a_new_process_tries_at_once_for_somebody_may_have_acted(post: Post, robin: UserId) -> None:
+    now = post.clock()
+    later = now.replace(hour=16)
+    await post.registry.db.write(lambda tx: pauses.pause(tx, pauses.Scope.ALL, 131048, "spam", now=now, until=later))
+    await post.add(robin, "hi")
+
+    async with post.running():
+        await post.until(SENT)
+        assert await post.pauses() == []
+
+
+async def test_a_pause_that_a_status_began_is_noticed_and_one_that_the_operator_ends_too(
+    post: Post, robin: UserId
+) -> None:
+    async with post.running():
+        await post.quiet()
+        now = post.clock()
+        until = now.replace(hour=12)
+        await post.registry.db.write(
+            lambda tx: pauses.pause(tx, pauses.Scope.ALL, 131042, "unpaid", now=now, until=until)
         )
+        await post.add(robin, "hi")
+        await post.quiet()
+        assert await post.states() == [QUEUED]
+
+        await post.registry.db.write(lambda tx: pauses.try_now(tx, post.clock()))
+        await post.until(SENT)
+
+
+async def test_a_pause_of_templates_stops_no_free_text(post: Post, robin: UserId) -> None:
+    now = post.clock()
+    await post.registry.db.write(
+        lambda tx: pauses.pause(tx, pauses.Scope.TEMPLATES, 131064, "x", now=now, until=now.replace(hour=23))
     )
+    await post.add(robin, "hi")
+
+    async with post.running():
+        await post.until(SENT)
+
+    assert len(await post.pauses()) == 1
 
 
-async def test_parts_go_out_in_order(registry: Registry, sender: Sender, clock: Clock, robin: UserId) -> None:
-    await registry.outbox.add(robin, ["one", "two", "three"], origin="reply", source="s")
+async def test_an_unknown_outcome_waits_for_a_status_and_holds_back_what_follows(post: Post, robin: UserId) -> None:
+    post.graph.script = [UNKNOWN]
+    await post.add(robin, "hi", "more")
 
-    async with running(registry, sender, clock):
-        await until(registry, *[OutboxState.SENT] * 3)
+    async with post.running():
+        await post.until(AMBIGUOUS, QUEUED)
+        await post.listen_for(20)
+        assert post.graph.texts == ["hi"]
+        await post.status((await post.rows())[0])
+        await post.until(DELIVERED, SENT)
 
-    assert sender.bodies == ["one", "two", "three"]
-
-
-async def test_not_sent_waits_and_goes_again(registry: Registry, sender: Sender, clock: Clock, robin: UserId) -> None:
-    sender.outcomes["15550100123"] = [GraphUnavailable("down", retry_after_s=30)] * 3
-    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
-
-    async with running(registry, sender, clock) as delivery:
-        for tries in (1, 2, 3):
-            await eventually(lambda tries=tries: len(sender.bodies) == tries)
-            await until(registry, OutboxState.QUEUED)
-            clock.advance(seconds=29)
-            delivery.wake()
-            await asyncio.sleep(0.05)
-            assert len(sender.bodies) == tries
-            clock.advance(seconds=2)
-            delivery.wake()
-        await until(registry, OutboxState.SENT)
+    assert post.graph.texts == ["hi", "more"]
 
 
-async def test_a_refusal_is_final_and_does_not_block_what_follows(
-    registry: Registry, sender: Sender, clock: Clock, robin: UserId
+async def test_without_a_status_it_is_sent_once_more_and_then_held(post: Post, robin: UserId) -> None:
+    post.graph.script = [UNKNOWN] * 2
+    await post.add(robin, "hi", "more")
+
+    async with post.running(settle_s=5):
+        for sent in (1, 2):
+            await count(post, sent)
+            await post.until(AMBIGUOUS, QUEUED)
+            await post.listen_for(4)
+            assert post.graph.texts == ["hi"] * sent
+            for _ in range(2):
+                if len(post.graph.texts) == sent:
+                    await post.listen_for(1)
+        await post.until(HELD, SENT)
+
+    row = (await post.rows())[0]
+    assert (row.hold, row.unknowns) == (Hold.UNKNOWN, 2)
+    assert post.graph.texts == ["hi", "hi", "more"]
+
+
+@pytest.mark.parametrize(("resend", "origin"), [(Resend.NEVER, "reply"), (Resend.ONCE, "heartbeat")])
+async def test_where_it_is_not_wanted_nothing_is_sent_twice(
+    post: Post, robin: UserId, resend: Resend, origin: str
 ) -> None:
-    sender.outcomes["15550100123"] = [GraphRejected("no", code=131026)]
-    await registry.outbox.add(robin, ["bad", "good"], origin="reply", source="s")
+    post.graph.script = [UNKNOWN]
+    await post.add(robin, "hi", origin=origin)
 
-    async with running(registry, sender, clock):
-        await until(registry, OutboxState.FAILED, OutboxState.SENT)
+    async with post.running(settle_s=3, resend=resend):
+        await post.until(AMBIGUOUS)
+        await post.listen_for(5)
+        await post.until(HELD)
 
-
-async def test_an_expired_token_loses_nothing(registry: Registry, sender: Sender, clock: Clock, robin: UserId) -> None:
-    sender.outcomes["15550100123"] = [GraphRejected("token", code=190)]
-    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
-
-    async with running(registry, sender, clock) as delivery:
-        await eventually(lambda: len(sender.bodies) == 1)
-        await until(registry, OutboxState.QUEUED)
-        clock.advance(minutes=2)
-        delivery.wake()
-        await until(registry, OutboxState.SENT)
+    assert post.graph.texts == ["hi"]
 
 
-async def test_an_unknown_outcome_waits_for_a_status(
-    registry: Registry, sender: Sender, clock: Clock, robin: UserId
-) -> None:
-    sender.outcomes["15550100123"] = [SendUnknown("reset")]
-    await registry.outbox.add(robin, ["hi", "more"], origin="reply", source="s")
+async def test_seconds_in_which_webhooks_wait_to_be_stored_do_not_count(post: Post, robin: UserId) -> None:
+    post.graph.script = [UNKNOWN]
+    await post.add(robin, "hi")
 
-    async with running(registry, sender, clock) as delivery:
-        await until(registry, OutboxState.AMBIGUOUS, OutboxState.QUEUED)
-        key = (await registry.outbox.heads())[0].key
-        await delivered(registry, clock, key)
-        delivery.wake()
-        await until(registry, OutboxState.DELIVERED, OutboxState.SENT)
-
-    assert sender.bodies == ["hi", "more"]
+    async with post.running(settle_s=5):
+        await post.until(AMBIGUOUS)
+        post.caught_up = False
+        await post.listen_for(10)
+        assert post.graph.texts == ["hi"]
+        post.caught_up = True
+        await post.listen_for(8)
+        await post.until(SENT)
 
 
-async def test_without_a_status_it_is_sent_again_after_ever_longer_waits(
-    registry: Registry, sender: Sender, clock: Clock, robin: UserId
-) -> None:
-    sender.outcomes["15550100123"] = [SendUnknown("503")] * 3
-    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
+async def test_what_the_last_process_left_in_flight_is_not_sent_blindly(post: Post, robin: UserId) -> None:
+    await post.add(robin, "hi")
+    (row,) = await post.rows()
+    await post.registry.db.write(lambda tx: sends.begin(tx, [row.id], post.clock()))
 
-    async with running(registry, sender, clock) as delivery:
-        for sends, wait_s in ((1, 60), (2, 120), (3, 240)):
-            await eventually(lambda sends=sends: len(sender.bodies) == sends)
-            await until(registry, OutboxState.AMBIGUOUS)
-            clock.advance(seconds=wait_s - 1)
-            delivery.wake()
-            await asyncio.sleep(0.05)
-            assert len(sender.bodies) == sends
-            clock.advance(seconds=2)
-            delivery.wake()
-        await until(registry, OutboxState.SENT)
+    async with post.running(settle_s=5):
+        await post.until(AMBIGUOUS)
+        assert post.graph.texts == []
+        await post.listen_for(7)
+        await post.until(SENT)
 
-
-async def test_after_a_day_of_unknown_outcomes_it_is_given_up(
-    registry: Registry, sender: Sender, clock: Clock, robin: UserId
-) -> None:
-    sender.outcomes["15550100123"] = [SendUnknown("503")]
-    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
-
-    async with running(registry, sender, clock) as delivery:
-        await until(registry, OutboxState.AMBIGUOUS)
-        clock.advance(hours=25)
-        delivery.wake()
-        await until(registry, OutboxState.FAILED)
-
-
-async def test_nobody_waits_for_somebody_elses_trouble(
-    registry: Registry, sender: Sender, clock: Clock, robin: UserId
-) -> None:
-    sender.outcomes["15550100123"] = [GraphUnavailable("down")]
-    known = [(IdentifierKind.BSUID, "US.2")]
-    other = await registry.db.write(lambda tx: ensure_user(tx, known, NOWHERE, clock()))
-    await registry.outbox.add(robin, ["stuck"], origin="reply", source="a")
-    await registry.outbox.add(other, ["free"], origin="reply", source="b")
-
-    async with running(registry, sender, clock):
-        await until(registry, OutboxState.QUEUED, OutboxState.SENT)
-
-
-async def test_what_the_last_process_left_in_flight_is_not_sent_blindly(
-    registry: Registry, sender: Sender, clock: Clock, robin: UserId
-) -> None:
-    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
-    await registry.outbox.begin((await registry.outbox.heads())[0])
-
-    async with running(registry, sender, clock) as delivery:
-        await until(registry, OutboxState.AMBIGUOUS)
-        assert sender.bodies == []
-        clock.advance(seconds=61)
-        delivery.wake()
-        await until(registry, OutboxState.SENT)
-
-
-async def test_a_row_that_a_status_settled_meanwhile_is_not_sent(
-    registry: Registry, sender: Sender, clock: Clock, robin: UserId
-) -> None:
-    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
-    (stale,) = await registry.outbox.heads()
-    await delivered(registry, clock, stale.key)
-
-    assert not await registry.outbox.begin(stale)
+    assert (await post.rows())[0].unknowns == 1
 
 
 async def test_a_send_whose_outcome_could_not_be_stored_is_settled_like_any_unknown_one(
-    registry: Registry, sender: Sender, clock: Clock, robin: UserId
+    post: Post, robin: UserId
 ) -> None:
-    await registry.outbox.add(robin, ["hi", "more"], origin="reply", source="s")
-
-    async with running(registry, sender, clock) as delivery:
-        await until(registry, OutboxState.SENT, OutboxState.SENT)
-        # as if the disk had been full at the wrong moment
-        await registry.db.execute("UPDATE outbox SET state = 'sending', wamid = NULL WHERE text = 'hi'")
-        clock.advance(minutes=2)
-        delivery.wake()
-        await eventually(lambda: sender.bodies == ["hi", "more", "hi"])
-        await until(registry, OutboxState.SENT, OutboxState.SENT)
+    async with post.running(settle_s=5):
+        await post.quiet()
+        await post.add(robin, "hi")
+        await post.until(SENT)
+        await post.registry.db.execute("UPDATE outbox SET state = 'sending', wamid = NULL")
+        await post.quiet()
+        await post.until(AMBIGUOUS)
 
 
-async def test_somebody_without_any_address_blocks_nothing(
-    registry: Registry, sender: Sender, clock: Clock, robin: UserId
-) -> None:
-    await registry.db.execute("DELETE FROM identifiers")
-    await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
+async def test_nobody_listening_means_nothing_sent_and_probes_until_it_is_back(post: Post) -> None:
+    port = free_port()
+    post.url = f"http://127.0.0.1:{port}"
+    for number in range(6):
+        await post.add(await post.person(number), "hi", source=str(number))
 
-    async with running(registry, sender, clock):
-        await until(registry, OutboxState.FAILED)
+    async with post.running():
+        delivery = post.delivery
+        assert delivery is not None
+        await eventually(lambda: delivery._circuit.probe_in_s(post.monotonic()) is not None, within_s=15)
+        await post.until(*[QUEUED] * 6, within_s=15)
+        assert {row.attempt for row in await post.rows()} == {0}
+
+        async with fake_graph(port) as graph:
+            post.pass_time(2)
+            await eventually(lambda: graph.requests)
+            assert graph.requests[0].path == "/v25.0/100"
+            post.pass_time(2)
+            await post.until(*[SENT] * 6)
+
+
+async def test_an_outage_leaves_a_few_unknown_outcomes_and_not_the_whole_queue(post: Post) -> None:
+    post.graph.script = [UNKNOWN] * 200
+    for number in range(100):
+        await post.add(await post.person(number), "hi", source=str(number))
+
+    async with post.running(sends_per_s=10_000):
+        await eventually(lambda: len(post.graph.texts) >= 3)
+        await post.quiet()
+        post.graph.script = [Reply(status=503, body=b"")] * 200
+        for _ in range(5):
+            post.pass_time(61)
+            await post.quiet()
+        assert (await post.states()).count(AMBIGUOUS) <= FIRST_WIDTH + 5
+        assert (await post.states()).count(QUEUED) >= 95 - FIRST_WIDTH
+
+        post.graph.script = []
+        post.pass_time(61)
+
+        async def rest_is_sent() -> bool:
+            post.pass_time(0.2)
+            return QUEUED not in await post.states()
+
+        await eventually(rest_is_sent)
+
+
+async def test_one_request_at_a_time_after_an_outage_until_it_is_answered(post: Post) -> None:
+    post.graph.script = [UNKNOWN] * 3
+    people = [await post.person(number) for number in range(10)]
+    for number, person in enumerate(people[:3]):
+        await post.add(person, "hi", source=str(number))
+
+    async with post.running():
+        await post.until(*[AMBIGUOUS] * 3)
+        for number, person in enumerate(people[3:], start=3):
+            await post.add(person, "hi", source=str(number))
+        post.graph.open.clear()
+        post.pass_time(2)
+        await count(post, 4)
+        await post.quiet()
+        assert len(post.graph.texts) == 4
+        post.graph.open.set()
+        await count(post, 10)
+
+
+async def test_nobody_waits_for_somebody_elses_trouble(post: Post, robin: UserId) -> None:
+    mika = await post.person(1)
+    post.graph.scripts[ROBIN] = [UNKNOWN]
+    await post.add(robin, "stuck", "behind", source="a")
+    await post.add(mika, "free", source="b")
+
+    async with post.running():
+        await post.until(AMBIGUOUS, QUEUED, SENT)
+
+
+async def test_after_the_burst_one_person_gets_one_each_six_seconds_and_others_go_on(post: Post, robin: UserId) -> None:
+    mika = await post.person(1)
+    await post.add(robin, *[str(number) for number in range(BURST + 2)])
+
+    async with post.running(sends_per_s=10_000):
+        await post.until(*[SENT] * BURST, QUEUED, QUEUED)
+        await post.add(mika, "free", source="m")
+        await post.until(*[SENT] * BURST, QUEUED, QUEUED, SENT)
+        post.pass_time(6.1)
+        await post.until(*[SENT] * (BURST + 1), QUEUED, SENT)
+
+
+async def test_the_burst_that_the_last_process_used_up_counts(post: Post, robin: UserId) -> None:
+    await post.add(robin, *[str(number) for number in range(BURST + 1)])
+    async with post.running(sends_per_s=10_000):
+        await post.until(*[SENT] * BURST, QUEUED)
+
+    async with post.running(sends_per_s=10_000):
+        await post.quiet()
+        assert await post.states() == [*[SENT] * BURST, QUEUED]
+        post.pass_time(6.1)
+        await post.until(*[SENT] * (BURST + 1))
+
+
+async def test_people_take_turns_where_the_number_is_the_limit(post: Post, robin: UserId) -> None:
+    mika = await post.person(1)
+    await post.add(robin, "r1", "r2", "r3", source="a")
+    await post.add(mika, "m1", "m2", "m3", source="b")
+
+    async with post.running(sends_per_s=1):
+        for requests in range(1, 7):
+            await count(post, requests)
+            await post.quiet()
+            assert len(post.graph.texts) == requests
+            post.pass_time(1.2)
+
+    assert post.graph.texts == ["r1", "m1", "r2", "m2", "r3", "m3"]
+
+
+async def test_a_row_that_a_status_settled_meanwhile_is_not_sent(post: Post, robin: UserId) -> None:
+    await post.add(robin, "hi")
+    (stale,) = await post.rows()
+    await post.status(stale)
+
+    async with post.running():
+        await post.quiet()
+
+    assert post.graph.texts == []
+
+
+async def test_somebody_without_any_address_blocks_nothing(post: Post, robin: UserId) -> None:
+    mika = await post.person(1)
+    await post.registry.db.execute("DELETE FROM identifiers WHERE value = '15550100123'")
+    await post.add(robin, "hi")
+    await post.add(mika, "free", source="m")
+
+    async with post.running():
+        await post.until(FAILED, SENT)
+
+
+async def test_what_nobody_told_of_is_noticed_within_a_second_or_two(post: Post, robin: UserId) -> None:
+    async with post.running():
+        await post.quiet()
+        await post.registry.outbox.add(robin, ["by another process"], origin="reply", source="x")
+        await post.until(SENT, within_s=2 * LOOK_AGAIN_S)
+
+
+async def test_the_request_carries_our_key(post: Post, robin: UserId) -> None:
+    await post.add(robin, "hi")
+    async with post.running():
+        await post.until(SENT)
+
+    (row,) = await post.rows()
+    assert post.graph.requests[0].body["biz_opaque_callback_data"] == row.key
+    assert json.dumps(post.graph.requests[0].body).count(row.key) == 1
+
+
+async def test_stopping_lets_what_is_in_flight_end(post: Post, robin: UserId) -> None:
+    await post.add(robin, "hi")
+    post.graph.script = [Reply(delay_s=0.3)]
+
+    async with post.running():
+        await count(post, 1)
+
+    assert await post.states() == [SENT]
+
+
+async def test_a_reset_is_unknown(post: Post, robin: UserId) -> None:
+    post.graph.script = [Reply(fault=Fault.DROP_AFTER_BODY)]
+    await post.add(robin, "hi")
+
+    async with post.running():
+        await post.until(AMBIGUOUS)

@@ -3,10 +3,13 @@
 import dataclasses
 from datetime import UTC, datetime
 
+import pytest
+
+from clawkakad.assistant import words
 from clawkakad.assistant.access import Door
-from clawkakad.assistant.filing import Filing
+from clawkakad.assistant.filing import EDITED, Filing
 from clawkakad.assistant.intake import Intake
-from clawkakad.assistant.limits import Limits
+from clawkakad.assistant.limits import KEPT_OF_A_STRANGER, LINES_TO_STRANGERS, Limits
 from clawkakad.assistant.listening import Listening
 from clawkakad.assistant.receipts import Receipts
 from clawkakad.config import Access, Strangers
@@ -31,6 +34,7 @@ class Desk:
         strangers: Strangers = Strangers.SILENT,
     ) -> None:
         self.woken: list[UserId] = []
+        self.outbox_calls = 0
         self.registry = registry
         self.listening = Listening()
         self.intake = Intake(
@@ -39,11 +43,18 @@ class Desk:
             clock,
             listening=self.listening,
             on_message=self.woken.append,
-            on_outbox=lambda: None,
+            on_outbox=self._on_outbox,
         )
+
+    def _on_outbox(self) -> None:
+        self.outbox_calls += 1
 
     async def take(self, *messages: Inbound, statuses: tuple[Status, ...] = (), changes=()) -> None:
         await self.intake.accept(Delivery(messages=messages, statuses=statuses, changes=changes, notices=()))
+
+    async def lines(self) -> list[str]:
+        """What the daemon itself said, the latest first."""
+        return [row.text for row in await self.registry.outbox.all()]
 
     async def states(self) -> dict[str, InboxState]:
         return {row.wamid: row.state for row in await self.registry.inbox.all()}
@@ -189,3 +200,245 @@ async def test_an_old_message_that_comes_again_moves_no_number_back(registry: Re
 
     await desk.take(inbound("w3"))
     assert desk.woken[2] == desk.woken[1] != desk.woken[0]
+
+
+async def test_a_kind_that_nobody_can_open_gets_other_words_than_a_picture(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+
+    await desk.take(polite("w1", kind="hologram"))
+    clock.advance(minutes=6)
+    await desk.take(polite("w2", kind="sticker"))
+
+    assert await desk.lines() == [words.ONLY_TEXT, words.ONLY_TEXT_KIND]
+
+
+async def test_the_id_of_a_file_is_kept(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+
+    await desk.take(dataclasses.replace(inbound("w1", "image", "[an image] look"), media_id="42"))
+
+    row = await registry.db.one("SELECT media_id, state FROM inbox")
+    assert row is not None
+    assert tuple(row) == ("42", "received")
+
+
+async def test_an_edit_changes_a_message_that_still_waits(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+    await desk.take(inbound("w1", text="at 8"))
+
+    await desk.take(inbound("w2", "edit", "at 9", purpose=Purpose.EDIT, target="w1"))
+
+    rows = {row.wamid: (row.state, row.text) for row in await registry.inbox.all()}
+    assert rows == {"w1": (InboxState.RECEIVED, "at 9"), "w2": (InboxState.IGNORED, None)}
+    assert len(desk.woken) == 1
+
+
+async def test_an_edit_that_comes_too_late_is_a_turn_that_says_so(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+    await desk.take(inbound("w1", text="at 8"))
+    await registry.db.execute("UPDATE inbox SET state = 'running'")
+
+    await desk.take(inbound("w2", "edit", "at 9", purpose=Purpose.EDIT, target="w1"))
+    await desk.take(inbound("w3", "edit", "at 10", purpose=Purpose.EDIT, target="never seen"))
+
+    texts = [row.text for row in await registry.inbox.all()]
+    assert texts == [EDITED + "at 10", EDITED + "at 9", "at 8"]
+    assert len(desk.woken) == 3
+
+
+async def test_a_message_that_is_taken_back_while_it_waits_is_not_answered(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+    await desk.take(inbound("w1"), inbound("w2"))
+    await registry.db.execute("UPDATE inbox SET state = 'running' WHERE wamid = 'w2'")
+
+    for number, target in enumerate(("w1", "w2", "never seen")):
+        await desk.take(inbound(f"r{number}", "revoke", None, purpose=Purpose.REVOKE, target=target))
+
+    states = await desk.states()
+    assert states["w1"] is InboxState.IGNORED
+    assert states["w2"] is InboxState.RUNNING
+    assert {states[f"r{number}"] for number in range(3)} == {InboxState.IGNORED}
+
+
+@pytest.mark.parametrize("purpose", [Purpose.EDIT, Purpose.REVOKE])
+async def test_nobody_edits_or_takes_back_what_somebody_else_wrote(
+    registry: Registry, clock: Clock, purpose: Purpose
+) -> None:
+    desk = Desk(registry, clock, open_door())
+    await desk.take(inbound("w1", text="mine"))
+
+    await desk.take(inbound("w2", "edit", "yours", purpose=purpose, target="w1", number="15550100177"))
+
+    row = next(row for row in await registry.inbox.all() if row.wamid == "w1")
+    assert (row.state, row.text) == (InboxState.RECEIVED, "mine")
+
+
+async def test_what_the_window_held_goes_out_when_its_person_writes(
+    registry: Registry, clock: Clock, robin: UserId
+) -> None:
+    desk = Desk(registry, clock, open_door())
+    await registry.outbox.add(robin, ["hold this"], origin="reminder", source="s")
+    await registry.db.execute("UPDATE outbox SET state = 'held', hold = 'window'")
+
+    await desk.take(inbound("w1"))
+
+    assert (await registry.outbox.all())[0].state is OutboxState.QUEUED
+    assert desk.outbox_calls == 1
+
+
+async def test_the_delivery_is_not_woken_where_there_is_nothing_to_send(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+
+    await desk.take(inbound("w1"))
+
+    assert desk.outbox_calls == 0
+
+
+async def test_more_than_the_hours_messages_are_kept_and_answered_by_one_line_a_day(
+    registry: Registry, clock: Clock
+) -> None:
+    desk = Desk(registry, clock, open_door(), messages_per_hour=3)
+
+    for number in range(6):
+        await desk.take(at(clock, inbound(f"w{number}")))
+    await desk.take(at(clock, inbound("other", number="15550100177")))
+
+    states = await desk.states()
+    assert [states[f"w{number}"] for number in range(6)] == [InboxState.RECEIVED] * 3 + [InboxState.LIMITED] * 3
+    assert states["other"] is InboxState.RECEIVED
+    assert len(desk.woken) == 4
+    assert await desk.lines() == [words.TOO_MANY]
+
+    clock.advance(minutes=61)
+    for number in range(6, 10):
+        await desk.take(at(clock, inbound(f"w{number}")))
+    states = await desk.states()
+    assert states["w6"] is states["w8"] is InboxState.RECEIVED
+    assert states["w9"] is InboxState.LIMITED
+    assert len(await desk.lines()) == 1
+
+    clock.advance(days=1)
+    for number in range(10, 14):
+        await desk.take(at(clock, inbound(f"w{number}")))
+    assert len(await desk.lines()) == 2
+
+
+async def test_a_restart_forgives_nothing(registry: Registry, clock: Clock) -> None:
+    for number in range(4):
+        await Desk(registry, clock, open_door(), messages_per_hour=3).take(at(clock, inbound(f"w{number}")))
+
+    assert list((await Desk(registry, clock, open_door()).states()).values()).count(InboxState.LIMITED) == 1
+
+
+async def test_what_needs_no_answer_does_not_count(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door(), messages_per_hour=1)
+
+    for number in range(5):
+        await desk.take(at(clock, inbound(f"r{number}", "reaction", None, purpose=Purpose.RECORD)))
+    await desk.take(at(clock, inbound("w1")))
+
+    assert (await desk.states())["w1"] is InboxState.RECEIVED
+
+
+async def test_a_stranger_gets_one_polite_line_a_day(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, Door(Access.LISTED, ()), strangers=Strangers.LINE)
+
+    for number in range(3):
+        await desk.take(at(clock, inbound(f"w{number}")))
+    assert await desk.lines() == [words.STRANGER]
+    assert (await registry.users.all())[0].last_inbound_at == clock()
+
+    clock.advance(days=1)
+    await desk.take(at(clock, inbound("w3")))
+    assert len(await desk.lines()) == 2
+
+
+async def test_a_line_that_would_come_late_is_not_sent(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, Door(Access.LISTED, ()), strangers=Strangers.LINE)
+    message = at(clock, inbound("w1"))
+    clock.advance(hours=2)
+
+    await desk.take(message)
+
+    assert await desk.lines() == []
+
+
+async def test_all_strangers_together_get_so_many_lines_a_day(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, Door(Access.LISTED, ()), strangers=Strangers.LINE)
+
+    for number in range(LINES_TO_STRANGERS + 5):
+        await desk.take(at(clock, inbound(f"w{number}", number=f"1555{number:07}")))
+    assert len(await registry.outbox.all(limit=1000)) == LINES_TO_STRANGERS
+
+    clock.advance(days=1)
+    await desk.take(at(clock, inbound("next day")))
+    assert len(await registry.outbox.all(limit=1000)) == LINES_TO_STRANGERS + 1
+
+
+async def test_a_stranger_cannot_fill_the_disk(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, Door(Access.LISTED, ()))
+
+    for number in range(KEPT_OF_A_STRANGER + 5):
+        await desk.take(at(clock, inbound(f"w{number}")))
+    assert len(await registry.inbox.all(limit=1000)) == KEPT_OF_A_STRANGER
+
+    clock.advance(days=1)
+    await desk.take(at(clock, inbound("next day")))
+    assert len(await registry.inbox.all(limit=1000)) == KEPT_OF_A_STRANGER + 1
+
+
+def poison(wamid: str) -> Inbound:
+    """SQLite takes no lone surrogate."""
+    return inbound(wamid, text="\ud800")
+
+
+async def test_a_message_that_cannot_be_stored_spoils_no_neighbour(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+    change = IdentifierChange(old=(IdentifierKind.WA_ID, "1"), new=((IdentifierKind.WA_ID, "2"),))
+
+    await desk.take(inbound("w1"), poison("w2"), inbound("w3"), changes=(change,))
+
+    assert await desk.states() == {
+        "w1": InboxState.RECEIVED,
+        "w2": InboxState.FAILED,
+        "w3": InboxState.RECEIVED,
+    }
+    assert await desk.lines() == [words.GAVE_UP]
+    assert len(desk.woken) == 2
+    assert desk.listening.caught_up
+
+
+async def test_a_bad_name_or_time_is_no_reason_to_lose_a_message(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+
+    await desk.take(
+        dataclasses.replace(inbound("w1"), name="\udfff"),
+        dataclasses.replace(inbound("w2"), raw="\ud800", kind="\ud800"),
+    )
+    await desk.take(dataclasses.replace(inbound("w3"), raw="\ud800"))
+
+    assert set((await desk.states()).values()) == {InboxState.FAILED}
+    assert len(await desk.states()) == 3
+
+
+async def test_where_not_even_that_it_came_can_be_stored_the_rest_still_is(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+    nameless = dataclasses.replace(inbound("w1"), identifiers=((IdentifierKind.WA_ID, "\ud800"),))
+
+    await desk.take(nameless, inbound("w2"))
+
+    assert await desk.states() == {"w2": InboxState.RECEIVED}
+
+
+async def test_a_strangers_bad_message_is_still_a_strangers(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, Door(Access.LISTED, ()))
+
+    await desk.take(dataclasses.replace(inbound("w1"), kind="\ud800"))
+
+    assert await desk.states() == {}
+    assert await desk.lines() == []
+
+
+def at(clock: Clock, message: Inbound) -> Inbound:
+    """The message, written just now."""
+    return dataclasses.replace(message, sent_at=clock())

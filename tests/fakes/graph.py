@@ -1,6 +1,7 @@
 """A Graph API on a real socket that does what it is told: answers, delays, drops, garbage, silence."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -48,27 +49,46 @@ class Received:
 
 
 class FakeGraph:
-    """`script` holds the replies to come; when it is empty, every request succeeds. `requests` is what came in."""
+    """`script` holds the replies to come, `scripts` those to one recipient's messages (to, or recipient).
+
+    Where there is none, every request succeeds. `requests` is what came in.
+    """
 
     def __init__(self) -> None:
         self.base_url = ""
         self.requests: list[Received] = []
         self.script: list[Reply] = []
+        self.scripts: dict[str, list[Reply]] = {}
+        self._numbers = itertools.count(1)
+        self.open = asyncio.Event()  # while it is not set, messages are read and not answered
+        self.open.set()
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the sends that came in, in order."""
+        return [request.body["text"]["body"] for request in self.requests if request.body and "text" in request.body]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        reply = self.script.pop(0) if self.script else Reply()
+        reply = self.script.pop(0) if self.script else None
         received = Received(request.path, request.headers.get("Authorization"), None)
         self.requests.append(received)
         assert request.transport is not None
-        if reply.fault is Fault.DROP_BEFORE_BODY:
+        if reply is not None and reply.fault is Fault.DROP_BEFORE_BODY:
             request.transport.abort()
             return web.Response()
         received.body = await request.json() if request.can_read_body else None
+        reply = reply or self._scripted(received.body) or Reply()
+        if received.body is not None:
+            await self.open.wait()
         await asyncio.sleep(reply.delay_s)
         if reply.fault is not None:
             return await self._fail(request, reply.fault)
-        body = self._success(len(self.requests), received.body) if reply.body is None else reply.body
+        body = self._success(received.body) if reply.body is None else reply.body
         return web.Response(status=reply.status, body=body, headers=reply.headers)
+
+    def _scripted(self, body: Any) -> Reply | None:
+        script = self.scripts.get(str(body.get("to", body.get("recipient")))) if body else None
+        return script.pop(0) if script else None
 
     @staticmethod
     async def _fail(request: web.Request, fault: Fault) -> web.StreamResponse:
@@ -87,8 +107,7 @@ class FakeGraph:
                 await asyncio.sleep(0.01)
         return web.Response()
 
-    @staticmethod
-    def _success(number: int, body: Any) -> bytes:
+    def _success(self, body: Any) -> bytes:
         if body is None:  # the number's own object
             return b'{"id":"100","display_phone_number":"+1 555 010 0100"}'
         if body.get("status") == "read":
@@ -97,7 +116,7 @@ class FakeGraph:
         answer = {
             "messaging_product": "whatsapp",
             "contacts": [{"input": to, "wa_id": to.lstrip("+")}],
-            "messages": [{"id": f"wamid.FAKE-{number}"}],
+            "messages": [{"id": f"wamid.FAKE-{next(self._numbers)}"}],
         }
         return json.dumps(answer).encode()
 

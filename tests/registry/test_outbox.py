@@ -1,118 +1,292 @@
 """The outbox: adding twice adds once, statuses only move forward, order per person holds."""
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 
-from clawkakad.model import OutboxState, UserId, Wamid
-from clawkakad.registry import Registry, outbox
+from clawkakad.model import Hold, OutboxState, UserId, Wamid
+from clawkakad.registry import Registry, outbox, sends
+from clawkakad.registry.outbox import OutboxRow
 from tests.conftest import Clock
 
 WAMID = Wamid("wamid.out")
 
 
-async def queue(registry: Registry, user: UserId, source: str = "inbox:1", parts: tuple[str, ...] = ("hi",)) -> None:
-    await registry.outbox.add(user, parts, origin="reply", source=source)
+class Queue:
+    """The outbox of one person, changed as the delivery does."""
+
+    def __init__(self, registry: Registry, clock: Clock, user: UserId) -> None:
+        self.registry = registry
+        self.clock = clock
+        self.user = user
+
+    async def add(self, *parts: str, source: str = "inbox:1") -> None:
+        await self.registry.outbox.add(self.user, parts or ("hi",), origin="reply", source=source)
+
+    async def heads(self) -> list[OutboxRow]:
+        return [head.row for head in (await self.registry.db.read(sends.due)).heads]
+
+    async def begin(self) -> OutboxRow:
+        (row,) = await self.heads()
+        assert await self.registry.db.write(lambda tx: sends.begin(tx, [row.id], self.clock())) == {row.id}
+        return row
+
+    async def sent(self, row: OutboxRow, wamid: Wamid = WAMID) -> bool:
+        return await self.registry.db.write(lambda tx: sends.sent(tx, row, wamid, self.clock()))
+
+    async def unknown(self, row: OutboxRow) -> None:
+        await self.registry.db.write(lambda tx: sends.unknown(tx, row, "reset", self.clock()))
+
+    async def again(self, row: OutboxRow) -> None:
+        await self.registry.db.write(lambda tx: sends.again(tx, row, self.clock()))
+
+    async def status(self, state: OutboxState, *, wamid: Wamid = WAMID, key: str | None = None) -> bool:
+        return await self.registry.db.write(
+            lambda tx: outbox.apply_status(tx, wamid=wamid, key=key, state=state, reason="", now=self.clock())
+        )
+
+    async def rows(self) -> Sequence[OutboxRow]:
+        return list(reversed(await self.registry.outbox.all()))
+
+    async def state(self) -> OutboxState:
+        (row,) = await self.rows()
+        return row.state
 
 
-async def status(registry: Registry, clock: Clock, state: OutboxState, key: str | None = None) -> None:
-    await registry.db.write(
-        lambda tx: outbox.apply_status(tx, wamid=WAMID, key=key, state=state, reason="", now=clock())
+@pytest.fixture
+def queue(registry: Registry, clock: Clock, robin: UserId) -> Queue:
+    return Queue(registry, clock, robin)
+
+
+async def test_the_same_source_is_queued_once(queue: Queue) -> None:
+    await queue.add()
+    await queue.add()
+
+    assert len(await queue.rows()) == 1
+
+
+async def test_nothing_overtakes_the_oldest(queue: Queue) -> None:
+    await queue.add("one", "two")
+
+    first = await queue.begin()
+    assert [row.text for row in await queue.heads()] == ["one"]
+
+    assert await queue.sent(first)
+    assert [row.text for row in await queue.heads()] == ["two"]
+    assert not await queue.sent(await queue.begin(), Wamid("wamid.2"))
+
+
+async def test_what_is_held_lets_others_pass(queue: Queue, registry: Registry, clock: Clock) -> None:
+    await queue.add("one", "two")
+    first = await queue.begin()
+    await registry.db.write(lambda tx: sends.hold(tx, first, Hold.UNKNOWN, "who knows", clock()))
+
+    assert [row.text for row in await queue.heads()] == ["two"]
+
+
+async def test_the_address_is_the_latest_number_else_the_scoped_id(queue: Queue, registry: Registry) -> None:
+    await queue.add()
+    assert (await registry.db.read(sends.due)).heads[0].address == ("wa_id", "15550100123")
+
+    await registry.db.execute(
+        "INSERT INTO identifiers (kind, value, user_id, added_at)"
+        " SELECT 'wa_id', '15550100199', id, '2030' FROM users UNION ALL SELECT 'bsuid', 'US.1', id, '2031' FROM users"
     )
+    assert (await registry.db.read(sends.due)).heads[0].address == ("wa_id", "15550100199")
 
-
-async def state_of(registry: Registry) -> OutboxState:
-    return (await registry.outbox.all())[0].state
-
-
-async def test_the_same_source_is_queued_once(registry: Registry, robin: UserId) -> None:
-    await queue(registry, robin)
-    await queue(registry, robin)
-
-    assert len(await registry.outbox.all()) == 1
-
-
-async def test_nothing_overtakes_the_oldest(registry: Registry, robin: UserId) -> None:
-    await queue(registry, robin, parts=("one", "two"))
-
-    first = (await registry.outbox.heads())[0]
-    await registry.outbox.begin(first)
-    assert [row.text for row in await registry.outbox.heads()] == ["one"]
-
-    await registry.outbox.sent(first, WAMID)
-    assert [row.text for row in await registry.outbox.heads()] == ["two"]
+    await registry.db.execute("DELETE FROM identifiers WHERE kind = 'wa_id'")
+    assert (await registry.db.read(sends.due)).heads[0].address == ("bsuid", "US.1")
 
 
 @pytest.mark.parametrize(
     "order", list(itertools.permutations([OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ]))
 )
-async def test_statuses_in_every_order_end_at_read(registry: Registry, clock: Clock, robin: UserId, order) -> None:
-    await queue(registry, robin)
-    row = (await registry.outbox.heads())[0]
-    await registry.outbox.begin(row)
-    await registry.outbox.sent(row, WAMID)
+async def test_statuses_in_every_order_end_at_read(queue: Queue, order: Sequence[OutboxState]) -> None:
+    await queue.add()
+    await queue.sent(await queue.begin())
 
     for state in order:
-        await status(registry, clock, state)
+        await queue.status(state)
 
-    assert await state_of(registry) is OutboxState.READ
+    assert await queue.state() is OutboxState.READ
 
 
-async def test_a_status_before_the_answer_settles_the_row_by_our_key(
-    registry: Registry, clock: Clock, robin: UserId
-) -> None:
-    await queue(registry, robin)
-    row = (await registry.outbox.heads())[0]
-    await registry.outbox.begin(row)
+@pytest.mark.parametrize("state", [s for s in OutboxState if s not in (OutboxState.DELIVERED, OutboxState.READ)])
+async def test_good_news_is_believed_in_any_state(queue: Queue, registry: Registry, state: OutboxState) -> None:
+    await queue.add()
+    hold = "'unknown'" if state is OutboxState.HELD else "NULL"
+    await registry.db.execute(f"UPDATE outbox SET state = '{state}', hold = {hold}")
+    (row,) = await queue.rows()
 
-    await status(registry, clock, OutboxState.DELIVERED, key=row.key)
-    await registry.outbox.sent(row, WAMID)
+    assert await queue.status(OutboxState.DELIVERED, key=row.key)
 
-    assert await state_of(registry) is OutboxState.DELIVERED
+    assert await queue.state() is OutboxState.DELIVERED
+    assert await queue.heads() == []
+
+
+async def test_a_status_before_the_answer_settles_the_row_by_our_key(queue: Queue) -> None:
+    await queue.add()
+    row = await queue.begin()
+
+    await queue.status(OutboxState.DELIVERED, key=row.key)
+    await queue.sent(row)
+
+    assert await queue.state() is OutboxState.DELIVERED
 
 
 async def test_what_was_in_flight_at_a_crash_is_ambiguous_and_a_late_status_settles_it(
-    registry: Registry, clock: Clock, robin: UserId
+    queue: Queue, registry: Registry, clock: Clock
 ) -> None:
-    await queue(registry, robin)
-    row = (await registry.outbox.heads())[0]
-    await registry.outbox.begin(row)
+    await queue.add()
+    row = await queue.begin()
 
-    assert await registry.outbox.interrupted() == 1
-    assert await state_of(registry) is OutboxState.AMBIGUOUS
+    assert await registry.db.write(lambda tx: sends.interrupted(tx, clock())) == 1
+    assert await queue.state() is OutboxState.AMBIGUOUS
+    assert (await queue.rows())[0].unknowns == 1
 
-    await status(registry, clock, OutboxState.SENT, key=row.key)
-    assert await state_of(registry) is OutboxState.SENT
-    assert await registry.outbox.heads() == []
-
-
-async def test_a_failure_after_delivery_is_not_believed(registry: Registry, clock: Clock, robin: UserId) -> None:
-    await queue(registry, robin)
-    row = (await registry.outbox.heads())[0]
-    await registry.outbox.begin(row)
-    await registry.outbox.sent(row, WAMID)
-    await status(registry, clock, OutboxState.DELIVERED)
-
-    await status(registry, clock, OutboxState.FAILED)
-
-    assert await state_of(registry) is OutboxState.DELIVERED
+    await queue.status(OutboxState.SENT, key=row.key)
+    assert await queue.state() is OutboxState.SENT
+    assert await queue.heads() == []
 
 
-async def test_a_status_of_somebody_elses_message_changes_nothing(registry: Registry, clock: Clock) -> None:
-    await status(registry, clock, OutboxState.READ, key="not-ours")
+async def test_a_status_that_comes_while_it_waits_to_be_sent_once_more_keeps_it_from_being_sent(queue: Queue) -> None:
+    await queue.add()
+    row = await queue.begin()
+    await queue.unknown(row)
+    await queue.again(row)
 
-    assert await registry.outbox.all() == []
+    await queue.status(OutboxState.SENT, key=row.key)
+
+    assert await queue.heads() == []
+
+
+async def test_a_failure_after_delivery_is_not_believed(queue: Queue) -> None:
+    await queue.add()
+    await queue.sent(await queue.begin())
+    await queue.status(OutboxState.DELIVERED)
+
+    assert not await queue.status(OutboxState.FAILED)
+
+    assert await queue.state() is OutboxState.DELIVERED
+
+
+async def test_a_failure_of_a_send_whose_answer_was_lost_is_found_by_our_key(queue: Queue) -> None:
+    await queue.add()
+    row = await queue.begin()
+    await queue.unknown(row)
+
+    assert await queue.status(OutboxState.FAILED, key=row.key)
+
+    assert await queue.state() is OutboxState.FAILED
+
+
+async def test_a_failure_of_the_first_send_says_nothing_of_the_second(queue: Queue) -> None:
+    await queue.add()
+    row = await queue.begin()
+    await queue.unknown(row)
+    await queue.again(row)
+    await queue.begin()
+
+    assert not await queue.status(OutboxState.FAILED, wamid=Wamid("first"), key=row.key)
+    await queue.sent(row, Wamid("second"))
+    assert not await queue.status(OutboxState.FAILED, wamid=Wamid("first"), key=row.key)
+    assert await queue.state() is OutboxState.SENT
+    assert await queue.status(OutboxState.FAILED, wamid=Wamid("second"), key=row.key)
+
+
+async def test_a_failure_that_is_told_twice_takes_nothing_back_that_is_sent_anew(
+    queue: Queue, registry: Registry, clock: Clock
+) -> None:
+    await queue.add()
+    await queue.sent(await queue.begin())
+    (row,) = await queue.rows()
+    now = clock()
+    await registry.db.write(lambda tx: outbox.retract(tx, row, WAMID, None, "131057", not_before=now, now=now))
+
+    for begin in (False, True):
+        if begin:
+            await queue.begin()
+        assert not await queue.status(OutboxState.FAILED, key=row.key)
+
+    await queue.sent(row, Wamid("second"))
+    assert [(r.state, r.wamid) for r in await queue.rows()] == [(OutboxState.SENT, "second")]
+
+
+async def test_a_status_of_somebody_elses_message_changes_nothing(queue: Queue) -> None:
+    assert not await queue.status(OutboxState.READ, key="not-ours")
+
+
+async def test_what_was_put_back_does_not_count_as_a_request(queue: Queue, registry: Registry, clock: Clock) -> None:
+    await queue.add()
+    row = await queue.begin()
+    await registry.db.write(lambda tx: sends.put_back(tx, row, "refused", not_before=clock(), now=clock()))
+
+    assert [(r.attempt, r.state) for r in await queue.rows()] == [(0, OutboxState.QUEUED)]
 
 
 async def test_what_the_window_held_is_released_in_order_and_what_is_unknown_stays_held(
-    registry: Registry, clock: Clock, robin: UserId
+    queue: Queue, registry: Registry, clock: Clock, robin: UserId
 ) -> None:
-    await queue(registry, robin, parts=("one", "two", "perhaps sent"))
+    await queue.add("one", "two", "perhaps sent")
     await registry.db.execute("UPDATE outbox SET state = 'held', hold = iif(text LIKE 'p%', 'unknown', 'window')")
 
     assert await registry.db.write(lambda tx: outbox.release(tx, robin, clock())) == 2
 
-    rows = list(reversed(await registry.outbox.all()))
-    assert [row.state for row in rows] == [OutboxState.QUEUED, OutboxState.QUEUED, OutboxState.HELD]
-    assert [row.text for row in await registry.outbox.heads()] == ["one"]
+    assert [row.state for row in await queue.rows()] == [OutboxState.QUEUED, OutboxState.QUEUED, OutboxState.HELD]
+    assert [row.text for row in await queue.heads()] == ["one"]
     assert await registry.db.write(lambda tx: outbox.release(tx, robin, clock())) == 0
+
+
+async def test_what_a_wrong_clock_held_is_let_go_and_what_meta_refused_is_not(
+    queue: Queue, registry: Registry, clock: Clock
+) -> None:
+    await queue.add("never sent", "refused by Meta")
+    await registry.db.execute("UPDATE users SET last_inbound_at = '2026-11-22T09:00:00.000Z'")
+    await registry.db.execute("UPDATE outbox SET state = 'held', hold = 'window', attempt = iif(text LIKE 'r%', 1, 0)")
+    since = clock().replace(hour=8)
+
+    assert await registry.db.write(lambda tx: sends.release_open(tx, since, clock())) == 1
+
+    assert [row.text for row in await queue.heads()] == ["never sent"]
+
+
+@pytest.mark.parametrize("state", list(OutboxState))
+async def test_the_operator_may_send_again_what_is_not_on_its_way(
+    queue: Queue, registry: Registry, clock: Clock, state: OutboxState
+) -> None:
+    await queue.add()
+    await registry.db.execute(f"UPDATE outbox SET state = '{state}', attempt = 2, unknowns = 2")
+    (row,) = await queue.rows()
+    allowed = state in (OutboxState.HELD, OutboxState.FAILED, OutboxState.DROPPED)
+
+    assert await registry.db.write(lambda tx: outbox.retry(tx, [row.id], clock())) == allowed
+
+    (after,) = await queue.rows()
+    assert after.state is (OutboxState.QUEUED if allowed else state)
+    assert (after.attempt, after.unknowns) == (0 if allowed else 2, 2)
+
+
+@pytest.mark.parametrize("state", list(OutboxState))
+async def test_the_operator_may_drop_what_is_not_being_sent_at_this_moment(
+    queue: Queue, registry: Registry, clock: Clock, state: OutboxState
+) -> None:
+    await queue.add()
+    await registry.db.execute(f"UPDATE outbox SET state = '{state}'")
+    (row,) = await queue.rows()
+    allowed = state in (OutboxState.QUEUED, OutboxState.AMBIGUOUS, OutboxState.HELD, OutboxState.FAILED)
+
+    assert await registry.db.write(lambda tx: outbox.drop(tx, [row.id], clock())) == allowed
+    assert await queue.state() is (OutboxState.DROPPED if allowed else state)
+
+
+async def test_who_was_sent_to_lately_is_known_after_a_restart(
+    queue: Queue, registry: Registry, clock: Clock, robin: UserId
+) -> None:
+    await queue.add("one", "two", "three")
+    await queue.sent(await queue.begin())
+    clock.advance(minutes=3)
+    await queue.unknown(await queue.begin())
+
+    recent = await registry.db.read(lambda tx: sends.recent(tx, clock().replace(minute=1)))
+    assert recent == [(robin, clock())]

@@ -1,0 +1,84 @@
+"""Receipts: what Meta's statuses say of our messages, taken in the transaction that stores them.
+
+Good news moves a row forward. A failed status is what a refusal is at sending, only later: the same table of codes
+decides whether the message is given up, held until the person writes, or sent once more; whether sending is paused.
+"""
+
+from datetime import datetime, timedelta
+
+from loguru import logger
+
+from clawkakad.assistant.settling import Lags
+from clawkakad.model import Hold, OutboxState
+from clawkakad.registry import outbox, pauses, sends
+from clawkakad.registry.database import Transaction
+from clawkakad.registry.outbox import OutboxRow
+from clawkakad.registry.pauses import Scope
+from clawkakad.whatsapp import errors as meta
+from clawkakad.whatsapp.delivery import Status
+
+MOST_TRIES = 3  # of a message that Meta took and then could not deliver for a passing reason
+BEFORE_NEXT_TRY = timedelta(seconds=30)
+_STATES = {
+    "sent": OutboxState.SENT,
+    "delivered": OutboxState.DELIVERED,
+    "read": OutboxState.READ,
+    "played": OutboxState.READ,
+    "failed": OutboxState.FAILED,
+}
+_OPEN = (OutboxState.QUEUED, OutboxState.SENDING, OutboxState.AMBIGUOUS)
+
+
+class Receipts:
+    """Takes statuses, and learns from them how long they take."""
+
+    def __init__(self) -> None:
+        self.lags = Lags()
+
+    def take(self, tx: Transaction, status: Status, now: datetime) -> bool:
+        """Apply one status. True where the delivery has something to do now: it should be woken after the commit."""
+        state = _STATES.get(status.status)
+        if state is None:
+            logger.info("status of an unknown kind ignored", status=status.status[:20])
+            return False
+        row = outbox.find(tx, status.wamid, status.callback_data)
+        if row is None:
+            return False  # sent by another tool, or before this installation
+        if state is OutboxState.FAILED:
+            return self._failed(tx, row, status, now)
+        if state is OutboxState.SENT and row.sent_at is not None:
+            self.lags.note((now - row.sent_at).total_seconds())
+        outbox.apply_status(tx, wamid=status.wamid, key=row.key, state=state, reason="", now=now)
+        return row.state in _OPEN
+
+    def _failed(self, tx: Transaction, row: OutboxRow, status: Status, now: datetime) -> bool:
+        if not row.was_last_sent_as(status.wamid):
+            return False
+        rule, reason = meta.rule_of(status.error_code), f"error {status.error_code}: {status.error_text}"
+        logger.error("WhatsApp could not deliver a message", outbox=row.id, reason=reason, advice=rule.advice)
+        if rule.reaction is meta.Reaction.TEMPLATE:
+            outbox.retract(tx, row, status.wamid, Hold.WINDOW, reason, not_before=now, now=now)
+        elif rule.reaction is meta.Reaction.STOP:
+            self._stopped(tx, row, status, now)
+        elif rule.reaction is not meta.Reaction.NEVER and row.attempt < MOST_TRIES:
+            outbox.retract(tx, row, status.wamid, None, reason, not_before=now + BEFORE_NEXT_TRY, now=now)
+        else:
+            self._given_up(tx, row, status, reason, now)
+        return True
+
+    def _stopped(self, tx: Transaction, row: OutboxRow, status: Status, now: datetime) -> None:
+        """It is sent again once sending goes on; what is wrong with templates only, is wrong with this one for good."""
+        rule, reason = meta.rule_of(status.error_code), f"error {status.error_code}: {status.error_text}"
+        scope = Scope.TEMPLATES if rule.width is meta.Width.TEMPLATES else Scope.ALL
+        until = now + timedelta(seconds=rule.wait_s)
+        pauses.pause(tx, scope, status.error_code, reason, now=now, until=until)
+        if scope is Scope.ALL:
+            outbox.retract(tx, row, status.wamid, None, reason, not_before=now, now=now)
+        else:
+            self._given_up(tx, row, status, reason, now)
+
+    @staticmethod
+    def _given_up(tx: Transaction, row: OutboxRow, status: Status, reason: str, now: datetime) -> None:
+        outbox.apply_status(tx, wamid=status.wamid, key=row.key, state=OutboxState.FAILED, reason=reason, now=now)
+        if status.error_code == meta.UNREACHABLE:
+            sends.set_unreachable(tx, row.user_id, reason, now)

@@ -1,0 +1,82 @@
+"""Settling a send whose outcome is unknown: how long a status may take, and what is done when none came. No I/O.
+
+What the Graph API takes it reports by a status that carries our key, mostly within seconds. Silence says something
+only while we listen: seconds in which a webhook waits to be stored, or WhatsApp cannot be reached, do not count.
+With statuses lost there is no rule without either loss or doubles: ours is stated here, and each case is counted.
+"""
+
+from collections import deque
+from collections.abc import Collection
+from datetime import timedelta
+from enum import Enum, auto
+
+from clawkakad.config import Resend
+
+LONGEST_WAIT_S = 300.0
+LAGS_PER_WAIT = 5  # the wait is this many times what statuses mostly take
+YOUNG = timedelta(minutes=10)  # a reply that is older may do more harm than good
+SKEW = timedelta(minutes=1)  # made in the future: the clock was set back, and its age is anybody's guess
+LONGEST_TICK_S = 3.0  # a process that was not running was not listening
+
+
+class Verdict(Enum):
+    """What becomes of a message after the wait."""
+
+    RESEND = auto()
+    HOLD = auto()
+
+
+def decide(*, age: timedelta, unknowns: int, origin: str, resend: Resend) -> Verdict:
+    """Once more where it is young and the first time, else never by ourselves: the operator decides.
+
+    A heartbeat was not asked for, so it is better missed than doubled.
+    """
+    is_young = -SKEW <= age < YOUNG
+    once = resend is Resend.ONCE and unknowns <= 1
+    return Verdict.RESEND if once and is_young and origin != "heartbeat" else Verdict.HOLD
+
+
+class Lags:
+    """How long the first statuses took after their sends, lately."""
+
+    def __init__(self, most: int = 500) -> None:
+        self._seconds: deque[float] = deque(maxlen=most)
+
+    def note(self, seconds: float) -> None:
+        """One more. May be called on any thread."""
+        if seconds >= 0:
+            self._seconds.append(seconds)
+
+    def p99_s(self) -> float:
+        """What all but one in a hundred kept; 0 where nothing is known."""
+        seconds = sorted(self._seconds)
+        return seconds[min(len(seconds) - 1, len(seconds) * 99 // 100)] if seconds else 0.0
+
+
+def wait_s(settle_s: float, lag_s: float) -> float:
+    """Seconds of listening after which no status will come any more."""
+    return max(settle_s, min(LAGS_PER_WAIT * lag_s, LONGEST_WAIT_S))
+
+
+class Patience:
+    """Counts for each unsettled message the seconds in which a status could have come."""
+
+    def __init__(self) -> None:
+        self._listened_s = 0.0
+        self._ticked_at: float | None = None
+        self._was_listening = False
+        self._since: dict[int, float] = {}
+
+    def tick(self, now: float, *, listening: bool) -> None:
+        """The time is `now` (monotonic seconds); what has passed counts where we listened at both of its ends."""
+        if self._ticked_at is not None and listening and self._was_listening:
+            self._listened_s += min(now - self._ticked_at, LONGEST_TICK_S)
+        self._ticked_at, self._was_listening = now, listening
+
+    def waited_s(self, row_id: int) -> float:
+        """Seconds that count for this message; it is known from its first mention on."""
+        return self._listened_s - self._since.setdefault(row_id, self._listened_s)
+
+    def keep_only(self, row_ids: Collection[int]) -> None:
+        """Forget all others: they are settled."""
+        self._since = {row_id: since for row_id, since in self._since.items() if row_id in row_ids}

@@ -1,0 +1,174 @@
+"""The outbox as the one who sends sees it: what is due, and what became of each request.
+
+A row leaves `queued` only by `begin`, which is on disk before the request is written. Each of the others says what an
+answer means for its row, and does nothing where a status, or the operator, has settled the row meanwhile.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
+from clawkakad.registry import pauses, times
+from clawkakad.registry.database import Row, Transaction
+from clawkakad.registry.outbox import OutboxRow, outbound
+from clawkakad.registry.pauses import Pause
+from clawkakad.registry.users import Identifier
+
+_RECENT = 20_000  # rows that are looked through for the sends of the last minutes: those of 4 minutes at 80 a second
+
+
+@dataclass(frozen=True)
+class Head:
+    """A person's oldest message that is not settled yet, and what is known of the person."""
+
+    row: OutboxRow
+    address: Identifier | None  # the phone number where there is one (newest first), else the business-scoped id
+    last_inbound_at: datetime | None
+    is_unreachable: bool
+
+
+@dataclass(frozen=True)
+class Due:
+    """What there is to do."""
+
+    heads: Sequence[Head]
+    pauses: Sequence[Pause]
+
+
+def due(tx: Transaction) -> Due:
+    """For each person the oldest message that is not settled: nothing behind it may overtake it."""
+    rows = tx.all(
+        "SELECT o.*, u.last_inbound_at AS inbound_at, u.unreachable_at AS unreachable_at,"
+        " (SELECT kind || ' ' || value FROM identifiers i WHERE i.user_id = o.user_id"
+        "  ORDER BY kind = 'wa_id' DESC, kind, added_at DESC LIMIT 1) AS address"
+        " FROM outbox o JOIN users u ON u.id = o.user_id WHERE o.id IN"
+        " (SELECT min(id) FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') GROUP BY user_id)"
+        " ORDER BY o.id"
+    )
+    return Due([_head(row) for row in rows], pauses.current(tx))
+
+
+def begin(tx: Transaction, ids: Iterable[int], now: datetime) -> set[int]:
+    """Their requests are about to be written: after a crash the rows tell that they may have been sent.
+
+    Returns those that were still queued; the others must not be sent.
+    """
+    return {
+        id_
+        for id_ in ids
+        if tx.execute(
+            "UPDATE outbox SET state = 'sending', attempt = attempt + 1, changed_at = :now"
+            " WHERE id = :id AND state = 'queued'",
+            {"id": id_, "now": times.to_text(now)},
+        )
+    }
+
+
+def sent(tx: Transaction, row: OutboxRow, wamid: Wamid, now: datetime) -> bool:
+    """The Graph API took it; a status may have come first. True where more waits for the same person."""
+    tx.execute(
+        "UPDATE outbox SET wamid = iif(state = 'sending', :wamid, coalesce(wamid, :wamid)), changed_at = :now,"
+        " sent_at = iif(state = 'sending', :now, coalesce(sent_at, :now)),"
+        " reason = iif(state IN ('sending', 'ambiguous'), '', reason),"
+        " state = iif(state IN ('sending', 'ambiguous'), 'sent', state) WHERE id = :id",
+        {"id": row.id, "wamid": wamid, "now": times.to_text(now)},
+    )
+    more = tx.one("SELECT 1 FROM outbox WHERE user_id = :user AND state = 'queued' LIMIT 1", {"user": row.user_id})
+    return more is not None
+
+
+def unknown(tx: Transaction, row: OutboxRow, reason: str, now: datetime) -> bool:
+    """It may be on its way."""
+    return 1 == tx.execute(
+        "UPDATE outbox SET state = 'ambiguous', unknowns = unknowns + 1, reason = :reason, changed_at = :now"
+        " WHERE id = :id AND state = 'sending'",
+        {"id": row.id, "reason": reason, "now": times.to_text(now)},
+    )
+
+
+def interrupted(tx: Transaction, now: datetime) -> int:
+    """At start: what the last process left in `sending` may have gone out. Returns how many there were."""
+    return tx.execute(
+        "UPDATE outbox SET state = 'ambiguous', unknowns = unknowns + 1, changed_at = :now,"
+        " reason = 'the daemon stopped while it was sent' WHERE state = 'sending'",
+        {"now": times.to_text(now)},
+    )
+
+
+def put_back(tx: Transaction, row: OutboxRow, reason: str, *, not_before: datetime, now: datetime) -> bool:
+    """Nothing was sent: the request does not count, and the row waits until `not_before`."""
+    return 1 == tx.execute(
+        "UPDATE outbox SET state = 'queued', attempt = attempt - 1, reason = :reason, changed_at = :now,"
+        " not_before = :not_before WHERE id = :id AND state = 'sending'",
+        {"id": row.id, "reason": reason, "now": times.to_text(now), "not_before": times.to_text(not_before)},
+    )
+
+
+def again(tx: Transaction, row: OutboxRow, now: datetime) -> bool:
+    """No status came for it: it is sent once more."""
+    return _move(tx, row, OutboxState.QUEUED, None, row.reason, now)
+
+
+def hold(tx: Transaction, row: OutboxRow, why: Hold, reason: str, now: datetime) -> bool:
+    """It waits, and nothing behind it waits for it."""
+    return _move(tx, row, OutboxState.HELD, why, reason, now)
+
+
+def fail(tx: Transaction, row: OutboxRow, reason: str, now: datetime) -> bool:
+    """It will never be sent."""
+    return _move(tx, row, OutboxState.FAILED, None, reason, now)
+
+
+def release_open(tx: Transaction, since: datetime, now: datetime) -> int:
+    """What was held unsent, of people who have written after `since` all the same: the clock was wrong, say."""
+    return tx.execute(
+        "UPDATE outbox SET state = 'queued', hold = NULL, reason = '', not_before = :now, changed_at = :now"
+        " WHERE state = 'held' AND hold = 'window' AND attempt = 0 AND user_id IN"
+        " (SELECT id FROM users WHERE last_inbound_at > :since AND unreachable_at IS NULL)",
+        {"since": times.to_text(since), "now": times.to_text(now)},
+    )
+
+
+def set_unreachable(tx: Transaction, user_id: UserId, reason: str, now: datetime) -> None:
+    """WhatsApp cannot deliver to this person. Their next message clears it."""
+    tx.execute(
+        "UPDATE users SET unreachable_at = coalesce(unreachable_at, :now), unreachable_reason = :reason WHERE id = :id",
+        {"id": user_id, "reason": reason, "now": times.to_text(now)},
+    )
+
+
+def recent(tx: Transaction, since: datetime) -> list[tuple[UserId, datetime]]:
+    """Who was sent to after `since`, and when, oldest first; sends of unknown outcome count."""
+    rows = tx.all(
+        "SELECT user_id, coalesce(sent_at, changed_at) AS at FROM outbox"
+        " WHERE id > (SELECT coalesce(max(id), 0) FROM outbox) - :recent"
+        " AND (sent_at IS NOT NULL OR state = 'ambiguous') AND coalesce(sent_at, changed_at) > :since ORDER BY at",
+        {"recent": _RECENT, "since": times.to_text(since)},
+    )
+    return [(UserId(row["user_id"]), times.from_text(row["at"])) for row in rows]
+
+
+def _move(tx: Transaction, row: OutboxRow, state: OutboxState, why: Hold | None, reason: str, now: datetime) -> bool:
+    """False where a status, or the operator, has settled the row meanwhile."""
+    return 1 == tx.execute(
+        "UPDATE outbox SET state = :state, hold = :hold, reason = :reason, not_before = :now, changed_at = :now"
+        " WHERE id = :id AND state IN ('queued', 'sending', 'ambiguous')",
+        {
+            "id": row.id,
+            "state": state.value,
+            "hold": None if why is None else why.value,
+            "reason": reason,
+            "now": times.to_text(now),
+        },
+    )
+
+
+def _head(row: Row) -> Head:
+    kind, _, value = (row["address"] or "").partition(" ")
+    return Head(
+        row=outbound(row),
+        address=(IdentifierKind(kind), value) if kind else None,
+        last_inbound_at=times.maybe(row["inbound_at"]),
+        is_unreachable=row["unreachable_at"] is not None,
+    )

@@ -1,0 +1,97 @@
+"""Settling: never twice, never a heartbeat, never what is old; and only time in which we listened counts."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawkakad.assistant.settling import LONGEST_WAIT_S, Lags, Patience, Verdict, decide, wait_s
+from clawkakad.config import Resend
+
+AGES = st.timedeltas(timedelta(days=-400), timedelta(days=400))
+ORIGINS = st.sampled_from(["reply", "notice", "reminder", "late", "heartbeat"])
+
+
+@given(AGES, st.integers(0, 50), ORIGINS, st.sampled_from(Resend))
+def test_a_message_is_sent_again_only_once_young_asked_for_and_where_that_is_wanted(
+    age: timedelta, unknowns: int, origin: str, resend: Resend
+) -> None:
+    if decide(age=age, unknowns=unknowns, origin=origin, resend=resend) is Verdict.RESEND:
+        assert unknowns <= 1
+        assert timedelta(minutes=-1) <= age < timedelta(minutes=10)
+        assert origin != "heartbeat"
+        assert resend is Resend.ONCE
+
+
+@given(st.lists(st.timedeltas(timedelta(0), timedelta(minutes=3)), min_size=2, max_size=10), ORIGINS)
+def test_however_often_its_outcome_is_unknown_it_goes_out_twice_at_most(waits: list[timedelta], origin: str) -> None:
+    sends, unknowns, age = 1, 1, timedelta(0)
+    for wait in waits:
+        age += wait
+        if decide(age=age, unknowns=unknowns, origin=origin, resend=Resend.ONCE) is Verdict.HOLD:
+            break
+        sends, unknowns = sends + 1, unknowns + 1
+
+    assert sends <= 2
+
+
+@pytest.mark.parametrize("origin", ["reply", "notice", "reminder", "late"])
+def test_a_young_message_is_sent_once_more(origin: str) -> None:
+    age = timedelta(minutes=9, seconds=59)
+
+    assert decide(age=age, unknowns=1, origin=origin, resend=Resend.ONCE) is Verdict.RESEND
+
+
+def test_the_wait_is_the_setting_or_five_times_the_lag_within_bounds() -> None:
+    assert wait_s(60, 0) == 60
+    assert wait_s(60, 20) == 100
+    assert wait_s(60, 10_000) == LONGEST_WAIT_S
+    assert wait_s(1000, 10_000) == 1000
+
+
+def test_the_lag_is_that_of_nearly_all_lately() -> None:
+    lags = Lags(most=200)
+    assert lags.p99_s() == 0
+    for _ in range(198):
+        lags.note(2)
+    lags.note(-3)  # a clock was set
+    lags.note(500)
+    assert lags.p99_s() == 2
+    lags.note(400)
+    lags.note(300)
+    assert lags.p99_s() == 400
+
+
+def test_only_time_in_which_we_listened_counts() -> None:
+    patience = Patience()
+    patience.tick(0, listening=True)
+    assert patience.waited_s(7) == 0
+    patience.tick(1, listening=True)
+    patience.tick(2, listening=False)
+    patience.tick(3, listening=True)
+    patience.tick(4, listening=True)
+
+    assert patience.waited_s(7) == 2
+    assert patience.waited_s(8) == 0
+
+
+def test_a_process_that_stood_still_did_not_listen() -> None:
+    patience = Patience()
+    patience.tick(0, listening=True)
+    patience.waited_s(7)
+    patience.tick(3600, listening=True)
+
+    assert patience.waited_s(7) <= 3
+
+
+def test_who_is_settled_is_forgotten() -> None:
+    patience = Patience()
+    patience.tick(0, listening=True)
+    patience.waited_s(7)
+    patience.waited_s(8)
+    patience.tick(2, listening=True)
+    patience.keep_only({8})
+
+    assert patience.waited_s(7) == 0
+    assert patience.waited_s(8) == 2
