@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clawkakad import __version__, log
-from clawkakad.cli import doctor, image, nuke, run, sandbox, simulator, try_, users
+from clawkakad.cli import doctor_sandbox, image, nuke, run, sandbox, simulator, try_, users
 from clawkakad.cli.common import complain
 from clawkakad.errors import ClawkakaError, UsageError
 
@@ -23,7 +23,7 @@ app.command("run")(run.run)
 app.command("try")(try_.try_)
 app.command("simulator")(simulator.simulator)
 app.command("users")(users.users)
-app.command("doctor")(doctor.doctor)
+app.add_typer(doctor_sandbox.app, name="doctor")
 app.command("nuke")(nuke.nuke)
 
 

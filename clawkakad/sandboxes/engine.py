@@ -104,6 +104,25 @@ class Engine:
                 return _container((await self._docker.containers.get(name))._container)
         return None
 
+    async def facts(self, name: str) -> dict[str, Any] | None:
+        """All that the engine says of one container, as it says it; or None."""
+        async with _asking("inspect a container"):
+            with _absent_is_none():
+                return dict((await self._docker.containers.get(name))._container)
+        return None
+
+    async def image_config(self, image: str) -> dict[str, Any]:
+        """What an image gives to its containers: environment, labels and so on. Raises ImageMissing."""
+        async with _asking("look up the image"):
+            with _absent_is_none():
+                return dict((await self._docker.images.inspect(image))["Config"])
+        raise ImageMissing(f"the image {image} is not here: clawkakad image build")
+
+    async def default_runtime(self) -> str:
+        """The runtime of containers that ask for none."""
+        async with _asking("tell about itself"):
+            return str((await self._docker.system.info())["DefaultRuntime"])
+
     async def ours(self, instance: str) -> list[Container]:
         """Every container of this installation, running or not. `exit_code` and `started_at` are not in the list."""
         wanted = {"label": [f"{LABEL_INSTANCE}={instance}"]}

@@ -137,7 +137,7 @@ def _host_config(sealing: Sealing, sandbox_id: SandboxId, paths: SandboxPaths) -
         "ShmSize": SHARED_MEMORY_MB * MIB,
         "GroupAdd": [str(sealing.gid)],
         "Init": False,  # tini is in the image
-        "RestartPolicy": {"Name": "no"},  # the supervisor restarts, with a reason
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},  # the supervisor restarts, with a reason
         "Tmpfs": {"/tmp": TMPFS_TMP},  # noqa: S108 (inside the container)
         "PidsLimit": PIDS,
         "Memory": memory,

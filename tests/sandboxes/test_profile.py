@@ -34,7 +34,7 @@ def test_the_seal_is_whole() -> None:
     assert ("private", "private") == (host["IpcMode"], host["CgroupnsMode"])
     assert {"/proc/kcore", "/proc/keys", "/sys/firmware"} < set(host["MaskedPaths"])
     assert {"/proc/sys", "/proc/sysrq-trigger"} < set(host["ReadonlyPaths"])
-    assert {"Name": "no"} == host["RestartPolicy"]
+    assert "no" == host["RestartPolicy"]["Name"]
     assert host["Init"] is False
     assert not {"PortBindings", "Binds", "CapAdd", "Devices", "PidMode", "VolumesFrom", "ExtraHosts"} & set(host)
 
