@@ -8,6 +8,7 @@ import unicodedata
 
 _ZWJ = "\u200d"
 _THAI_LAO_AM = "\u0e33\u0eb3"  # vowels that belong to the consonant before them
+_PREPENDED = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e"  # belong to what follows
 _VIRAMA = 9  # canonical combining class: joins the consonant behind to the one before
 
 
@@ -20,11 +21,11 @@ def is_boundary(text: str, at: int) -> bool:
         return False
     if before.isspace() and before != " ":
         return True
-    if _extends(after) or before == _ZWJ or unicodedata.combining(before) == _VIRAMA:
+    if _extends(after) or before == _ZWJ or before in _PREPENDED or unicodedata.combining(before) == _VIRAMA:
         return False
     if _is_flag_letter(before) and _is_flag_letter(after):
         return _flag_letters_before(text, at) % 2 == 0
-    return not (_is_jamo_or_syllable(before) and _is_jamo(after))
+    return not (_is_jamo(before) and _is_jamo_or_syllable(after)) and not (_is_syllable(before) and _is_jamo(after))
 
 
 def boundary_at_or_before(text: str, at: int) -> int:
@@ -60,5 +61,9 @@ def _is_jamo(char: str) -> bool:
     return "\u1100" <= char <= "\u11ff" or "\ud7b0" <= char <= "\ud7ff"
 
 
+def _is_syllable(char: str) -> bool:
+    return "\uac00" <= char <= "\ud7a3"
+
+
 def _is_jamo_or_syllable(char: str) -> bool:
-    return _is_jamo(char) or "\uac00" <= char <= "\ud7a3"
+    return _is_jamo(char) or _is_syllable(char)

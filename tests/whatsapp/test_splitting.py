@@ -11,7 +11,21 @@ from clawkakad.whatsapp.splitting import split
 
 FAMILY, FLAG, THUMB, RAINBOW = "👨‍👩‍👧‍👦", "🇩🇪", "👍🏽", "🏳️‍🌈"
 SCOTLAND = "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
-CLUSTERS = [FAMILY, FLAG, THUMB, RAINBOW, SCOTLAND, "e\u0301", "क्षि", "กำ", "각", "1️⃣", "❤️"]
+CLUSTERS = [
+    FAMILY,
+    FLAG,
+    THUMB,
+    RAINBOW,
+    SCOTLAND,
+    "e\u0301",
+    "क्षि",
+    "กำ",
+    "각",
+    "1️⃣",
+    "❤️",
+    "\u0600\u0661",
+    "\u1100\uac00",
+]
 
 
 def squeezed(text: str) -> str:
