@@ -16,7 +16,10 @@ from clawkakad.config import Access, Strangers
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, sends
 from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose, Status
+from clawkakad.whatsapp.parsing import parse
 from tests.conftest import Clock
+from tests.support import DATA
+from tests.whatsapp.expectations import EXPECTED, PHONE_NUMBER_ID
 
 SENT = datetime(2026, 11, 22, 9, 59, tzinfo=UTC)
 
@@ -437,6 +440,44 @@ async def test_a_strangers_bad_message_is_still_a_strangers(registry: Registry, 
 
     assert await desk.states() == {}
     assert await desk.lines() == []
+
+
+def recorded(name: str) -> Delivery:
+    body = (DATA / "payloads" / f"{name}.json").read_bytes()
+    return parse(body, phone_number_id=PHONE_NUMBER_ID)
+
+
+async def test_a_number_that_somebody_passes_on_is_no_identity(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+
+    await desk.intake.accept(recorded("contacts_own_number_on_request_bsuid_only"))
+
+    (user,) = await registry.users.all()
+    assert [kind for kind, _ in user.identifiers] == [IdentifierKind.BSUID]
+
+
+async def test_two_people_with_one_name_stay_apart(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+
+    await desk.intake.accept(recorded("two_people_same_profile_name"))
+
+    names = [user.profile.name for user in await registry.users.all()]
+    assert len(names) == 2
+    assert len(set(names)) == 1
+    assert len(set(desk.woken)) == 2
+
+
+async def test_every_recorded_webhook_is_stored_twice_and_known_once(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+
+    for name in EXPECTED:
+        await desk.intake.accept(recorded(name))
+    states = await registry.inbox.all(limit=1000)
+    for name in EXPECTED:
+        await desk.intake.accept(recorded(name))
+
+    assert await registry.inbox.all(limit=1000) == states
+    assert InboxState.FAILED not in {row.state for row in states}
 
 
 def at(clock: Clock, message: Inbound) -> Inbound:
