@@ -129,7 +129,8 @@ class Delivery:
 
     async def _round(self) -> float:
         now = self._monotonic()
-        self._patience.tick(now, listening=self._caught_up() and self._circuit.state is State.CLOSED)
+        # In a trial WhatsApp has answered a probe; with nothing else to send, what is unsettled must not wait for one.
+        self._patience.tick(now, listening=self._caught_up() and self._circuit.state is not State.OPEN)
         await self._tidy(now)
         probe_in_s = self._circuit.probe_in_s(now)
         if probe_in_s is not None:
