@@ -1,0 +1,149 @@
+"""The daemon dies at every named point of a message's way, the first time it is reached, the second time, and so on:
+the end is the same as if it had never died.
+"""
+
+import itertools
+import sqlite3
+from contextlib import closing
+from importlib import resources
+
+import pytest
+
+from clawkakad.faults import POINTS
+from clawkakad.registry.database import statements
+from clawkakad.simulator.people import Author, State
+from tests.scenarios.conftest import Stage, known
+from tests.support import eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+ON_THE_WAY = [name for name in POINTS if name != "migration"]
+MOST = 60  # times that a point is reached for one message: more would be a loop
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    return known(CLAWKAKA_SETTLE_S="0.5", CLAWKAKA_BURST_S="0")
+
+
+@pytest.mark.parametrize("point", ON_THE_WAY)
+async def test_death_on_the_way_of_a_newcomers_first_message_changes_nothing(stage: Stage, point: str) -> None:
+    await stage.world.daemon.start()
+    for times in itertools.count(1):
+        assert times < MOST, "it is reached again and again"
+        await stage.world.daemon.order(point=point, times=times)
+        stage.world.say(stage.person(f"Person {times}"), "hello")
+        if not await died(stage):
+            break
+        await stage.world.daemon.start()
+        await the_end(stage)
+
+    print(f"{point}: {times - 1} deaths")
+    assert times > 1
+
+
+@pytest.mark.parametrize("point", ON_THE_WAY)
+async def test_death_at_a_start_with_work_to_do_changes_nothing(stage: Stage, point: str) -> None:
+    robin = stage.person()
+    await stage.world.daemon.start()
+    await stage.world.ask(robin, "hello")
+    for times in itertools.count(1):
+        assert times < MOST, "it is reached again and again"
+        await stage.world.daemon.kill()
+        await stage.world.daemon.order(point=point, times=times)
+        await stage.world.daemon.spawn()
+        stage.world.say(robin, f"message {times}")
+        if not await died(stage):
+            break
+        await stage.world.daemon.start()
+        await the_end(stage)
+
+    print(f"{point}: {times - 1} deaths")
+    assert times > 1
+
+
+async def test_death_between_two_migrations_is_made_up_for(stage: Stage) -> None:
+    scripts = sorted((resources.files("clawkakad.registry") / "migrations").iterdir(), key=lambda file: file.name)
+    scripts = [script for script in scripts if script.name.endswith(".sql")]
+    for done in range(1, len(scripts) + 1):
+        await stage.world.daemon.order(point="migration", times=1)
+        await stage.world.daemon.spawn()
+        assert await stage.world.daemon.ended() == -9
+        assert stage.world.daemon.rows("PRAGMA user_version") == [{"user_version": done}]
+
+    await stage.world.daemon.start()
+    assert await stage.world.ask(stage.person(), "hello") == "echo: hello"
+
+
+async def test_what_an_older_daemon_left_is_finished_by_a_newer_one(stage: Stage) -> None:
+    first = (resources.files("clawkakad.registry") / "migrations" / "0001_first.sql").read_text()
+    stage.world.daemon.state_dir.mkdir(mode=0o700)
+    robin = stage.person()
+    message = stage.world.say(robin, "hello")  # the window is open; nobody takes it yet
+    with closing(sqlite3.connect(stage.world.daemon.state_dir / "registry.sqlite")) as old:
+        for statement in statements(first):
+            old.execute(statement)
+        old.execute("PRAGMA user_version = 1")
+        now = "2026-11-22T10:00:00.000Z"
+        old.execute("INSERT INTO users VALUES ('u1', 'Robin', 'UTC', 'USD', 'en', NULL, ?, ?)", (now, now))
+        old.execute("INSERT INTO identifiers VALUES ('wa_id', ?, 'u1', ?)", (robin.wa_id, now))
+        old.execute(
+            "INSERT INTO inbox (run_key, wamid, user_id, kind, text, raw, forwarded, sent_at, received_at, state,"
+            " changed_at) VALUES ('k1', ?, 'u1', 'text', 'hello', '{}', 0, ?, ?, 'received', ?)",
+            (message.id, now, now, now),
+        )
+        old.commit()
+
+    await stage.world.daemon.start()
+
+    assert "hello" in (await stage.world.hears(robin, 1))[0]
+    await the_end(stage)
+
+
+async def died(stage: Stage) -> bool:
+    """Wait until it dies, or comes to the end before."""
+    daemon = stage.world.daemon
+    assert daemon.process is not None
+    process = daemon.process
+    try:
+        await eventually(lambda: process.returncode is not None or ended(stage), within_s=20, every_s=0.02)
+    except AssertionError as error:
+        raise AssertionError(f"{state(stage)}\n{daemon.tail()}") from error
+    if process.returncode is None:
+        return False
+    assert await daemon.ended() == -9, daemon.tail()
+    return True
+
+
+async def the_end(stage: Stage) -> None:
+    """As if it had never died: each message is answered, once, and each answer delivered, once."""
+    try:
+        await eventually(lambda: ended(stage), within_s=30, every_s=0.02)
+    except AssertionError as error:
+        raise AssertionError(f"{state(stage)}\n{stage.world.daemon.tail()}") from error
+
+
+def ended(stage: Stage) -> bool:
+    messages = stage.world.simulator.exchange.people.messages.values()
+    said = [m for m in messages if m.author is Author.PERSON]
+    heard = [m for m in messages if m.author is Author.ASSISTANT]
+    assert len(heard) <= len(said), f"answered twice: {state(stage)}"
+    if any(m.state is State.SENT for m in said) or len(heard) < len(said):
+        return False
+    assert sorted(m.wa_id for m in heard) == sorted(m.wa_id for m in said), state(stage)
+    inbox, outbox = (stage.world.daemon.rows(f"SELECT state FROM {table}") for table in ("inbox", "outbox"))
+    return [row["state"] for row in inbox] == ["answered"] * len(said) and [row["state"] for row in outbox] == [
+        "delivered"
+    ] * len(said)
+
+
+def state(stage: Stage) -> str:
+    """What there is to see when it did not end well."""
+    rows = stage.world.daemon.rows
+    inbox = rows("SELECT id, state, attempt, text, reason FROM inbox WHERE state <> 'answered'")
+    outbox = rows("SELECT id, state, attempt, source, text, reason FROM outbox WHERE state <> 'delivered'")
+    chats = {
+        p.name: [(m.author.value, m.text, m.state.value) for m in stage.world.simulator.exchange.people.of(p.wa_id)]
+        for p in stage.world.simulator.exchange.people.people.values()
+    }
+    return f"inbox {inbox}\noutbox {outbox}\n{chats}"
