@@ -128,7 +128,7 @@ class Endpoint:
         self._http = http
 
     async def _pass(self, request: web.Request) -> web.StreamResponse:
-        return await self.proxy.complete(request, SANDBOX, UserId(1))
+        return await self.proxy.complete(request, SANDBOX, UserId("u1"))
 
     async def call(self, body: str = '{"model": "m", "messages": [{"role": "user", "content": "hi"}]}') -> int:
         async with self._http.post(self.server.make_url("/"), data=body) as answer:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -283,7 +284,8 @@ async def test_dying_at_any_frame_costs_nothing(world: World, asked: list[str], 
         await world.idle()
         died = _die_at(point, number)
         asking = world.asking(key, "hi")
-        await asyncio.wait({asking, died}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {asking, died}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         faults.arm(None)
         over = asking.done()
         asking.cancel()
