@@ -218,9 +218,7 @@ async def test_many_people_are_begun_in_one_commit(post: Post) -> None:
     assert writes <= 3  # taking over, tidying, and these
 
 
-async def test_a_limit_of_the_number_slows_everybody_down_as_long_as_it_asks(
-    post: Post, robin: UserId
-) -> None:
+async def test_a_limit_of_the_number_slows_everybody_down_as_long_as_it_asks(post: Post, robin: UserId) -> None:
     mika = await post.person(1)
     post.graph.script = [Reply.error(130429, status=429, headers={"Retry-After": "17"})]
     await post.add(robin, "hi")
@@ -560,6 +558,19 @@ async def test_an_outage_leaves_a_few_unknown_outcomes_and_not_the_whole_queue(p
             return QUEUED not in await post.states()
 
         await eventually(rest_is_sent)
+
+
+async def test_after_an_outage_what_is_unknown_is_settled_also_where_nothing_else_is_to_be_sent(post: Post) -> None:
+    post.graph.script = [UNKNOWN] * 3
+    for number in range(3):
+        await post.add(await post.person(number), "hi", source=str(number))
+
+    async with post.running(settle_s=5):
+        await post.until(*[AMBIGUOUS] * 3)
+        post.pass_time(2)
+        await eventually(lambda: any(request.path == "/v25.0/100" for request in post.graph.requests))
+        await post.listen_for(8)
+        await post.until(*[SENT] * 3)
 
 
 async def test_one_request_at_a_time_after_an_outage_until_it_is_answered(post: Post) -> None:
