@@ -28,6 +28,7 @@ from clawkakad.assistant.intake import Intake
 from clawkakad.assistant.late import LateAnswers
 from clawkakad.assistant.limits import Limits
 from clawkakad.assistant.listening import Listening
+from clawkakad.assistant.missed import MissedAnswers
 from clawkakad.assistant.presence import Presence
 from clawkakad.assistant.receipts import Receipts
 from clawkakad.assistant.reminders import ReminderClock
@@ -69,6 +70,7 @@ class Parts:
     registry: Registry
     intake: Intake
     conversations: Conversations
+    missed: MissedAnswers
     delivery: Delivery
     reminders: ReminderClock
     heartbeats: Heartbeats
@@ -118,9 +120,11 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     )
     reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
     pool = Pool()
-    turns = Turns(pool, on_stray=LateAnswers(registry, _now, on_outbox=delivery.wake).take)
+    late = LateAnswers(registry, _now, on_outbox=delivery.wake)
+    turns = Turns(pool, on_stray=late.take)
     stack.push_async_callback(turns.aclose)
     agent = GatewayAgent(pool, turns)
+    missed = MissedAnswers(registry, agent, late, _now)
     supervisor = await _build_supervisor(settings, stack, registry, http, pool, reminders)
     conversations = Conversations(
         registry,
@@ -130,6 +134,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         _now,
         _rules(settings),
         on_outbox=delivery.wake,
+        on_given_up=missed.note,
     )
     heartbeats = Heartbeats(
         registry,
@@ -145,7 +150,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     door = Door(settings.access, frozenset(settings.allow))
     filing = Filing(door, Limits(settings.messages_per_hour, settings.strangers), receipts)
     intake = Intake(registry, filing, _now, listening=listening, on_message=conversations.wake, on_outbox=delivery.wake)
-    return Parts(registry, intake, conversations, delivery, reminders, heartbeats, supervisor)
+    return Parts(registry, intake, conversations, missed, delivery, reminders, heartbeats, supervisor)
 
 
 def _rules(settings: Settings) -> Rules:
@@ -237,6 +242,7 @@ def _start(loops: Loops, parts: Parts, settings: Settings) -> None:
     loops.start("delivery", parts.delivery.run())
     loops.start("reminders", parts.reminders.run())
     loops.start("conversations", parts.conversations.run())
+    loops.start("missed answers", parts.missed.run())
     if settings.heartbeat_minutes:
         loops.start("heartbeats", parts.heartbeats.run())
     interval_s = watchdog_interval_s()
@@ -260,7 +266,8 @@ async def _stop(parts: Parts, loops: Loops, site: contextlib.AsyncExitStack) -> 
     notify("STOPPING=1")
     logger.info("stopping")
     await site.aclose()
-    await loops.stop("heartbeats", within_s=LOOP_S)
+    for name in ("heartbeats", "missed answers"):
+        await loops.stop(name, within_s=LOOP_S)
     await parts.conversations.drain(TURNS_S)
     for name in ("conversations", "reminders", "delivery", "supervisor", "watchdog"):
         await loops.stop(name, within_s=LOOP_S)

@@ -1,5 +1,7 @@
 """The agent of a person, as conversations and heartbeats see it: the pool of connections and the turns over them."""
 
+from collections.abc import Sequence
+
 from clawkakad.gateway.pool import Pool
 from clawkakad.gateway.turns import Answer, Turns
 from clawkakad.model import SandboxId
@@ -23,6 +25,10 @@ class GatewayAgent:
     async def ask(self, sandbox_id: SandboxId, *, key: str, text: str, again: bool, timeout_s: float) -> Answer:
         """One whole turn. Raises TurnFailed, GatewayRefused, GatewayUnavailable."""
         return await self._turns.ask(sandbox_id, key=key, text=text, again=again, timeout_s=timeout_s)
+
+    async def missed(self, sandbox_id: SandboxId, keys: Sequence[str]) -> list[Answer]:
+        """The answers to turns that were given up and that nobody got. Raises GatewayUnavailable, GatewayRefused."""
+        return await self._turns.missed(sandbox_id, keys)
 
     async def wake(self, sandbox_id: SandboxId, *, text: str, timeout_s: float) -> Answer | None:
         """One proactive turn; None for silence. Raises GatewayUnavailable."""

@@ -72,6 +72,7 @@ class Answering:
         *,
         lock: Callable[[UserId], asyncio.Lock],
         on_outbox: Callable[[], None],
+        on_given_up: Callable[[InboxRow], None],
     ) -> None:
         self._registry = registry
         self._sandboxes = sandboxes
@@ -81,6 +82,7 @@ class Answering:
         self._rules = rules
         self._lock = lock
         self._on_outbox = on_outbox
+        self._on_given_up = on_given_up
         self._in_flight: set[UserId] = set()
 
     def is_in_flight(self, user_id: UserId) -> bool:
@@ -207,6 +209,7 @@ class Answering:
 
     async def _give_up(self, messages: Sequence[InboxRow], state: InboxState, reason: str, text: str) -> None:
         await self._store(lambda tx, now: turnbook.given_up(tx, messages, state, reason, text, now))
+        self._on_given_up(lead_of(messages))
 
     async def _store(self, work: Callable[[Transaction, datetime], T]) -> T:
         """Carry out a work that must be on disk, and wake the outbox; a full disk is waited for."""

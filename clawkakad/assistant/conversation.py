@@ -16,10 +16,14 @@ from clawkakad.assistant.turnbook import Rules
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import UserId
 from clawkakad.registry import Registry
+from clawkakad.registry.inbox import InboxRow
 
 
 class Conversations:
-    """Owns the workers. `wake` starts one; `run` is the life of them all."""
+    """Owns the workers. `wake` starts one; `run` is the life of them all.
+
+    `on_outbox` is told that something is to be sent, `on_given_up` the lead of a turn that ended without an answer.
+    """
 
     def __init__(
         self,
@@ -31,10 +35,19 @@ class Conversations:
         rules: Rules,
         *,
         on_outbox: Callable[[], None],
+        on_given_up: Callable[[InboxRow], None],
     ) -> None:
         self._registry = registry
         self._answering = Answering(
-            registry, sandboxes, agent, presence, clock, rules, lock=self.lock, on_outbox=on_outbox
+            registry,
+            sandboxes,
+            agent,
+            presence,
+            clock,
+            rules,
+            lock=self.lock,
+            on_outbox=on_outbox,
+            on_given_up=on_given_up,
         )
         self._workers: dict[UserId, asyncio.Task[None]] = {}
         self._woken: set[UserId] = set()

@@ -16,7 +16,8 @@ from clawkakad.assistant.parts import parts_of
 from clawkakad.errors import ClawkakaError, RegistryUnavailable
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import SandboxId, UserId
-from clawkakad.registry import Registry, SandboxRow, UserRow
+from clawkakad.registry import Registry, UserRow
+from clawkakad.registry.heartbeats import Due
 
 LOOK_S = 10.0  # how often it is checked whose heartbeat is due
 TURN_S = 180.0
@@ -72,33 +73,32 @@ class Heartbeats:
         """Look for ever; one person at a time, so that heartbeats never crowd out answers."""
         while True:
             await asyncio.sleep(self._look_s)
-            for sandbox in await self._sandboxes():
+            for due in await self._due():
                 try:
-                    await self._visit(sandbox.user_id, sandbox.id)
+                    await self._visit(due)
                 except ClawkakaError as error:
                     # One person's trouble is not another's. Nothing was marked as said, so nothing is forgotten.
-                    logger.warning("heartbeat not done", user=sandbox.user_id, error=str(error))
-                    await self._put_off(sandbox.user_id)
+                    logger.warning("heartbeat not done", user=due.user_id, error=str(error))
+                    await self._put_off(due.user_id)
                 except Exception:  # a mistake of ours with one person must not end everybody's heartbeats
-                    logger.exception("a heartbeat failed for a reason of our own", user=sandbox.user_id)
-                    await self._put_off(sandbox.user_id)
+                    logger.exception("a heartbeat failed for a reason of our own", user=due.user_id)
+                    await self._put_off(due.user_id)
 
-    async def _sandboxes(self) -> list[SandboxRow]:
+    async def _due(self) -> list[Due]:
         try:
-            return await self._registry.sandboxes.all()
+            return await self._registry.heartbeats.due(self._clock())
         except RegistryUnavailable as error:
             logger.warning("heartbeats cannot be looked up now", error=str(error))
             return []
 
-    async def _visit(self, user_id: UserId, sandbox_id: SandboxId) -> None:
-        now = self._clock()
-        next_at = await self._registry.heartbeats.next_at(user_id)
-        if next_at is None:
-            await self._plan(user_id, None, "planned")
-        elif next_at <= now and self._agent.is_ready(sandbox_id) and not self._lock(user_id).locked():
-            user = await self._registry.users.get(user_id)
+    async def _visit(self, due: Due) -> None:
+        """Somebody who is being answered, or about to be, is left alone."""
+        if due.next_at is None:
+            await self._plan(due.user_id, None, "planned")
+        elif self._agent.is_ready(due.sandbox_id) and not self._lock(due.user_id).locked():
+            user = await self._registry.users.get(due.user_id)
             if user is not None:
-                await self._beat(user, sandbox_id, next_at)
+                await self._beat(user, due.sandbox_id, due.next_at)
 
     async def _beat(self, user: UserRow, sandbox_id: SandboxId, due_at: datetime) -> None:
         reason = await self._why_not(user)

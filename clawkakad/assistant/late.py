@@ -31,6 +31,6 @@ class LateAnswers:
             logger.error("an agent speaks up too often by itself; dropped", sandbox=sandbox_id)
             return
         parts = parts_of(answer.text)
-        await self._registry.outbox.add(sandbox.user_id, parts, origin="late", source=f"run:{answer.run_id}")
-        logger.info("late answer queued", sandbox=sandbox_id)
-        self._on_outbox()
+        if await self._registry.outbox.add(sandbox.user_id, parts, origin="late", source=f"run:{answer.run_id}"):
+            logger.info("late answer queued", sandbox=sandbox_id)
+            self._on_outbox()

@@ -23,7 +23,7 @@ HEARTBEAT = (
     "Heartbeat: this was found in the person's own records. If it is worth a message now, write that message, short"
     " and kind, as if you thought of it yourself. If it is not, answer NO_REPLY.\n"
 )
-_LIKE_A_NOTE = re.compile(rf"[\[\uff3b](?=\W*(?:{'|'.join(NOTES)}))", re.IGNORECASE)
+_LIKE_A_NOTE = re.compile(rf"[\[\uff3b](?=\W{{0,8}}(?:{'|'.join(NOTES)}))", re.IGNORECASE)
 _QUOTES = str.maketrans("\u201c\u201d", '""')
 
 

@@ -1,10 +1,20 @@
 """The table `heartbeats`: when each person's next proactive look is due; it survives restarts."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from clawkakad.model import UserId
+from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import times
 from clawkakad.registry.database import Database
+
+
+@dataclass(frozen=True)
+class Due:
+    """A person whose heartbeat is due. `next_at`: since when, None where it was never planned."""
+
+    user_id: UserId
+    sandbox_id: SandboxId
+    next_at: datetime | None
 
 
 class Heartbeats:
@@ -13,10 +23,14 @@ class Heartbeats:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def next_at(self, user_id: UserId) -> datetime | None:
-        """When the person's next heartbeat is due; None where none was planned yet."""
-        row = await self._db.one("SELECT next_at FROM heartbeats WHERE user_id = :id", {"id": user_id})
-        return None if row is None else times.from_text(row["next_at"])
+    async def due(self, now: datetime) -> list[Due]:
+        """Everybody with a sandbox whose time has come or was never planned, the longest overdue first."""
+        rows = await self._db.all(
+            "SELECT s.user_id, s.id, h.next_at FROM sandboxes s LEFT JOIN heartbeats h ON h.user_id = s.user_id"
+            " WHERE h.next_at IS NULL OR h.next_at <= :now ORDER BY h.next_at, s.created_at",
+            {"now": times.to_text(now)},
+        )
+        return [Due(UserId(row["user_id"]), SandboxId(row["id"]), times.maybe(row["next_at"])) for row in rows]
 
     async def plan(self, user_id: UserId, next_at: datetime, *, last_at: datetime | None, outcome: str) -> None:
         """Record the last outcome and the next time."""

@@ -185,6 +185,15 @@ class Inbox:
             {"id": lead_id},
         )
 
+    async def given_up(self, since: datetime) -> list[tuple[InboxRow, datetime]]:
+        """The leads of turns that ended without an answer since an instant, and when; the oldest first."""
+        rows = await self._db.all(
+            "SELECT * FROM inbox WHERE state IN ('failed', 'parked') AND turn = id AND changed_at >= :since"
+            " ORDER BY id",
+            {"since": times.to_text(since)},
+        )
+        return [(_inbound(row), times.from_text(row["changed_at"])) for row in rows]
+
     async def count_refused(self, user_id: UserId) -> int:
         """How many messages of a person were refused at the door."""
         row = await self._db.one(

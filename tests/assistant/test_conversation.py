@@ -20,6 +20,7 @@ from clawkakad.errors import GatewayRefused, GatewayUnavailable, SandboxGone, Tu
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import IdentifierKind, InboxState, SandboxId, UserId, Wamid
 from clawkakad.registry import Registry, inbox
+from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.users import ensure_user
 from tests.conftest import Clock
 from tests.support import NOWHERE, eventually
@@ -35,6 +36,7 @@ class Agent:
         self.hold.set()
         self.awake = asyncio.Event()
         self.awake.set()
+        self.given_up: list[InboxRow] = []
         self.at_once = 0
         self.most_at_once: dict[SandboxId, int] = {}
 
@@ -81,7 +83,9 @@ async def running(
     registry: Registry, agent: Agent, clock: Clock, rules: Rules = RULES, marks: Marks | None = None
 ) -> AsyncIterator[Conversations]:
     presence = Presence(marks or Marks())
-    conversations = Conversations(registry, agent, agent, presence, clock, rules, on_outbox=lambda: None)
+    conversations = Conversations(
+        registry, agent, agent, presence, clock, rules, on_outbox=lambda: None, on_given_up=agent.given_up.append
+    )
     task = asyncio.create_task(conversations.run())
     try:
         yield conversations
@@ -438,6 +442,7 @@ async def test_a_turn_cut_short_twice_is_parked_and_the_person_told(
         await until_settled(registry)
 
     assert await replies(registry) == [words.INTERRUPTED, "re: three"]
+    assert [row.text for row in agent.given_up] == ["one"]
 
 
 async def test_a_turn_that_takes_long_is_told_once_and_not_again_after_a_restart(
