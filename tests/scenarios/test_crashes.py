@@ -87,6 +87,7 @@ def states(stage: Stage) -> list[str]:
     return [row["state"] for row in stage.world.daemon.rows("SELECT state FROM outbox ORDER BY id")]
 
 
+@pytest.mark.parametrize("settings", [{"CLAWKAKA_BURST_S": "0"}], ids=["each message by itself"])
 async def test_random_kills_lose_nothing_and_answer_nothing_twice(stage: Stage) -> None:
     seed = int(os.environ.get("TEST_SEED", random.randrange(10**6)))
     print(f"TEST_SEED={seed}")
