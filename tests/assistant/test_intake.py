@@ -442,6 +442,19 @@ async def test_a_strangers_bad_message_is_still_a_strangers(registry: Registry, 
     assert await desk.lines() == []
 
 
+async def test_somebody_on_the_list_is_let_in_also_under_a_new_number(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, Door(Access.LISTED, ("15550100123",)))
+    await desk.take(at(clock, inbound("w1")))
+    clock.advance(seconds=1)
+    change = IdentifierChange(old=(IdentifierKind.WA_ID, "15550100123"), new=((IdentifierKind.WA_ID, "15550100177"),))
+
+    await desk.take(changes=(change,))
+    clock.advance(seconds=1)
+    await desk.take(at(clock, inbound("w2", number="15550100177")))
+
+    assert set((await desk.states()).values()) == {InboxState.RECEIVED}
+
+
 def recorded(name: str) -> Delivery:
     body = (DATA / "payloads" / f"{name}.json").read_bytes()
     return parse(body, phone_number_id=PHONE_NUMBER_ID)
