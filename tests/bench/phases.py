@@ -58,7 +58,7 @@ async def light(program: Program, *, per_s: float, seconds: float) -> Numbers:
     gaps = [chance.expovariate(per_s) for _ in range(int(per_s * seconds))]
     with watching(program) as watch:
         messages = await _open_loop(program, gaps)
-        await _all_answered(messages)
+        await _all_answered(program, messages)
         await program.rest()
     acknowledged = [m.acknowledgement_s for m in messages if m.acknowledgement_s is not None]
     overheads = [m.overhead_s for m in messages if m.overhead_s is not None]
@@ -89,7 +89,7 @@ async def saturated(program: Program, *, count: int, at_once: int) -> Numbers:
         with watching(program) as watch:
             messages += [program.write(wa_id, time.monotonic()) for wa_id in program.people[:at_once]]
             await eventually(lambda: len(messages) >= count, within_s=TOO_LATE_S + count / 20, every_s=0.01)
-            await _all_answered(messages)
+            await _all_answered(program, messages)
             took_s = max(m.answered or 0.0 for m in messages) - messages[0].due
             await program.rest()
     finally:
@@ -161,18 +161,23 @@ async def _open_loop(program: Program, gaps: list[float]) -> list[Message]:
     return messages
 
 
-async def _all_answered(messages: list[Message]) -> None:
+async def _all_answered(program: Program, messages: list[Message]) -> None:
     try:
         await eventually(lambda: all(m.answers for m in messages), within_s=TOO_LATE_S)
     except AssertionError as error:
-        missing = sum(not m.answers for m in messages)
-        raise WrongAnswers(f"{missing} of {len(messages)} messages have no answer") from error
+        missing = [m for m in messages if not m.answers]
+        raise WrongAnswers(_complaint(program, missing, "have no answer")) from error
 
 
 def check(program: Program) -> None:
     """Every message so far was acknowledged and answered once. Raises WrongAnswers."""
     wrong = [m for m in program.journal.messages.values() if m.status != 200 or m.answers != 1]
     if wrong:
-        first = wrong[0]
-        about = f"number {first.number}: status {first.status}, {first.answers} answers"
-        raise WrongAnswers(f"{program.name}: {len(wrong)} messages not answered exactly once, such as {about}")
+        raise WrongAnswers(_complaint(program, wrong, "were not answered exactly once"))
+
+
+def _complaint(program: Program, wrong: list[Message], what: str) -> str:
+    first = wrong[0]
+    reached = "the agent's end" if first.finished else "the agent" if first.heard else "no agent"
+    about = f"{first.wamid}: webhook answered with {first.status}, reached {reached}, {first.answers} answers"
+    return f"{program.name}: {len(wrong)} messages {what}; {about}\n{program.why(first.wamid)}"

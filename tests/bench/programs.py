@@ -79,6 +79,10 @@ class Program(ABC):
     async def kill(self) -> None:
         """SIGKILL, if it runs."""
 
+    def why(self, wamid: str) -> str:
+        """What the program itself says of a message."""
+        return ""
+
     def cpu_s(self) -> float:
         return cpu_s(self.pid)
 
@@ -179,6 +183,15 @@ class Ours(Program):
     def stored(self) -> set[str]:
         assert self._daemon is not None
         return {row["wamid"] for row in self._daemon.rows("SELECT wamid FROM inbox")}
+
+    def why(self, wamid: str) -> str:
+        assert self._daemon is not None
+        rows = self._daemon.rows("SELECT id, state, reason, user_id FROM inbox WHERE wamid = ?", wamid)
+        waiting = (
+            "SELECT id, state, reason, not_before, changed_at FROM outbox WHERE user_id = ? ORDER BY id DESC LIMIT 3"
+        )
+        sent = self._daemon.rows(waiting, rows[0]["user_id"]) if rows else []
+        return f"inbox {rows}\noutbox {sent}\n{self._daemon.tail(5)}"
 
     async def _open_gateway(self, container: FakeContainer) -> None:
         config = json.loads((container.source("/etc/clawkaka") / "openclaw.json").read_text())

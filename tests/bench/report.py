@@ -88,8 +88,8 @@ class Line:
 def lines(ours: Rounds, relay: Rounds) -> list[Line]:
     """What was measured, in the order of the table. A ratio is taken of the medians of rounds that alternated."""
     kinds = list(MEASURES)
-    known = sorted((kinds.index(kind), name) for name in ours if (kind := _kind(name)))
-    return [_line(name, ours[name], relay.get(name, ())) for _, name in known]
+    known = [(kinds.index(kind), name) for name in ours if (kind := _kind(name))]
+    return [_line(name, ours[name], relay.get(name, ())) for _, name in sorted(known, key=lambda pair: pair[0])]
 
 
 def _kind(name: str) -> str | None:
