@@ -11,6 +11,7 @@ from clawkakad.errors import ClawkakaError
 from clawkakad.model import Wamid
 
 REFRESH_S = 20.0  # Meta drops the indicator after 25 s ("Typing indicators")
+MOST_SHOWN = 45  # times, a quarter of an hour: then nobody looks any more, and what they wait for is broken
 
 
 class Marker(Protocol):
@@ -53,7 +54,7 @@ class Presence:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _refresh(self, typing: Typing) -> None:
-        while True:
+        for _ in range(MOST_SHOWN):
             typing.changed.clear()
             try:
                 await self._graph.mark_read(typing.wamid, typing=True)

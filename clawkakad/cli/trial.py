@@ -106,7 +106,8 @@ def daemon_environ(trial: Trial, *, port: int, simulator_url: str, environ: Mapp
     # A file or a credential that holds one of these would be the real installation's.
     dropped = {f"{name}_FILE" for name in ours} | {"CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC"}
     passed = {name: value for name, value in environ.items() if name not in dropped}
-    return {"CLAWKAKA_LOG": "human", **passed, **ours}
+    # The first thing that a command hears is taken for its answer.
+    return {"CLAWKAKA_LOG": "human", "CLAWKAKA_STILL_ON_IT_S": "0", **passed, **ours}
 
 
 def last_words(output: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from clawkakad.assistant.presence import Presence
+from clawkakad.assistant.presence import MOST_SHOWN, Presence
 from clawkakad.errors import GraphUnavailable
 from clawkakad.model import Wamid
 from tests.support import eventually
@@ -49,3 +49,25 @@ async def test_it_stops_also_when_the_turn_breaks() -> None:
     await asyncio.sleep(0.05)
 
     assert len(marks.asked) == shown
+
+
+async def test_a_newer_message_is_marked_at_once() -> None:
+    marks = Marks()
+
+    async with Presence(marks, refresh_s=60).typing(WAMID) as typing:
+        await eventually(lambda: marks.asked)
+        typing.show(WAMID)
+        typing.show(Wamid("wamid.2"))
+        await eventually(lambda: len(marks.asked) == 2)
+
+    assert marks.asked == [(WAMID, True), (Wamid("wamid.2"), True)]
+
+
+async def test_it_is_not_shown_for_hours() -> None:
+    marks = Marks()
+
+    async with Presence(marks, refresh_s=0.0001).typing(WAMID):
+        await eventually(lambda: len(marks.asked) == MOST_SHOWN)
+        await asyncio.sleep(0.05)
+
+    assert len(marks.asked) == MOST_SHOWN
