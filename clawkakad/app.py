@@ -121,11 +121,12 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
     pool = Pool()
     late = LateAnswers(registry, _now, on_outbox=delivery.wake)
-    turns = Turns(pool, on_stray=late.take)
+    keys, proxy = await _build_model(settings, stack, registry, http)
+    turns = Turns(pool, on_stray=late.take, refusal_of=proxy.refusal_of)
     stack.push_async_callback(turns.aclose)
     agent = GatewayAgent(pool, turns)
     missed = MissedAnswers(registry, agent, late, _now)
-    supervisor = await _build_supervisor(settings, stack, registry, http, pool, reminders)
+    supervisor = await _build_supervisor(settings, stack, registry, pool, reminders, keys, proxy)
     conversations = Conversations(
         registry,
         supervisor,
@@ -164,13 +165,24 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
+async def _build_model(
+    settings: Settings, stack: contextlib.AsyncExitStack, registry: Registry, http: aiohttp.ClientSession
+) -> tuple[KeySource, ModelProxy]:
+    """The way to the model, and the keys for it."""
+    keys = _keys(settings, http, registry, secrets.instance_id(settings.state_dir))
+    upstream = await _upstream(settings, stack)
+    session = await stack.enter_async_context(open_upstream(upstream))
+    return keys, ModelProxy(session, upstream=upstream, key_for=keys.key, usage=registry.usage)
+
+
 async def _build_supervisor(
     settings: Settings,
     stack: contextlib.AsyncExitStack,
     registry: Registry,
-    http: aiohttp.ClientSession,
     pool: Pool,
     reminders: ReminderClock,
+    keys: KeySource,
+    proxy: ModelProxy,
 ) -> Supervisor:
     """Everything that has to do with containers."""
     instance = secrets.instance_id(settings.state_dir)
@@ -178,10 +190,6 @@ async def _build_supervisor(
     secret = secrets.installation_secret(settings.state_dir, given)
     gid = socket_gid()
     engine = await stack.enter_async_context(open_engine(settings.engine))
-    keys = _keys(settings, http, registry, instance)
-    upstream = await _upstream(settings, stack)
-    session = await stack.enter_async_context(open_upstream(upstream))
-    proxy = ModelProxy(session, upstream=upstream, key_for=keys.key, usage=registry.usage)
     builder = Builder(
         engine=engine,
         sealing=sealing_of(settings, instance, gid),
