@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from clawkakad.assistant import words
 from tests.scenarios.conftest import Stage, data, post
 from tests.support import DATA, eventually
 
@@ -28,7 +29,7 @@ async def test_every_recorded_webhook_is_taken_without_a_traceback(stage: Stage)
     kinds = {row["kind"] for row in stage.world.daemon.rows("SELECT kind FROM inbox")}
     assert {"text", "image", "audio", "reaction", "hologram", "location", "unsupported"} <= kinds
     rows = stage.world.daemon.rows("SELECT DISTINCT kind FROM inbox WHERE state = 'received' OR attempt > 0")
-    assert {row["kind"] for row in rows} <= {"text"}
+    assert {row["kind"] for row in rows}.isdisjoint({"reaction", "hologram", "unsupported", "sticker", "revoke"})
     wamids = [row["wamid"] for row in stage.world.daemon.rows("SELECT wamid FROM inbox")]
     assert len(wamids) == len(set(wamids)) > 40
     assert "Traceback" not in stage.world.daemon.log.read_text()
@@ -65,7 +66,10 @@ async def test_while_the_registry_cannot_commit_meta_is_told_to_come_again(stage
     await eventually(lambda: stage.world.daemon.rows("SELECT 1 FROM inbox WHERE state = 'answered'"))
 
 
-@pytest.mark.parametrize("settings", [{"CLAWKAKA_ACCESS": "listed", "CLAWKAKA_ALLOW": "+49 1512 3456789"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"CLAWKAKA_ACCESS": "listed", "CLAWKAKA_ALLOW": "+49 1512 3456789", "CLAWKAKA_STRANGERS": "silent"}],
+)
 async def test_a_stranger_gets_no_sandbox_and_no_reply(stage: Stage) -> None:
     stranger, guest = stage.world.person("Stranger", "+91 98765 43210"), stage.world.person("Guest", "+4915123456789")
     await stage.world.daemon.start()
@@ -78,10 +82,24 @@ async def test_a_stranger_gets_no_sandbox_and_no_reply(stage: Stage) -> None:
     assert row["text"] is None
 
 
+@pytest.mark.parametrize("settings", [{"CLAWKAKA_ACCESS": "listed", "CLAWKAKA_ALLOW": "+49 1512 3456789"}])
+async def test_a_stranger_hears_one_line_and_no_more(stage: Stage) -> None:
+    stranger = stage.world.person("Stranger", "+91 98765 43210")
+    await stage.world.daemon.start()
+    for text in ("let me in", "please"):
+        stage.world.say(stranger, text)
+
+    await eventually(lambda: stage.world.heard(stranger))
+    await eventually(lambda: len(stage.world.daemon.rows("SELECT 1 FROM inbox WHERE state = 'refused'")) == 2)
+
+    assert stage.world.heard(stranger) == [words.STRANGER]
+    assert stage.engine.containers == {}
+
+
 async def test_a_picture_is_answered_politely(stage: Stage) -> None:
     await stage.world.daemon.start()
 
-    await post(stage, data("image_with_caption_and_url.json"))
+    await post(stage, data("image_without_caption_or_url.json"))
 
     await eventually(lambda: stage.world.daemon.rows("SELECT 1 FROM outbox WHERE origin = 'notice'"))
     assert stage.engine.containers == {}
