@@ -97,6 +97,7 @@ async def saturated(program: Program, *, count: int, at_once: int) -> Numbers:
     return {
         "saturated_per_s": len(messages) / took_s,
         "cpu_saturated_s": watch.cpu_s / len(messages) * 1000,
+        "refused_saturated": program.refused,
         "core_saturated": watch.cpu_s / watch.wall_s,
         "peers_saturated": watch.peers,
     }
@@ -123,7 +124,7 @@ async def flood(program: Program, *, per_s: float, seconds: float) -> Numbers:
     program.delay_s[0] = FLOOD_AGENT_S
     count = int(per_s * seconds)
     with watching(program) as watch:
-        messages = await _open_loop(program, [1 / per_s] * count)
+        messages = await _open_loop(program, [1 / per_s] * count, again=False)
     with suppress(AssertionError):  # then it has failed, and the numbers say how badly
         await eventually(lambda: all(m.acknowledged is not None for m in messages), within_s=FLOOD_LATE_S)
     given_up = time.monotonic()
@@ -146,7 +147,7 @@ async def flood(program: Program, *, per_s: float, seconds: float) -> Numbers:
 # How messages come ----------------------------------------------------------------------------------------------------
 
 
-async def _open_loop(program: Program, gaps: list[float]) -> list[Message]:
+async def _open_loop(program: Program, gaps: list[float], *, again: bool = True) -> list[Message]:
     """Messages at their times, whether the program keeps up or not; late ones keep the time they were due at."""
     messages = []
     due = time.monotonic() + 0.1
@@ -157,7 +158,7 @@ async def _open_loop(program: Program, gaps: list[float]) -> list[Message]:
             await asyncio.sleep(ahead_s)
         elif number % 20 == 0:
             await asyncio.sleep(0)  # behind: the answers must be read all the same
-        messages.append(program.write(program.people[number % len(program.people)], due))
+        messages.append(program.write(program.people[number % len(program.people)], due, again=again))
     return messages
 
 

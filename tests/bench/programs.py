@@ -28,6 +28,7 @@ from tests.support import eventually, free_port
 SECRET = "bench-app-secret"
 TOKEN = "bench-gateway-token"
 SANDBOX_UID = 1000
+AGAIN_S = 0.5
 JOINING = 8  # people who write their first message at the same time
 
 SETTINGS = {
@@ -63,6 +64,7 @@ class Program(ABC):
         self.graph = Graph(self.journal, self.webhooks)
         self.people: list[str] = []
         self.delay_s = [0.0]
+        self.refused = 0  # webhooks of messages that had to come again
         self.gateways: list[Gateway] = []
         self._core = core
 
@@ -89,14 +91,18 @@ class Program(ABC):
     def rss_mib(self) -> float:
         return rss_mib(self.pid)
 
-    def write(self, wa_id: str, due: float) -> Message:
-        """This person writes now, or was meant to a moment ago."""
+    def write(self, wa_id: str, due: float, *, again: bool = True) -> Message:
+        """This person writes now, or was meant to a moment ago. `again`: a refused webhook comes again, as of Meta."""
         message = self.journal.new(wa_id, due)
+        body = text_body(wa_id, message.wamid, message.text)
 
         def done(status: int, at: float) -> None:
             message.status, message.acknowledged = status, at
+            if status != 200 and again:
+                self.refused += 1
+                asyncio.get_running_loop().call_later(AGAIN_S, self.webhooks.post, body, done)
 
-        self.webhooks.post(text_body(wa_id, message.wamid, message.text), done)
+        self.webhooks.post(body, done)
         return message
 
     async def join(self, count: int) -> None:

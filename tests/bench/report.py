@@ -145,6 +145,9 @@ def doubts(**programs: Rounds) -> list[str]:
         got = min(rounds.get("core_saturated", [1.0]))
         if got < CORE_GOT:
             found.append(f"{program}: got only {got:.0%} of its core when saturated; is the machine busy?")
+        refused = max(rounds.get("refused_saturated", [0.0]))
+        if refused:
+            found.append(f"{program}: {refused:.0f} webhooks were refused and came again")
         flood = min(rounds.get("flood_cpu_percent", [100.0])) / 100
         if flood < CORE_GOT and max(rounds.get("flood_refused", [0.0])) > 0:
             found.append(f"{program}: did not hold the flood, with only {flood:.0%} of its core; is the machine busy?")
