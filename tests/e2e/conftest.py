@@ -80,6 +80,7 @@ async def house() -> AsyncIterator[House]:
     settings = {
         "CLAWKAKA_HEARTBEAT_MINUTES": str(HEARTBEAT_S / 60),
         "CLAWKAKA_ACTIVE_HOURS": "00:00-23:59",
+        "CLAWKAKA_STILL_ON_IT_S": "0",  # a first start takes longer on a busy machine
         "OPENROUTER_PROVISIONING_KEY": "",
     }
     gid = os.stat(ENGINE_SOCKET).st_gid

@@ -2,11 +2,15 @@
 
 import asyncio
 import json
+import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
+from clawkakad.sandboxes.image import DEFAULT_TAG
+from tests.daemon import PROJECT
 from tests.e2e.conftest import ENGINE_SOCKET, House, docker
 from tests.support import eventually
 
@@ -14,6 +18,29 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.
 
 PROBE = Path(__file__).parent / "probe.py"
 FIRST_S = 120
+NO_PORTS = "1-0"
+ALL_PORTS = "1-65535"
+
+# A container of the same image with everything let go that is let go of easily. Nothing is harmed: the probe writes in
+# its own layer only, and asks the kernel for nothing that it would do.
+UNSEALED = [
+    *("--network", "host", "--user", "0", "--cap-add", "SYS_ADMIN", "--tmpfs", "/tmp:exec"),
+    *(f"--security-opt={part}=unconfined" for part in ("seccomp", "apparmor", "systempaths")),
+    *("--device", "/dev/zero:/dev/mem", "--volume", f"{ENGINE_SOCKET}:/run/engine.sock"),
+    *("--env", "MARKED=marked-secret", "--entrypoint", "sh"),
+]
+WITH_RIGHTS = "cp /bin/true /usr/bin/rights; chmod u+s /usr/bin/rights; sleep 60 & exec python3 - $0 $1 $2"
+FOUND_THERE = """
+    system call mount, system call unshare (user), system call unshare (network), system call setns,
+    system call clone (user), system call clone3, system call bpf, system call keyctl, system call add_key,
+    system call ptrace, system call process_vm_readv, system call fsopen, system call perf_event_open,
+    system call open_by_handle_at, system call capset, system call personality, system call shmget,
+    interfaces, raw socket, packet socket, kernel events socket, loopback port, device: /dev/mem, opened /dev/mem,
+    socket: /run/engine.sock, program with rights: /usr/bin/rights, made a block device in /tmp,
+    made a character device in /data, opened /proc/sys/kernel/core_pattern, read /proc/timer_list, may write,
+    secret in, wrote /x, wrote /etc/x, opened /etc/hosts for writing, ran a program in /tmp,
+    CapEff, CapBnd, NoNewPrivs is 0, Seccomp is 0, uid 0, host name, first process
+"""
 
 
 async def test_two_people_are_there(house: House) -> None:
@@ -36,6 +63,14 @@ async def test_a_probe_inside_gets_nowhere_and_finds_nothing(house: House) -> No
             "169.254.169.254:80",
             "1.1.1.1:443",
             "8.8.8.8:53",
+            "100.64.0.1:80",
+            "224.0.0.251:5353",
+            "255.255.255.255:9",
+            "[::ffff:169.254.169.254]:80",
+            "[fd00:ec2::254]:80",
+            "[2606:4700:4700::1111]:443",
+            "[fe80::1%lo]:80",
+            "[ff02::1%lo]:5353",
         ]
         mikas_token = json.loads(
             (
@@ -50,11 +85,7 @@ async def test_a_probe_inside_gets_nowhere_and_finds_nothing(house: House) -> No
             (daemon.state_dir / "secret").read_text().strip(),
             mikas_token,
         ]
-        found = json.loads(
-            await house.sandbox(house.robin).run(
-                "python3", "-", ",".join(targets), ",".join(hidden), stdin=PROBE.read_text()
-            )
-        )
+        found = await probe(house, targets, hidden, ALL_PORTS)
 
     assert found == []
 
@@ -64,12 +95,28 @@ async def test_the_probe_can_find_something(house: House) -> None:
     own = json.loads(await house.sandbox(house.robin).run("cat", "/etc/clawkaka/openclaw.json"))
     token = own["gateway"]["auth"]["token"]
 
-    found = json.loads(
-        await house.sandbox(house.robin).run("python3", "-", "127.0.0.1:18789", token, stdin=PROBE.read_text())
-    )
+    found = await probe(house, ["127.0.0.1:18789"], [token], NO_PORTS)
 
     assert "127.0.0.1:18789: connected" in found
     assert "secret in /etc/clawkaka/openclaw.json" in found
+
+
+async def probe(house: House, targets: list[str], secrets: list[str], ports: str) -> list[str]:
+    """What it found in Robin's sandbox."""
+    words = (",".join(targets), ",".join(secrets), ports)
+    return list(json.loads(await house.sandbox(house.robin).run("python3", "-", *words, stdin=PROBE.read_text())))
+
+
+async def test_each_of_its_attempts_works_where_nothing_is_sealed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as here:
+        port = here.getsockname()[1]
+        words = (f"127.0.0.1:{port}", "marked-secret", f"{port}-{port}")
+        arguments = ("run", "--rm", "-i", *UNSEALED, DEFAULT_TAG, "-c", WITH_RIGHTS, *words)
+        found = json.loads(await docker(*arguments, stdin=PROBE.read_text()))
+
+    expected = [word.strip() for word in FOUND_THERE.split(",")]
+    assert [word for word in expected if not any(line.startswith(word) for line in found)] == []
+    assert f"127.0.0.1:{port}: connected" in found
 
 
 @pytest.mark.parametrize("target", ["engine", "neighbour"])
@@ -103,6 +150,49 @@ async def own_addresses() -> list[str]:
     process = await asyncio.create_subprocess_exec("hostname", "-I", stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     return [address for address in out.decode().split() if ":" not in address]
+
+
+async def doctor(house: House, *words: str, columns: int = 200) -> tuple[int, str]:
+    """`clawkakad doctor sandbox …` beside the daemon; exit code and output."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "clawkakad", "doctor", "sandbox", *words),
+        env={"PATH": os.environ["PATH"], "COLUMNS": str(columns), **house.world.daemon.environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=PROJECT,
+    )
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def test_the_doctor_finds_every_sandbox_sealed(house: House) -> None:
+    code, output = await doctor(house)
+
+    assert code == 0, output
+    lines = output.splitlines()
+    for person in (house.robin, house.mika):
+        assert [True] == ["yes, " in line for line in lines if house.sandbox(person).id in line]
+
+
+@pytest.mark.parametrize("columns", [200, 40])
+async def test_the_doctor_finds_what_was_changed_behind_the_daemons_back(house: House, columns: int) -> None:
+    name = house.sandbox(house.mika).name
+    await docker("update", "--cpu-shares", "2048", "--pids-limit", "1000", name)
+    try:
+        code, output = await doctor(house, columns=columns)
+        alone, of_robin = await doctor(house, "Robin")
+    finally:
+        await docker("update", "--cpu-shares", "512", "--pids-limit", "256", name)
+
+    assert code == 1
+    assert "rows differ" in " ".join(output.split())
+    for row in (("CPU weight", "512", "2048"), ("processes at most", "256", "1000")):
+        assert all(word in " ".join(output.split()) for word in row), output
+    assert (alone, "yes, " in of_robin) == (0, True), of_robin
+    assert (await doctor(house, "Mika"))[0] == 0
 
 
 async def test_nothing_is_published(house: House) -> None:
