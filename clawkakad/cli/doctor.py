@@ -17,11 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from clawkakad.cli.common import clock, counted, plain
+from clawkakad.cli.listing import LATELY
 from clawkakad.cli.where import environ_here, is_trial_here
 from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings, names
 from clawkakad.errors import ClawkakaError, ConfigError
-from clawkakad.registry import FILE, read_registry
+from clawkakad.registry import FILE, overview, pauses, read_registry
+from clawkakad.registry.pauses import Scope
 from clawkakad.sandboxes.engine import open_engine
+from clawkakad.whatsapp.errors import rule_of
 
 LOW_DISK, FULL_DISK = 0.15, 0.05  # share of the disk that is free
 DEADLINE_S = 10.0
@@ -193,6 +196,35 @@ async def _daemon(patient: Patient) -> Finding:
     return Finding("ok", "running") if status == 200 else Finding("fail", f"answers {status}", "look at its log")
 
 
+async def _messages(patient: Patient) -> Finding:
+    if not (patient.place.state_dir / FILE).exists():
+        return Finding("ok", "none yet")
+    now = clock()
+    async with read_registry(patient.place.state_dir / FILE, clock) as registry:
+        paused = await registry.db.read(pauses.current)
+        counts = await registry.db.read(lambda tx: overview.counts(tx, now - LATELY))
+    for pause in paused:
+        what = "sending is paused" if pause.scope is Scope.ALL else "sending of templates is paused"
+        return Finding("fail", f"{what}: {pause.reason}", rule_of(pause.code).advice)
+    return _in_trouble(counts)
+
+
+def _in_trouble(counts: overview.Counts) -> Finding:
+    """Messages that nobody but the operator can help, if any."""
+    troubles = {
+        "of unknown outcome": counts.ambiguous + counts.unknown,
+        "failed in the last day": counts.failed,
+        "parked": counts.parked,
+    }
+    seen = [f"{count} {what}" for what, count in troubles.items() if count]
+    held = [f"{counts.window} held until their people write"] if counts.window else []
+    if not seen:
+        return Finding("ok", ", ".join(held) or "none held, none failed")
+    commands = ["clawkakad outbox list"] * (troubles["parked"] != sum(troubles.values()))
+    commands += ["clawkakad inbox list"] * bool(counts.parked)
+    return Finding("warn", ", ".join(seen + held), "; ".join(commands))
+
+
 def _start(patient: Patient) -> str:
     return "scripts/try" if patient.is_trial else "clawkakad run"
 
@@ -243,6 +275,7 @@ CHECKS: dict[str, Check] = {
     "sandbox image": _image,
     "registry": _registry,
     "daemon": _daemon,
+    "messages": _messages,
     "WhatsApp": _whatsapp,
     "model": _model,
 }

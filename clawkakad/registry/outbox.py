@@ -84,6 +84,12 @@ def add(tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, 
     return added > 0
 
 
+def get(tx: Transaction, row_id: int) -> OutboxRow | None:
+    """One message, or None."""
+    row = tx.one("SELECT * FROM outbox WHERE id = :id", {"id": row_id})
+    return None if row is None else outbound(row)
+
+
 def find(tx: Transaction, wamid: Wamid, key: str | None) -> OutboxRow | None:
     """The row that a status is about, by its wamid or by our key (the answer to the send may be lost)."""
     row = tx.one("SELECT * FROM outbox WHERE wamid = :wamid OR key = :key", {"wamid": wamid, "key": key})
@@ -174,20 +180,6 @@ class Outbox:
         """The latest messages, newest first."""
         rows = await self._db.all("SELECT * FROM outbox ORDER BY id DESC LIMIT :limit", {"limit": limit})
         return [outbound(row) for row in rows]
-
-    async def open(self, failed_since: datetime) -> list[OutboxRow]:
-        """What is not settled: on its way, held, and what failed lately; oldest first."""
-        rows = await self._db.all(
-            "SELECT * FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') OR state = 'held'"
-            " OR state = 'failed' AND changed_at > :since ORDER BY id",
-            {"since": times.to_text(failed_since)},
-        )
-        return [outbound(row) for row in rows]
-
-    async def get(self, row_ids: Collection[int]) -> dict[int, OutboxRow]:
-        """Those of these rows that there are."""
-        rows = await self._db.read(lambda tx: [tx.one("SELECT * FROM outbox WHERE id = :i", {"i": i}) for i in row_ids])
-        return {row["id"]: outbound(row) for row in rows if row is not None}
 
 
 def _conclude(

@@ -151,6 +151,9 @@ class Post:
         await self.writes(user)
         return user
 
+    async def is_paused(self) -> bool:
+        return bool(await self.pauses())
+
     async def pauses(self) -> list[pauses.Pause]:
         return list(await self.registry.db.read(pauses.current))
 
@@ -358,7 +361,7 @@ async def test_an_expired_token_pauses_all_sending_keeps_the_queue_and_tries_one
     await post.add(robin, "hi")
 
     async with post.running():
-        await eventually(post.pauses)
+        await eventually(post.is_paused)
         (pause,) = await post.pauses()
         assert (pause.code, pause.since) == (190, post.clock())
         for number, person in enumerate(others):

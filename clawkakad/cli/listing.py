@@ -1,0 +1,98 @@
+"""How lists of messages are shown: a table where there is room, else some short lines for each message.
+
+Numbers are masked; texts are shown only where they were asked for. What a person or Meta wrote commands no terminal.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from clawkakad.cli.common import age, harmless, plain
+from clawkakad.log import mask, redact
+from clawkakad.registry.overview import Entry
+from clawkakad.registry.pauses import Pause, Scope
+from clawkakad.whatsapp.errors import rule_of
+
+LATELY = timedelta(days=1)  # failures are listed for so long
+LONGEST_NAME = 20
+ROOM = 110  # columns from which on a table reads well
+_COLOURS = {"held": "yellow", "ambiguous": "yellow", "failed": "red", "parked": "red"}
+
+
+def show(console: Console, entries: Sequence[Entry], now: datetime, *, text: bool) -> None:
+    """Print them, oldest first."""
+    if console.width >= ROOM:
+        console.print(_table(entries, now, text=text))
+        return
+    for entry in entries:
+        _print_block(console, entry, now, text=text)
+
+
+def pause_lines(pauses: Sequence[Pause], now: datetime) -> Iterator[Text]:
+    """What is paused, why, and what to do."""
+    for pause in pauses:
+        what = "Sending is paused" if pause.scope is Scope.ALL else "Sending of templates is paused"
+        yield Text.assemble((what, "bold red"), f", begun {age(pause.since, now)}: ", plain(redact(pause.reason)))
+        if advice := rule_of(pause.code).advice:
+            yield Text(f"→ {advice}")
+        if pause.scope is Scope.ALL:
+            left_s = int((pause.until - now).total_seconds())
+            when = f"One message is tried in {max(1, left_s // 60)} min" if left_s > 0 else "The next message is tried"
+            yield Text(f"{when}, alone, and one whenever the daemon starts; nothing is lost.")
+
+
+def _table(entries: Sequence[Entry], now: datetime, *, text: bool) -> Table:
+    table = Table("id", "who", "what", "state", "age", "tries", "reason", box=None, pad_edge=False)
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    table.columns[-1].overflow = "fold"
+    for entry in entries:
+        table.add_row(
+            str(entry.id),
+            plain(who(entry)),
+            entry.what,
+            _state(entry),
+            _age(entry, now),
+            tries(entry),
+            Text("\n").join(plain(line) for line in _more(entry, text=text)),
+        )
+    return table
+
+
+def _print_block(console: Console, entry: Entry, now: datetime, *, text: bool) -> None:
+    parts = [plain(who(entry)), Text(entry.what), _state(entry), Text(_age(entry, now))]
+    console.print(Text.assemble((f"{entry.id}", "bold"), "  ", Text(" · ").join(parts)))
+    sent = tries(entry)
+    for line in [*([f"tries: {sent}"] if sent != "0" else []), *_more(entry, text=text)]:
+        console.print(Padding(plain(line), (0, 0, 0, 4), expand=False))
+
+
+def who(entry: Entry) -> str:
+    """Name and masked number, as far as they are known."""
+    number = mask(entry.address) if entry.address else None
+    name = entry.name if entry.name is None or len(entry.name) <= LONGEST_NAME else f"{entry.name[: LONGEST_NAME - 1]}…"
+    return " ".join(filter(None, (name, number))) or entry.user_id
+
+
+def tries(entry: Entry) -> str:
+    """How often it was tried; a send of unknown outcome may have arrived."""
+    return f"{entry.tries} ({entry.unknowns} unknown)" if entry.unknowns else str(entry.tries)
+
+
+def _age(entry: Entry, now: datetime) -> str:
+    return age(entry.at, now).removesuffix(" ago")
+
+
+def _state(entry: Entry) -> Text:
+    return Text(entry.state, _COLOURS.get(entry.state, ""))
+
+
+def _more(entry: Entry, *, text: bool) -> Iterator[str]:
+    if entry.reason:
+        yield redact(entry.reason)
+    if text and entry.text:
+        yield f"“{harmless(entry.text)}”"

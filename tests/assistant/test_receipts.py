@@ -1,0 +1,152 @@
+"""Receipts: a failed status is acted on like a refusal, once, and only where it is about the last send."""
+
+import pytest
+
+from clawkakad.assistant.receipts import MOST_TRIES, Receipts
+from clawkakad.model import Hold, OutboxState, UserId, Wamid
+from clawkakad.registry import Registry, pauses, sends
+from clawkakad.registry.outbox import OutboxRow
+from clawkakad.whatsapp.delivery import Status
+from tests.conftest import Clock
+
+
+class Desk:
+    """One message that was sent, and the statuses that come for it."""
+
+    def __init__(self, registry: Registry, clock: Clock, user: UserId) -> None:
+        self.registry = registry
+        self.clock = clock
+        self.user = user
+        self.receipts = Receipts()
+
+    async def send(self, wamid: str = "w1") -> OutboxRow:
+        await self.registry.outbox.add(self.user, ["hi"], origin="reply", source="s")
+        row = await self.row()
+        now = self.clock()
+        await self.registry.db.write(lambda tx: sends.begin(tx, [row.id], now))
+        await self.registry.db.write(lambda tx: sends.sent(tx, row, Wamid(wamid), now))
+        return await self.row()
+
+    async def status(self, word: str, code: int | None = None, wamid: str = "w1", key: str | None = None) -> bool:
+        text = "words of Meta" if code else ""
+        status = Status(Wamid(wamid), word, self.clock(), key, code, text)
+        return await self.registry.db.write(lambda tx: self.receipts.take(tx, status, self.clock()))
+
+    async def row(self) -> OutboxRow:
+        (row,) = await self.registry.outbox.all()
+        return row
+
+    async def pauses(self) -> list[tuple[pauses.Scope, int | None]]:
+        found = await self.registry.db.read(pauses.current)
+        return [(pause.scope, pause.code) for pause in found]
+
+
+@pytest.fixture
+def desk(registry: Registry, clock: Clock, robin: UserId) -> Desk:
+    return Desk(registry, clock, robin)
+
+
+async def test_good_news_moves_it_on_and_gives_the_delivery_nothing_to_do(desk: Desk) -> None:
+    await desk.send()
+
+    assert [await desk.status(word) for word in ("sent", "delivered", "read", "teleported")] == [False] * 4
+    assert (await desk.row()).state is OutboxState.READ
+
+
+async def test_news_of_an_unsettled_message_wakes_the_delivery(desk: Desk, registry: Registry, clock: Clock) -> None:
+    row = await desk.send()
+    await registry.db.execute("UPDATE outbox SET state = 'ambiguous', wamid = NULL")
+
+    assert await desk.status("delivered", key=row.key)
+
+
+async def test_the_lag_is_learned_from_the_first_news(desk: Desk, clock: Clock) -> None:
+    await desk.send()
+    clock.advance(seconds=4)
+    await desk.status("sent")
+    clock.advance(hours=3)
+    await desk.status("read")
+
+    assert desk.receipts.lags.p99_s() == 4
+
+
+async def test_a_message_of_somebody_else_is_none_of_ours(desk: Desk) -> None:
+    await desk.send()
+
+    assert not await desk.status("failed", 131042, wamid="another", key="another")
+    assert (await desk.row()).state is OutboxState.SENT
+    assert await desk.pauses() == []
+
+
+async def test_outside_the_window_it_is_held_and_not_failed(desk: Desk) -> None:
+    await desk.send()
+
+    assert await desk.status("failed", 131047)
+
+    row = await desk.row()
+    assert (row.state, row.hold, row.reason) == (OutboxState.HELD, Hold.WINDOW, "error 131047: words of Meta")
+
+
+@pytest.mark.parametrize("code", [131042, 131048, 190, 368])
+async def test_a_failure_that_concerns_all_pauses_sending_and_keeps_the_message(desk: Desk, code: int) -> None:
+    await desk.send()
+
+    assert await desk.status("failed", code)
+
+    assert (await desk.row()).state is OutboxState.QUEUED
+    assert await desk.pauses() == [(pauses.Scope.ALL, code)]
+
+
+async def test_told_twice_it_happens_once(desk: Desk) -> None:
+    await desk.send()
+    await desk.status("failed", 131042)
+    await desk.registry.db.execute("DELETE FROM pauses")
+
+    assert not await desk.status("failed", 131042, key=(await desk.row()).key)
+
+    assert await desk.pauses() == []
+
+
+async def test_a_failure_of_templates_pauses_those_only(desk: Desk) -> None:
+    await desk.send()
+
+    await desk.status("failed", 131064)
+
+    assert (await desk.row()).state is OutboxState.FAILED
+    assert await desk.pauses() == [(pauses.Scope.TEMPLATES, 131064)]
+
+
+async def test_whoever_cannot_be_reached_is_marked(desk: Desk) -> None:
+    await desk.send()
+
+    await desk.status("failed", 131026)
+
+    assert (await desk.row()).state is OutboxState.FAILED
+    user = await desk.registry.db.one("SELECT unreachable_reason FROM users WHERE unreachable_at IS NOT NULL")
+    assert user is not None
+    assert "131026" in user["unreachable_reason"]
+
+
+@pytest.mark.parametrize("code", [131000, 131016, 131056, 130429])
+async def test_a_passing_failure_is_tried_again_a_little_later_and_not_for_ever(desk: Desk, code: int) -> None:
+    for attempt in range(1, MOST_TRIES):
+        row = await desk.send(f"w{attempt}")
+        await desk.status("failed", code, wamid=f"w{attempt}")
+        row = await desk.row()
+        assert row.state is OutboxState.QUEUED
+        assert row.not_before > desk.clock()
+
+    await desk.send("last")
+    await desk.status("failed", code, wamid="last")
+    assert (await desk.row()).state is OutboxState.FAILED
+
+
+@pytest.mark.parametrize("code", [131051, 424242, None])
+async def test_what_will_never_go_is_failed_with_its_reason(desk: Desk, code: int | None) -> None:
+    await desk.send()
+
+    await desk.status("failed", code)
+
+    row = await desk.row()
+    assert row.state is OutboxState.FAILED
+    assert str(code) in row.reason

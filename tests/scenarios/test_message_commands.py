@@ -1,0 +1,177 @@
+"""`clawkakad outbox`, `clawkakad inbox` and the doctor's line, beside a running daemon."""
+
+import re
+import sqlite3
+
+import pytest
+
+from clawkakad.simulator.knobs import Trouble
+from clawkakad.simulator.people import Person
+from tests.scenarios.conftest import Stage, known
+from tests.scenarios.test_commands import command
+from tests.support import eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    return known(CLAWKAKA_SETTLE_S="1", CLAWKAKA_BURST_S="0", CLAWKAKA_RESEND="never")
+
+
+def turn(stage: Stage, **knobs: object) -> None:
+    stage.world.simulator.exchange.knobs = stage.world.simulator.exchange.knobs.turned(knobs)
+
+
+def change(stage: Stage, sql: str) -> None:
+    """A state that takes long to come about."""
+    connection = sqlite3.connect(stage.world.daemon.state_dir / "registry.sqlite")
+    with connection:
+        connection.execute(sql)
+    connection.close()
+
+
+async def held(stage: Stage) -> Person:
+    """Somebody with a message of which nobody knows whether it was sent (it was not)."""
+    robin = stage.world.person("Robin", "+91 98765 43210")
+    await stage.world.daemon.start()
+    await stage.world.ask(robin, "hello")
+    turn(stage, next_troubles=[Trouble.RESET])
+    stage.world.say(robin, "a private matter")
+    await eventually(lambda: stage.world.daemon.rows("SELECT 1 FROM outbox WHERE hold = 'unknown'"), within_s=15)
+    return robin
+
+
+async def test_what_needs_no_look_is_said_in_a_sentence(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(), "hello")
+    await eventually(lambda: not stage.world.daemon.rows("SELECT 1 FROM inbox WHERE state <> 'answered'"))
+
+    out, in_ = await command(stage, "outbox", "list"), await command(stage, "inbox", "list")
+
+    assert out == (0, "nothing is on its way, nothing is held, and nothing failed in the last day\n")
+    assert in_ == (0, "every message is answered; none is parked, and none failed in the last day\n")
+    assert "reply" in (await command(stage, "outbox", "list", "--all"))[1]
+    assert "Robin" in (await command(stage, "inbox", "list", "--state", "answered"))[1]
+
+
+async def test_a_held_message_is_listed_and_sent_again_while_the_daemon_runs(stage: Stage) -> None:
+    robin = await held(stage)
+
+    code, output = await command(stage, "outbox", "list")
+    assert code == 0
+    for seen in ("Robin 91…10", "reply", "held", "1 (1 unknown)", "nobody knows whether it was sent"):
+        assert seen in output
+    assert "private" not in output
+    assert robin.wa_id not in output
+    assert "a private matter" in (await command(stage, "outbox", "list", "--text", "--user", "Robin"))[1]
+
+    id_ = re.search(r"^(\d+) ", output, re.MULTILINE)
+    assert id_ is not None
+    code, output = await command(stage, "outbox", "retry", id_[1])
+    assert (code, output) == (0, "1 message is queued again\nit may have arrived before: nobody knows\n")
+    assert (await stage.world.hears(robin, 2, within_s=10))[1] == "echo: a private matter"
+    (row,) = stage.world.daemon.rows("SELECT unknowns FROM outbox WHERE text LIKE '%private%'")
+    assert row["unknowns"] == 1
+
+
+async def test_a_message_that_is_dropped_is_not_sent_and_may_be_called_back(stage: Stage) -> None:
+    robin = await held(stage)
+    (row,) = stage.world.daemon.rows("SELECT id FROM outbox WHERE state = 'held'")
+
+    assert await command(stage, "outbox", "drop", str(row["id"])) == (0, "1 message is dropped\n")
+    assert "nothing is held" in (await command(stage, "outbox", "list"))[1]
+    assert (await command(stage, "outbox", "retry", "--all"))[1] == "0 messages are queued again\n"
+
+    assert (await command(stage, "outbox", "retry", str(row["id"])))[0] == 0
+    await stage.world.hears(robin, 2, within_s=10)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["retry", "99"], "there is no message 99 in the outbox; nothing was changed"),
+        (["drop", "99"], "there is no message 99 in the outbox; nothing was changed"),
+        (["retry", "1"], "only held, failed, dropped ones can be sent again; nothing was changed"),
+        (["retry"], "name the ids of messages, or --all: `clawkakad outbox list` shows them"),
+        (["retry", "1", "--all"], "name the ids of messages, or --all: `clawkakad outbox list` shows them"),
+        (["list", "--user", "Nobody"], "nobody here is called 'Nobody': `clawkakad users` lists everybody"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_what_cannot_be_done_is_told_in_a_line(stage: Stage, words: list[str], said: str) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(), "hello")
+
+    code, output = await command(stage, "outbox", *words)
+
+    assert code == 2
+    assert output.count("\n") == 1
+    assert output.endswith(f"{said}\n")
+
+
+async def test_one_wrong_id_changes_nothing(stage: Stage) -> None:
+    await held(stage)
+    (row,) = stage.world.daemon.rows("SELECT id FROM outbox WHERE state = 'held'")
+
+    assert (await command(stage, "outbox", "retry", str(row["id"]), "99"))[0] == 2
+
+    assert stage.world.daemon.rows("SELECT id FROM outbox WHERE state = 'held'") == [row]
+
+
+async def test_paused_sending_is_told_with_what_to_do_and_tried_on_request(stage: Stage) -> None:
+    robin = stage.person()
+    await stage.world.daemon.start()
+    await stage.world.ask(robin, "hello")
+    turn(stage, next_errors=[131042])
+    stage.world.say(robin, "unpaid")
+    await eventually(lambda: stage.world.daemon.rows("SELECT 1 FROM pauses"), within_s=10)
+
+    code, output = await command(stage, "outbox", "list")
+    assert code == 0
+    assert output.startswith("Sending is paused, begun ")
+    assert "payment method" in output.splitlines()[1]
+    assert "queued" in output
+
+    doctor = (await command(stage, "doctor"))[1]
+    assert re.search(r"^messages +no +sending is paused: error 131042", doctor, re.MULTILINE), doctor
+    assert [line for line in stage.world.daemon.logged() if line.get("level") == "ERROR"]
+
+    assert "one message is tried now" in (await command(stage, "outbox", "retry", "--all"))[1]
+    assert (await stage.world.hears(robin, 2, within_s=10))[1] == "echo: unpaid"
+    await eventually(lambda: not stage.world.daemon.rows("SELECT 1 FROM pauses"))
+    assert re.search(r"^messages +ok", (await command(stage, "doctor"))[1], re.MULTILINE)
+
+
+@pytest.mark.parametrize("columns", [45, 80])
+async def test_a_narrow_terminal_has_readable_lines(stage: Stage, columns: int) -> None:
+    await held(stage)
+    stage.world.daemon.environ = {**stage.world.daemon.environ, "COLUMNS": str(columns)}
+
+    output = (await command(stage, "outbox", "list"))[1]
+
+    assert max(map(len, output.splitlines())) <= columns
+    assert re.match(r"\d+  Robin 91…10 · reply · held · \d+ s\n    tries: 1 \(1 unknown\)\n    nobody knows", output)
+
+
+async def test_what_was_parked_is_listed_and_the_doctor_counts_it(stage: Stage) -> None:
+    await held(stage)
+    change(stage, "UPDATE inbox SET state = 'parked', attempt = 2, reason = 'interrupted twice' WHERE id = 1")
+
+    output = (await command(stage, "inbox", "list"))[1]
+    assert re.search(r"Robin 91…10 +text +parked", output)
+    assert "interrupted twice" in output
+    doctor = (await command(stage, "doctor"))[1]
+    assert "1 of unknown outcome, 1 parked" in doctor
+    assert "clawkakad outbox list; clawkakad inbox list" in doctor
+
+
+async def test_a_registry_of_another_version_is_left_alone(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.daemon.stop()
+    change(stage, "PRAGMA user_version = 1")
+
+    code, output = await command(stage, "outbox", "retry", "--all")
+
+    assert code == 2
+    assert "restart the daemon, or upgrade" in output
