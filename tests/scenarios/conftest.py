@@ -82,7 +82,7 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
-    with short_directory() as directory, Nursery(directory / "nursery.sock") as opened:
+    with Nursery() as opened:
         yield opened
 
 

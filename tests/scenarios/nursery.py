@@ -1,8 +1,9 @@
 """A nursery of daemons: one process that has imported everything, and becomes a daemon by fork whenever one is wanted.
 
 A daemon needs most of its start for imports; the tests start hundreds. Each one is a process of its own with an
-environment of its own, and runs what `clawkakad run` runs. A connection is one life: a line of JSON in, then the
-process id, and when it has ended its exit code. The nursery ends, and all its daemons with it, when its stdin does.
+environment of its own, and runs what `clawkakad run` runs. The nursery has no address that others could ask at: a
+request comes on a socket that it inherited, with another one for the answers: the process id, and when it has ended its
+exit code. When the tests' end of that socket is closed it ends, and all its daemons with it.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LONGEST = 2**17  # bytes of a request
 PROJECT = Path(__file__).parent.parent.parent
 
 
@@ -52,10 +54,13 @@ class Forked:
 class Nursery:
     """The tests' side."""
 
-    def __init__(self, socket_path: Path) -> None:
-        self._socket = socket_path
-        command = (sys.executable, "-m", "tests.scenarios.nursery", str(socket_path))
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=PROJECT)
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = (sys.executable, "-m", "tests.scenarios.nursery", str(theirs.fileno()))
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, pass_fds=[theirs.fileno()], cwd=PROJECT
+        )
+        theirs.close()
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"open\n"
 
@@ -63,42 +68,42 @@ class Nursery:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._control.close()
         self._process.communicate(timeout=10)
 
     async def start(self, environ: Mapping[str, str], *, log: Path, orders: Path) -> Forked:
         """A daemon with exactly this environment."""
-        reader, writer = await asyncio.open_unix_connection(str(self._socket))
-        wanted = {"environ": dict(environ), "log": str(log), "orders": str(orders)}
-        writer.write(json.dumps(wanted).encode() + b"\n")
-        pid = int(await reader.readline())
-        return Forked(pid, reader, writer)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            wanted = {"environ": dict(environ), "log": str(log), "orders": str(orders)}
+            socket.send_fds(self._control, [json.dumps(wanted).encode()], [theirs.fileno()])
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        return Forked(int(await reader.readline()), reader, writer)
 
 
 # The other side ----------------------------------------------------------------------------------------------------
 
 
-def serve(path: Path) -> None:
-    """Fork at every connection, and tell who asked how it ended."""
+def serve(control: socket.socket) -> None:
+    """Fork at every request, and tell who asked how it ended."""
     import phonenumbers
 
     from tests.scenarios import dying
 
     phonenumbers.parse("+915550100123")
-    with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
-        listener.bind(str(path))
-        listener.listen()
-        selector.register(listener, selectors.EVENT_READ)
-        selector.register(sys.stdin, selectors.EVENT_READ)
+    with selectors.DefaultSelector() as selector:
+        selector.register(control, selectors.EVENT_READ)
         print("open", flush=True)
         while True:
             for key, _ in selector.select():
-                if key.fileobj is sys.stdin:
-                    return
-                if key.fileobj is not listener:
+                if key.fileobj is not control:
                     _ended(selector, key)
                     continue
-                connection, _ = listener.accept()
-                pid = _fork(connection, dying.run)
+                request, descriptors, _, _ = socket.recv_fds(control, LONGEST, 1)
+                if not request:
+                    return
+                connection = socket.socket(fileno=descriptors[0])
+                pid = _fork(json.loads(request), dying.run)
                 connection.sendall(f"{pid}\n".encode())
                 selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection))
 
@@ -113,8 +118,7 @@ def _ended(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None
     connection.close()
 
 
-def _fork(connection: socket.socket, run: Any) -> int:
-    wanted = json.loads(connection.makefile().readline())
+def _fork(wanted: dict[str, Any], run: Any) -> int:
     pid = os.fork()
     if pid == 0:
         code = 70
@@ -147,4 +151,4 @@ def _be(wanted: dict[str, Any], run: Any) -> int:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(socket.socket(fileno=int(sys.argv[1])))
