@@ -17,26 +17,24 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 
-from clawkakad.assistant import pace, planning, sending, settling
+from clawkakad.assistant import pace, planning, sending, settling, steps
 from clawkakad.assistant.circuit import Circuit, State
-from clawkakad.assistant.judging import Fate, Judge
+from clawkakad.assistant.judging import Fate, Judge, Kind
+from clawkakad.assistant.lookout import LOOK_AGAIN_S, Lookout
 from clawkakad.assistant.pacing import FULL_AFTER_S, Brake, Pacer
 from clawkakad.assistant.pausing import Pausing
 from clawkakad.assistant.sending import Sender
 from clawkakad.assistant.settling import Patience, Verdict
+from clawkakad.assistant.steps import Step
 from clawkakad.config import Resend
 from clawkakad.errors import RegistryUnavailable
-from clawkakad.model import Hold, UserId
+from clawkakad.model import UserId
 from clawkakad.registry import Registry, sends
 from clawkakad.registry.database import Transaction
-from clawkakad.registry.sends import Due, Head
+from clawkakad.registry.sends import Head
 
-LOOK_AGAIN_S = 1.0  # how soon a change is noticed that nobody told of: an operator's command, the end of a wait
-MANY, REST_S = 200, 0.05  # with more people than that waiting, looks at all of them are that far apart
 TIDY_S = 60.0
 STOP_S = 10.0
-
-UNSETTLED = "nobody knows whether it was sent: no status came for it"
 
 
 @dataclass(frozen=True)
@@ -52,23 +50,6 @@ class SendRules:
 class _InFlight:
     task: asyncio.Task[None]
     begun_at: float
-
-
-@dataclass(frozen=True)
-class _Step:
-    """What one transaction writes down before anything is sent."""
-
-    found: planning.Sorted
-    verdicts: tuple[tuple[Head, Verdict], ...]
-    start: tuple[Head, ...]
-
-    def is_empty(self) -> bool:
-        found = self.found
-        return not (found.closed or found.homeless or found.lost or self.verdicts or self.start)
-
-    def settles(self) -> bool:
-        """Whether it makes way for messages behind."""
-        return bool(self.found.closed or self.found.homeless or self.verdicts)
 
 
 class Delivery:
@@ -101,10 +82,12 @@ class Delivery:
         self._pacer = Pacer(rules.sends_per_s, monotonic())
         self._brake, self._circuit, self._pausing = Brake(dice), Circuit(dice), Pausing()
         self._judge = Judge(self._circuit, self._brake, self._pacer, dice)
+        self._lookout = Lookout(registry, clock, self._pausing)
         self._patience = Patience()
 
     def wake(self) -> None:
         """The outbox has changed. Never waits."""
+        self._lookout.changed()
         self._changed.set()
 
     async def run(self) -> None:
@@ -135,14 +118,13 @@ class Delivery:
         probe_in_s = self._circuit.probe_in_s(now)
         if probe_in_s is not None:
             return self._probe_in(probe_in_s)
-        due = await self._registry.db.read(sends.due)
-        self._pausing.see(due.pauses, self._clock(), now)
-        found = planning.sort_out(due.heads, self._in_flight, self._clock())
-        choice = planning.choose(found.queued, self._pacer, room=self._room(now), now=now)
-        self._is_full = len(choice.start) < len(found.queued)
-        step = _Step(found, tuple(self._verdicts(found.unsettled)), choice.start)
+        found = await self._lookout.look(self._in_flight, now)
+        room = self._room(now)
+        choice = planning.choose(found.queued, self._pacer, room=room, now=now)
+        self._is_full = len(choice.start) == room < len(found.queued)
+        step = Step(found, tuple(self._verdicts(found.unsettled)), choice.start)
         await self._carry_out(step)
-        return self._until_next(due, step, min(choice.wait_s, found.soonest_s))
+        return self._until_next(step, min(choice.wait_s, found.soonest_s))
 
     def _room(self, now: float) -> int:
         """How many sends may begin."""
@@ -162,13 +144,14 @@ class Delivery:
             for head, r in ((head, head.row) for head in rows)
         ]
 
-    async def _carry_out(self, step: _Step) -> None:
+    async def _carry_out(self, step: Step) -> None:
         """Write down what was decided, and send."""
         if step.is_empty():
             return
         is_trial = self._pausing.is_on
-        begun = await self._registry.db.write(functools.partial(_write, step=step, now=self._clock()))
-        _tell_settled(step)
+        begun = await self._registry.db.write(functools.partial(steps.write, step=step, now=self._clock()))
+        self._lookout.started(step.start)
+        steps.tell(step)
         for head in step.start:
             if head.row.id in begun:
                 self._start(head, is_trial)
@@ -207,7 +190,9 @@ class Delivery:
             else:
                 break
         sending.tell(head.row, fate, news=news)
-        if news:
+        concerns_others = is_trial or fate.kind is not Kind.SENT
+        if news or concerns_others:
+            self._lookout.changed(now=concerns_others)
             self._changed.set()
 
     def _probe_in(self, seconds: float) -> float:
@@ -231,14 +216,13 @@ class Delivery:
         elif state is State.CLOSED and was is not State.CLOSED:
             logger.info("WhatsApp answers again")
 
-    def _until_next(self, due: Due, step: _Step, wait_s: float) -> float:
+    def _until_next(self, step: Step, wait_s: float) -> float:
         """Seconds until more is due by itself."""
         if step.settles():
-            return 0.0
+            self._lookout.changed()
         now = self._monotonic()
         blocked_s = max(self._brake.wait_s(now), self._pausing.wait_s(now))
-        least_s = REST_S if len(due.heads) > MANY else 0.0
-        return max(least_s, min(LOOK_AGAIN_S, max(wait_s, blocked_s)))
+        return min(LOOK_AGAIN_S, self._lookout.wait_s(now), max(wait_s, blocked_s))
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -279,35 +263,6 @@ class Delivery:
             task.cancel()
 
 
-def _write(tx: Transaction, *, step: _Step, now: datetime) -> set[int]:
-    """One commit for all that was decided; returns whose requests may be written."""
-    for head, reason in step.found.closed:
-        sends.hold(tx, head.row, Hold.WINDOW, reason, now)
-    for head in step.found.homeless:
-        sends.fail(tx, head.row, "its person cannot be reached any more", now)
-    for head in step.found.lost:
-        sends.unknown(tx, head.row, "its outcome could not be stored", now)
-    for head, verdict in step.verdicts:
-        if verdict is Verdict.RESEND:
-            sends.again(tx, head.row, now)
-        else:
-            sends.hold(tx, head.row, Hold.UNKNOWN, UNSETTLED, now)
-    return sends.begin(tx, [head.row.id for head in step.start], now)
-
-
 def _inherit(tx: Transaction, *, now: datetime) -> tuple[int, list[tuple[UserId, datetime]]]:
     since = now - timedelta(seconds=FULL_AFTER_S)
     return sends.interrupted(tx, now), sends.recent(tx, since)
-
-
-def _tell_settled(step: _Step) -> None:
-    resent = sum(verdict is Verdict.RESEND for _, verdict in step.verdicts)
-    held = len(step.verdicts) - resent
-    if resent:
-        logger.warning("sent once more: no status came for them", messages=resent)
-    if held:
-        logger.warning("held: nobody knows whether they were sent; see `clawkakad outbox list`", messages=held)
-    if step.found.closed:
-        logger.info("held until their people write", messages=len(step.found.closed))
-    if step.found.homeless:
-        logger.error("messages without a recipient given up", messages=len(step.found.homeless))

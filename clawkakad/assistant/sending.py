@@ -38,9 +38,8 @@ async def send(graph: Sender, head: Head) -> Outcome:
     """Write the request of a row that is `sending` on disk, and read its answer."""
     assert head.address is not None
     faults.reached("request")
-    try:
-        outcome = await _outcome(graph, Recipient(*head.address), head.row)
-    finally:
+    outcome = await _outcome(graph, Recipient(*head.address), head.row)
+    if not isinstance(outcome, NotReached):
         faults.reached("answer")
     return outcome
 

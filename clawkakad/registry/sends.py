@@ -66,9 +66,13 @@ def begin(tx: Transaction, ids: Iterable[int], now: datetime) -> set[int]:
 
 
 def sent(tx: Transaction, row: OutboxRow, wamid: Wamid, now: datetime) -> bool:
-    """The Graph API took it; a status may have come first. True where more waits for the same person."""
+    """The Graph API took it; a status may have come first. True where more waits for the same person.
+
+    An id that it has given before is left to the message that has it: this one was taken all the same.
+    """
     tx.execute(
-        "UPDATE outbox SET wamid = iif(state = 'sending', :wamid, coalesce(wamid, :wamid)), changed_at = :now,"
+        "UPDATE outbox SET wamid = CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE wamid = :wamid AND id <> :id)"
+        " THEN wamid WHEN state = 'sending' THEN :wamid ELSE coalesce(wamid, :wamid) END, changed_at = :now,"
         " sent_at = iif(state = 'sending', :now, coalesce(sent_at, :now)),"
         " reason = iif(state IN ('sending', 'ambiguous'), '', reason),"
         " state = iif(state IN ('sending', 'ambiguous'), 'sent', state) WHERE id = :id",

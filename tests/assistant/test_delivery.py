@@ -5,6 +5,7 @@ WhatsApp is a fake on a real socket, asked by the real client; the clocks are th
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ import aiohttp
 import pytest
 
 from clawkakad.assistant.circuit import FIRST_WIDTH
-from clawkakad.assistant.delivery import LOOK_AGAIN_S, Delivery, SendRules
+from clawkakad.assistant.delivery import Delivery, SendRules
+from clawkakad.assistant.lookout import LOOK_AGAIN_S
 from clawkakad.assistant.pacing import BURST
 from clawkakad.config import Resend
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
@@ -412,6 +414,7 @@ async def test_a_pause_that_a_status_began_is_noticed_and_one_that_the_operator_
         assert await post.states() == [QUEUED]
 
         await post.registry.db.write(lambda tx: pauses.try_now(tx, post.clock()))
+        post.clock.advance(seconds=LOOK_AGAIN_S)
         await post.until(SENT)
 
 
@@ -666,6 +669,7 @@ async def test_somebody_without_any_address_blocks_nothing(post: Post, robin: Us
 
 
 async def test_what_nobody_told_of_is_noticed_within_a_second_or_two(post: Post, robin: UserId) -> None:
+    post.monotonic = time.monotonic  # type: ignore[method-assign]
     async with post.running():
         await post.quiet()
         await post.registry.outbox.add(robin, ["by another process"], origin="reply", source="x")

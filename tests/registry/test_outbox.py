@@ -11,6 +11,7 @@ from clawkakad.registry.outbox import OutboxRow
 from tests.conftest import Clock
 
 WAMID = Wamid("wamid.out")
+SENT = OutboxState.SENT
 
 
 class Queue:
@@ -75,6 +76,14 @@ async def test_nothing_overtakes_the_oldest(queue: Queue) -> None:
     assert await queue.sent(first)
     assert [row.text for row in await queue.heads()] == ["two"]
     assert not await queue.sent(await queue.begin(), Wamid("wamid.2"))
+
+
+async def test_an_id_that_was_given_twice_makes_nothing_unknown(queue: Queue) -> None:
+    await queue.add("one", "two")
+    await queue.sent(await queue.begin())
+    await queue.sent(await queue.begin())
+
+    assert [(row.state, row.wamid) for row in await queue.rows()] == [(SENT, WAMID), (SENT, None)]
 
 
 async def test_what_is_held_lets_others_pass(queue: Queue, registry: Registry, clock: Clock) -> None:
