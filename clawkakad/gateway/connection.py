@@ -30,6 +30,7 @@ from clawkakad.gateway.frames import (
 from clawkakad.gateway.history import History, read_history
 from clawkakad.gateway.runs import MAIN_SESSION, Outcome, outcome_of_wait
 from clawkakad.gateway.session import Received, Session, SessionState, refusal
+from clawkakad.gateway.silence import Silence
 from clawkakad.gateway.sockets import held_socket
 
 SESSION_KEY = "main"
@@ -69,7 +70,7 @@ class Connection:
         self._responses: dict[str, asyncio.Future[Response]] = {}
         self._listeners: list[Listener] = []
         self._early: list[Event] = []
-        self._silence_s: float | None = None
+        self._silence = Silence()
         self._reader = asyncio.create_task(self._run(), name="gateway-reader")
 
     # What callers need ---------------------------------------------------------------------------------------
@@ -225,7 +226,7 @@ class Connection:
     async def _run(self) -> None:
         """The reader task. Cancelled only by `aclose()`, which then ends the connection in its place."""
         try:
-            ending = await self._read_until_closed()
+            ending = await self._read_until_dead()
         except Exception as problem:
             # The task's edge: whatever it was, the connection is over and its users must learn it.
             logger.opt(exception=problem).error("the gateway's reader failed")
@@ -233,12 +234,17 @@ class Connection:
         self._end(ending)
         await self._http.close()
 
+    async def _read_until_dead(self) -> GatewayClosed:
+        try:
+            async with self._silence:
+                return await self._read_until_closed()
+        except TimeoutError:
+            return await self._give_up(CLOSE_DEAD, "two ticks missed")
+
     async def _read_until_closed(self) -> GatewayClosed:
         while True:
-            try:
-                message = await self._socket.receive(self._silence_s)
-            except TimeoutError:
-                return await self._give_up(CLOSE_DEAD, "two ticks missed")
+            message = await self._socket.receive()
+            self._silence.heard()
             if message.type is aiohttp.WSMsgType.CLOSE:
                 return GatewayClosed("closed by the gateway", code=message.data or None)  # 0: it named none
             if message.type in (aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
@@ -258,7 +264,7 @@ class Connection:
         if received.send is not None:
             await self._send(received.send)
         if received.hello is not None:
-            self._silence_s = received.hello.policy.tick_interval_ms / 1000 * MISSED_TICKS
+            self._silence.limit(received.hello.policy.tick_interval_ms / 1000 * MISSED_TICKS)
             self._hello.set_result(received.hello)
         if received.response is not None:
             self._settle(received.response)
@@ -282,6 +288,7 @@ class Connection:
 
     async def _give_up(self, code: int, why: str) -> GatewayClosed:
         """Close from the reading side."""
+        self._silence.lift()  # the goodbye has its own deadline
         self._session.closing()
         await self._say_goodbye(code)
         return GatewayClosed(why, code=code)

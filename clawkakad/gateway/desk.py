@@ -21,6 +21,8 @@ MAX_HELD = 32
 RETRIED_BY_GATEWAY = frozenset({"requests-in-flight", "cron-in-progress"})
 """Reasons for which the gateway skips a wake only for a second, and tries it again by itself."""
 
+_OF_RUNS = (AgentEvent, ChatEvent)  # the commoner first; a union would be made anew for each event
+
 
 class Desk:
     """The news of one sandbox. `turns` is how many turns are open on it, `keys` which of them are a person's."""
@@ -102,16 +104,16 @@ class Desk:
 
     def hear(self, event: Event) -> None:
         """Take one event of any of the sandbox's connections."""
-        if isinstance(event, HeartbeatEvent):
-            self._heard_heartbeat(event)
-        elif isinstance(event, ChatEvent | AgentEvent):
+        if isinstance(event, _OF_RUNS):
             outcome = self._book.hear(event)
             if outcome is not None:
                 self._sort(outcome)
+        elif isinstance(event, HeartbeatEvent):
+            self._heard_heartbeat(event)
 
     def strays(self) -> list[Outcome]:
         """The texts that nobody asked for, each once, oldest first; none while a turn is open."""
-        if self.turns:
+        if self.turns or not self._held:
             return []
         held, self._held = self._held, OrderedDict()
         texts = [outcome for outcome in held.values() if outcome.ending is Ending.FINAL and outcome.text]

@@ -4,9 +4,12 @@ Owns the shapes and nothing else: no I/O, no state, no decision. Only the fields
 others are dropped while parsing, so a gateway of another version may add what it likes. An event that we do not
 know, or no longer understand, becomes an `OtherEvent`: losing one event is survivable (a turn is settled from the
 history), losing the connection over every one of them is not. A frame that is not a frame at all is a `BadFrame`.
+
+A turn of one reply is some twenty frames, and most of them say only that it goes on: those are told by their JSON.
 """
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -68,7 +71,7 @@ class ErrorDetail(Wire):
 
 
 class ChatEvent(Wire):
-    """`chat`: a run's progress. `state` is status, delta, final, error or aborted; others may come and mean nothing."""
+    """`chat`: a run's end. `state` is final, error or aborted; others may come and mean nothing."""
 
     run_id: str
     session_key: str
@@ -76,6 +79,10 @@ class ChatEvent(Wire):
     message: Message | None = None
     error_message: str | None = None
     error_detail: ErrorDetail | None = None
+
+
+class Progress(Wire):
+    """`chat` with the state status or delta: the run goes on. Nothing else is read of it."""
 
 
 class AgentEvent(Wire):
@@ -111,16 +118,20 @@ class OtherEvent(Wire):
     understood: bool = True
 
 
-Event: TypeAlias = Challenge | ChatEvent | AgentEvent | HeartbeatEvent | Tick | Shutdown | OtherEvent
+Event: TypeAlias = Challenge | ChatEvent | Progress | AgentEvent | HeartbeatEvent | Tick | Shutdown | OtherEvent
 
-_EVENTS: dict[str, type[Challenge | ChatEvent | AgentEvent | HeartbeatEvent | Tick | Shutdown]] = {
-    "connect.challenge": Challenge,
-    "chat": ChatEvent,
-    "agent": AgentEvent,
-    "heartbeat": HeartbeatEvent,
-    "tick": Tick,
-    "shutdown": Shutdown,
+# The compiled validators themselves: what `model_validate` does around them takes as long as they do (0.7 us).
+_EVENTS: dict[str, Callable[[Any], Event]] = {
+    "connect.challenge": Challenge.__pydantic_validator__.validate_python,
+    "chat": ChatEvent.__pydantic_validator__.validate_python,
+    "agent": AgentEvent.__pydantic_validator__.validate_python,
+    "heartbeat": HeartbeatEvent.__pydantic_validator__.validate_python,
+    "tick": Tick.__pydantic_validator__.validate_python,
+    "shutdown": Shutdown.__pydantic_validator__.validate_python,
 }
+
+_GOES_ON = frozenset({"status", "delta"})
+_PROGRESS = Progress()
 
 
 # Responses --------------------------------------------------------------------------------------------------------
@@ -228,7 +239,7 @@ class RunStatus(Wire):
 
 def decode(text: str) -> Frame:
     """One frame of the gateway; raises `BadFrame` (whose text never quotes the frame)."""
-    if sum(map(text.count, "[{,")) > MAX_VALUES:
+    if len(text) > MAX_VALUES and sum(map(text.count, "[{,")) > MAX_VALUES:  # a value has a character at least
         raise BadFrame(f"more than {MAX_VALUES} values")
     try:
         frame = json.loads(text)
@@ -248,13 +259,27 @@ def _event(frame: dict[str, Any]) -> Event:
     name = frame.get("event")
     if not isinstance(name, str):
         raise BadFrame("an event without a name")
-    shape = _EVENTS.get(name)
-    if shape is None:
+    read = _EVENTS.get(name)
+    if read is None:
         return OtherEvent(name=name[:64])
+    payload = frame.get("payload") or {}
+    if name == "chat" and _goes_on(payload):
+        return _PROGRESS
     try:
-        return shape.model_validate(frame.get("payload") or {})
+        return read(payload)
     except ValidationError:
         return OtherEvent(name=name[:64], understood=False)
+
+
+def _goes_on(payload: object) -> bool:
+    """Whether a chat event only says that its run goes on. The message of a delta grows: 4 us and more to validate."""
+    return (
+        isinstance(payload, dict)
+        and isinstance(state := payload.get("state"), str)
+        and state in _GOES_ON
+        and isinstance(payload.get("runId"), str)
+        and isinstance(payload.get("sessionKey"), str)
+    )
 
 
 def _response(frame: dict[str, Any]) -> Response:

@@ -158,7 +158,9 @@ class RunBook:
         return run.heartbeat if run else None
 
     def _run(self, run_id: str) -> _Run:
-        run = self._runs.setdefault(run_id, _Run())
+        run = self._runs.get(run_id)
+        if run is None:
+            run = self._runs[run_id] = _Run()
         self._runs.move_to_end(run_id)
         while len(self._runs) > MAX_RUNS:
             self._runs.popitem(last=False)

@@ -7,9 +7,8 @@ here, so that "retry", "stop" and "broken" are told apart in one place, `refusal
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -23,6 +22,7 @@ from clawkakad.gateway.frames import (
     Event,
     HelloOk,
     OtherEvent,
+    Progress,
     Response,
     decode,
     encode,
@@ -54,14 +54,16 @@ MOVES: dict[SessionState, frozenset[SessionState]] = {
 }
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(NamedTuple):
     """What one frame led to: perhaps text to send, perhaps one thing that happened."""
 
     send: str | None = None
     hello: HelloOk | None = None
     response: Response | None = None
     event: Event | None = None
+
+
+NOTHING = Received()
 
 
 class Session:
@@ -79,13 +81,15 @@ class Session:
     def receive(self, text: str) -> Received:
         """Take one frame. Raises `BadFrame`, and before hello-ok `GatewayRefused` or `GatewayUnavailable`."""
         frame = decode(text)
+        if isinstance(frame, Progress):
+            return NOTHING
         if isinstance(frame, Challenge):
             return self._challenged()
         if isinstance(frame, Response):
             return self._answered(frame)
         if isinstance(frame, OtherEvent):
             self._count(frame)
-        return Received(event=frame) if self.state is SessionState.READY else Received()
+        return Received(event=frame) if self.state is SessionState.READY else NOTHING
 
     def request(self, method: str, params: dict[str, Any]) -> tuple[str, str]:
         """A request's id and its text. Raises `GatewayClosed` unless ready, `BadFrame` when it is too large."""

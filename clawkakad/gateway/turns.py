@@ -101,7 +101,7 @@ class Turns:
             history = await connection.history(DEEP_ROWS, timeout_s=self._tempo.request_s)
         except GatewayClosed as closed:
             raise GatewayUnavailable(str(closed)) from closed
-        desk = self._desks.setdefault(sandbox_id, Desk())
+        desk = self._desk(sandbox_id)
         ends = (standing(history, attempts_of(key)) for key in keys if key not in desk.keys)
         found = (desk.missed(end.run_id, end.text) for end in ends if isinstance(end, Answered) and end.text)
         return [answer for answer in found if answer is not None and answer.text]
@@ -160,7 +160,7 @@ class Turns:
     @contextmanager
     def _open(self, sandbox_id: SandboxId) -> Iterator[Desk]:
         """While a turn is open, strays are held back: one of them may be its reply."""
-        desk = self._desks.setdefault(sandbox_id, Desk())
+        desk = self._desk(sandbox_id)
         desk.turns += 1
         try:
             yield desk
@@ -172,9 +172,15 @@ class Turns:
             self._hand_on(sandbox_id, desk)
 
     def _hear(self, sandbox_id: SandboxId, event: Event) -> None:
-        desk = self._desks.setdefault(sandbox_id, Desk())
+        desk = self._desk(sandbox_id)
         desk.hear(event)
         self._hand_on(sandbox_id, desk)
+
+    def _desk(self, sandbox_id: SandboxId) -> Desk:
+        desk = self._desks.get(sandbox_id)
+        if desk is None:
+            desk = self._desks[sandbox_id] = Desk()
+        return desk
 
     def _forget(self, sandbox_id: SandboxId) -> None:
         """It was removed: nothing of it is kept."""

@@ -17,6 +17,8 @@ from tests.fakes.gateway_agent import Reply
 from tests.gateway.conftest import ME, STEPS_OF_A_DROP, TOKEN, dial
 from tests.support import SCALE, eventually
 
+PROGRESS = '{"type":"event","event":"chat","payload":{"runId":"r","sessionKey":"agent:main:main","state":"delta"}}'
+
 
 def finals(connection: Connection) -> list[str]:
     """A list that fills with the texts of finals."""
@@ -423,6 +425,31 @@ async def test_ticks_keep_a_quiet_connection_alive(socket: Path) -> None:
 
         assert not connection.is_closed
         await connection.aclose()
+
+
+async def test_ticks_that_end_after_a_while_are_missed(gateway: FakeGateway) -> None:
+    gateway.tick_s = 0.1
+    connection = await dial(gateway)
+    await asyncio.sleep(0.5)
+    gateway.ticking = False
+
+    closed = await asyncio.wait_for(connection.wait_closed(), 5 * SCALE)
+
+    assert closed.code == 4000
+    await connection.aclose()
+
+
+async def test_any_frame_is_a_sign_of_life(gateway: FakeGateway) -> None:
+    gateway.tick_s, gateway.ticking = 0.2, False
+    connection = await dial(gateway)
+
+    for _ in range(16):
+        await gateway.garbage(PROGRESS)
+        await asyncio.sleep(0.05)
+
+    assert not connection.is_closed
+    await asyncio.wait_for(connection.wait_closed(), 5 * SCALE)
+    await connection.aclose()
 
 
 async def test_closing_says_goodbye_with_a_code(gateway: FakeGateway, connection: Connection) -> None:

@@ -14,6 +14,7 @@ from clawkakad.gateway.frames import (
     HeartbeatEvent,
     HelloOk,
     OtherEvent,
+    Progress,
     Response,
     Shutdown,
     decode,
@@ -55,6 +56,23 @@ def test_a_final_carries_its_text() -> None:
     assert [final.message.text for final in finals if isinstance(final, ChatEvent) and final.message] == [
         "Hi from stub, a text answer"
     ]
+
+
+@pytest.mark.parametrize("state", ["status", "delta"])
+def test_of_a_run_that_goes_on_nothing_is_read(state: str) -> None:
+    frames = [frame for frame in events("chat-text", "chat") if frame["payload"]["state"] == state]
+
+    assert frames
+    assert all(decode(json.dumps(frame)) == Progress() for frame in frames)
+
+
+@pytest.mark.parametrize(
+    "payload", [{"state": "delta"}, {"runId": "r", "sessionKey": 7, "state": "status"}, {"state": ["delta"]}, ["delta"]]
+)
+def test_progress_in_an_unknown_shape_is_not_understood(payload: object) -> None:
+    frame = decode(json.dumps({"type": "event", "event": "chat", "payload": payload}))
+
+    assert frame == OtherEvent(name="chat", understood=False)
 
 
 def test_a_silent_final_has_no_message() -> None:
