@@ -114,7 +114,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         registry,
         graph,
         _now,
-        rules=SendRules(settings.settle_s, settings.resend, settings.sends_per_s),
+        rules=SendRules(settings.settle_s, settings.resends, settings.sends_per_s),
         caught_up=lambda: listening.caught_up,
         lag_s=receipts.lags.p99_s,
     )

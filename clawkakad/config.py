@@ -44,13 +44,6 @@ class Strangers(StrEnum):
     SILENT = "silent"
 
 
-class Resend(StrEnum):
-    """What becomes of a send whose outcome stays unknown."""
-
-    ONCE = "once"
-    NEVER = "never"
-
-
 class ModelKind(StrEnum):
     """Where the model is."""
 
@@ -259,10 +252,12 @@ class Settings(BaseModel):
         ge=0,
         description="How long a send with unknown outcome waits for Meta's status, in seconds.",
     )
-    resend: Resend = Field(
-        Resend.ONCE,
-        alias="CLAWKAKA_RESEND",
-        description="After it: `once`: a message younger than ten minutes is sent once more; `never`: all are held.",
+    resends: int = Field(
+        3,
+        alias="CLAWKAKA_RESENDS",
+        ge=0,
+        le=10,
+        description="How often after that wait a message younger than ten minutes is sent again, before it is held.",
     )
 
     log_format: str = Field(

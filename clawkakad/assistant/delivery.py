@@ -26,7 +26,6 @@ from clawkakad.assistant.pausing import Pausing
 from clawkakad.assistant.sending import Sender
 from clawkakad.assistant.settling import Patience, Verdict
 from clawkakad.assistant.steps import Step
-from clawkakad.config import Resend
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import UserId
 from clawkakad.registry import Registry, sends
@@ -42,7 +41,7 @@ class SendRules:
     """The operator's settings. `settle_s`: least seconds that a status may take; `sends_per_s`: of our number."""
 
     settle_s: float = 60.0
-    resend: Resend = Resend.ONCE
+    resends: int = 3
     sends_per_s: float = 80.0
 
 
@@ -138,9 +137,9 @@ class Delivery:
         self._patience.keep_only({head.row.id for head in unsettled})
         wait_s = settling.wait_s(self._rules.settle_s, self._lag_s() if unsettled else 0.0)
         rows = [head for head in unsettled if self._patience.waited_s(head.row.id) >= wait_s]
-        now, resend = self._clock(), self._rules.resend
+        now, resends = self._clock(), self._rules.resends
         return [
-            (head, settling.decide(age=now - r.created_at, unknowns=r.unknowns, origin=r.origin, resend=resend))
+            (head, settling.decide(age=now - r.created_at, unknowns=r.unknowns, origin=r.origin, resends=resends))
             for head, r in ((head, head.row) for head in rows)
         ]
 

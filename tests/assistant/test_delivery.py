@@ -17,7 +17,6 @@ from clawkakad.assistant.circuit import FIRST_WIDTH
 from clawkakad.assistant.delivery import Delivery, SendRules
 from clawkakad.assistant.lookout import LOOK_AGAIN_S
 from clawkakad.assistant.pacing import BURST
-from clawkakad.config import Resend
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, outbox, pauses, sends, users
 from clawkakad.registry.outbox import OutboxRow
@@ -445,11 +444,11 @@ async def test_an_unknown_outcome_waits_for_a_status_and_holds_back_what_follows
     assert post.graph.texts == ["hi", "more"]
 
 
-async def test_without_a_status_it_is_sent_once_more_and_then_held(post: Post, robin: UserId) -> None:
+async def test_without_a_status_it_is_sent_again_and_then_held(post: Post, robin: UserId) -> None:
     post.graph.script = [UNKNOWN] * 2
     await post.add(robin, "hi", "more")
 
-    async with post.running(settle_s=5):
+    async with post.running(settle_s=5, resends=1):
         for sent in (1, 2):
             await count(post, sent)
             await post.until(AMBIGUOUS, QUEUED)
@@ -465,14 +464,14 @@ async def test_without_a_status_it_is_sent_once_more_and_then_held(post: Post, r
     assert post.graph.texts == ["hi", "hi", "more"]
 
 
-@pytest.mark.parametrize(("resend", "origin"), [(Resend.NEVER, "reply"), (Resend.ONCE, "heartbeat")])
+@pytest.mark.parametrize(("resends", "origin"), [(0, "reply"), (3, "heartbeat")])
 async def test_where_it_is_not_wanted_nothing_is_sent_twice(
-    post: Post, robin: UserId, resend: Resend, origin: str
+    post: Post, robin: UserId, resends: int, origin: str
 ) -> None:
     post.graph.script = [UNKNOWN]
     await post.add(robin, "hi", origin=origin)
 
-    async with post.running(settle_s=3, resend=resend):
+    async with post.running(settle_s=3, resends=resends):
         await post.until(AMBIGUOUS)
         await post.listen_for(5)
         await post.until(HELD)

@@ -7,40 +7,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawkakad.assistant.settling import LONGEST_WAIT_S, Lags, Patience, Verdict, decide, wait_s
-from clawkakad.config import Resend
 
 AGES = st.timedeltas(timedelta(days=-400), timedelta(days=400))
 ORIGINS = st.sampled_from(["reply", "notice", "reminder", "late", "heartbeat"])
 
 
-@given(AGES, st.integers(0, 50), ORIGINS, st.sampled_from(Resend))
-def test_a_message_is_sent_again_only_once_young_asked_for_and_where_that_is_wanted(
-    age: timedelta, unknowns: int, origin: str, resend: Resend
+@given(AGES, st.integers(1, 50), ORIGINS, st.integers(0, 10))
+def test_a_message_is_sent_again_only_while_young_asked_for_and_as_often_as_wanted(
+    age: timedelta, unknowns: int, origin: str, resends: int
 ) -> None:
-    if decide(age=age, unknowns=unknowns, origin=origin, resend=resend) is Verdict.RESEND:
-        assert unknowns <= 1
+    if decide(age=age, unknowns=unknowns, origin=origin, resends=resends) is Verdict.RESEND:
+        assert unknowns <= resends
         assert timedelta(minutes=-1) <= age < timedelta(minutes=10)
         assert origin != "heartbeat"
-        assert resend is Resend.ONCE
 
 
-@given(st.lists(st.timedeltas(timedelta(0), timedelta(minutes=3)), min_size=2, max_size=10), ORIGINS)
-def test_however_often_its_outcome_is_unknown_it_goes_out_twice_at_most(waits: list[timedelta], origin: str) -> None:
+@given(
+    st.lists(st.timedeltas(timedelta(0), timedelta(minutes=3)), min_size=2, max_size=20), ORIGINS, st.integers(0, 10)
+)
+def test_however_often_its_outcome_is_unknown_its_sends_are_bounded(
+    waits: list[timedelta], origin: str, resends: int
+) -> None:
     sends, unknowns, age = 1, 1, timedelta(0)
     for wait in waits:
         age += wait
-        if decide(age=age, unknowns=unknowns, origin=origin, resend=Resend.ONCE) is Verdict.HOLD:
+        if decide(age=age, unknowns=unknowns, origin=origin, resends=resends) is Verdict.HOLD:
             break
         sends, unknowns = sends + 1, unknowns + 1
 
-    assert sends <= 2
+    assert sends <= 1 + resends
 
 
 @pytest.mark.parametrize("origin", ["reply", "notice", "reminder", "late"])
-def test_a_young_message_is_sent_once_more(origin: str) -> None:
+def test_a_young_message_is_sent_again(origin: str) -> None:
     age = timedelta(minutes=9, seconds=59)
 
-    assert decide(age=age, unknowns=1, origin=origin, resend=Resend.ONCE) is Verdict.RESEND
+    assert decide(age=age, unknowns=1, origin=origin, resends=1) is Verdict.RESEND
 
 
 def test_the_wait_is_the_setting_or_five_times_the_lag_within_bounds() -> None:

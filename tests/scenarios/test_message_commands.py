@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    return known(CLAWKAKA_SETTLE_S="1", CLAWKAKA_BURST_S="0", CLAWKAKA_RESEND="never")
+    return known(CLAWKAKA_SETTLE_S="1", CLAWKAKA_BURST_S="0", CLAWKAKA_RESENDS="0")
 
 
 def turn(stage: Stage, **knobs: object) -> None:

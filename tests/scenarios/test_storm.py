@@ -19,7 +19,6 @@ pytestmark = pytest.mark.timeout(300)
 PEOPLE, MESSAGES, KILLS = 40, 1000, 20
 SETTLE_S = 4  # longer than a status can be late here: three times STATUS_DELAY_S, and a restart
 STATUS_DELAY_S = 0.3
-MOST_HELD = 3  # messages that are hit twice in a row, both times before WhatsApp took them
 TOKEN = re.compile(r"\bm(\d+)\b")
 
 
@@ -71,8 +70,7 @@ async def test_nothing_is_lost_and_nothing_answered_twice(stage: Stage, nursery:
         f"unknown outcomes {sum(toll.unknowns.values())}, sent again {sum(toll.sent_again.values())},"
         f" held for the operator {len(toll.held)}"
     )
-    assert toll.lost == toll.held
-    assert len(toll.held) <= MOST_HELD
+    assert toll.lost == set()
     if not missing:
         assert toll.doubled == set()
         assert not toll.sent_again
