@@ -1,7 +1,7 @@
 """Notices that nothing is heard any more: one timer for a whole connection.
 
-A deadline for each frame would cost more than taking the frame in does (17 us more for each of the twenty frames of a turn). Here
-a frame only notes the time, and the timer, when it fires, looks when something was last heard. Does no I/O.
+A deadline for each frame, of twenty a turn, would cost more than taking the frame in does (17 us). Here a frame only
+notes the time, and the timer, when it fires, looks when something was last heard. Does no I/O.
 """
 
 import asyncio
