@@ -70,12 +70,12 @@ def _content(content: Content) -> Reading:
     kind = content.type or ""
     if kind in _MEDIA:
         return _media(kind, content)
-    if kind == "text" and content.text is not None and not clean_text(content.text.body):
-        return RECORD
     if kind == "interactive" and content.interactive and content.interactive.type == "call_permission_reply":
         return RECORD
     reader = _READERS.get(kind)
     words = reader(content) if reader else ""
+    if not words and kind == "text" and content.text is not None and not clean_text(content.text.body):
+        return RECORD
     return Reading(Purpose.TURN, words) if words else POLITE
 
 

@@ -56,3 +56,13 @@ def test_a_label_is_one_short_line(text: str, limit: int) -> None:
 
     assert len(label) <= limit
     assert len(label.splitlines()) <= 1
+
+
+@given(
+    st.text()
+    | st.text(st.characters(exclude_categories=["C", "Z"]))
+    | st.text("aé ا🏴\u200b\xad\u2028\U000e0067", max_size=6)
+)
+def test_a_single_line_is_cleaned_like_one_of_many(text: str) -> None:
+    """The second line keeps the first from the short way of those that are printable."""
+    assert clean_text(text) == clean_text(f"{text}\n")
