@@ -63,6 +63,6 @@ def test_a_label_is_one_short_line(text: str, limit: int) -> None:
     | st.text(st.characters(exclude_categories=["C", "Z"]))
     | st.text("aé ا🏴\u200b\xad\u2028\U000e0067", max_size=6)
 )
-def test_a_single_line_is_cleaned_like_one_of_many(text: str) -> None:
-    """The second line keeps the first from the short way of those that are printable."""
-    assert clean_text(text) == clean_text(f"{text}\n")
+def test_printable_text_is_cleaned_like_any_other(text: str) -> None:
+    """What is added keeps a text from the short way of those that are printable."""
+    assert clean_text(text) == clean_text(f"{text}\u2028")

@@ -3,10 +3,11 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from clawkakad.whatsapp.formatting import split, to_whatsapp
+from clawkakad.whatsapp.cleaning import clean_text
+from clawkakad.whatsapp.formatting import is_plain, render, split, to_whatsapp
 
 CASES = {
     "bold": ("**b** and __b__", "*b* and *b*"),
@@ -165,3 +166,23 @@ def test_what_was_formatted_can_be_split(text: str, limit: int) -> None:
 
     assert all(len(part) <= limit for part in parts)
     assert re.sub(r"[\s*_~`>]", "", "".join(parts)) == re.sub(r"[\s*_~`>]", "", whole)
+
+
+PIECES = st.sampled_from(
+    [*"ab1.)-+#>=:!]({}@^$%?'\"/é🏴\u0301\u200d\u00a0 \n", "\n\n", "2. ", "---", "http://a.b", "mailto:a@b.c", "1) "]
+)
+
+
+@given(st.lists(PIECES, max_size=14).map("".join) | st.text())
+def test_the_parser_would_leave_plain_text_as_it_is(text: str) -> None:
+    source = clean_text(text)
+    assume(is_plain(source))
+
+    assert render(source) == source
+
+
+def test_everyday_replies_are_plain() -> None:
+    assert is_plain(
+        "Done! Milk (2 l) is on your list - the dentist is at 10:30.\n\nAnything else? I'd check +49 30 1234."
+    )
+    assert is_plain("明天10:30看牙医。好的！")
