@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from aiohttp import web
 from loguru import logger
 
 from clawkakad import __version__
+from clawkakad.assistant import words
 from clawkakad.assistant.access import Door
 from clawkakad.assistant.agent import GatewayAgent
 from clawkakad.assistant.conversation import Conversations
@@ -126,7 +127,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     stack.push_async_callback(turns.aclose)
     agent = GatewayAgent(pool, turns)
     missed = MissedAnswers(registry, agent, late, _now)
-    supervisor = await _build_supervisor(settings, stack, registry, pool, reminders, keys, proxy)
+    supervisor = await _build_supervisor(settings, stack, registry, pool, reminders, keys, proxy, delivery.wake)
     conversations = Conversations(
         registry,
         supervisor,
@@ -134,7 +135,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         Presence(graph),
         _now,
         _rules(settings),
-        on_outbox=delivery.wake,
+        outgoing=delivery,
         on_given_up=missed.note,
     )
     heartbeats = Heartbeats(
@@ -183,6 +184,7 @@ async def _build_supervisor(
     reminders: ReminderClock,
     keys: KeySource,
     proxy: ModelProxy,
+    on_outbox: Callable[[], None],
 ) -> Supervisor:
     """Everything that has to do with containers."""
     instance = secrets.instance_id(settings.state_dir)
@@ -202,7 +204,16 @@ async def _build_supervisor(
     )
     services = PaServices(registry, _now, on_reminder=reminders.wake)
     host_api = HostApi(proxy=proxy, services=services, gid=gid, profile_changed=builder.write_profile)
-    return Supervisor(engine=engine, registry=registry, builder=builder, host_api=host_api, pool=pool, keys=keys)
+    return Supervisor(
+        engine=engine,
+        registry=registry,
+        builder=builder,
+        host_api=host_api,
+        pool=pool,
+        keys=keys,
+        parked_text=words.PARKED,
+        on_outbox=on_outbox,
+    )
 
 
 def _keys(settings: Settings, http: aiohttp.ClientSession, registry: Registry, instance: str) -> KeySource:

@@ -15,6 +15,7 @@ from loguru import logger
 
 from clawkakad.assistant import apology, prompt, turnbook, words
 from clawkakad.assistant.burst import Quiet, turn_of
+from clawkakad.assistant.express import Express
 from clawkakad.assistant.parts import parts_of
 from clawkakad.assistant.presence import Presence, Typing
 from clawkakad.assistant.turnbook import Rules, Turn, lead_of
@@ -58,6 +59,16 @@ class Agent(Protocol):
         """One whole turn. Raises TurnFailed, GatewayRefused, GatewayUnavailable, SandboxGone."""
 
 
+class Outgoing(Protocol):
+    """Who sends what is in the outbox."""
+
+    def wake(self) -> None:
+        """The outbox has changed."""
+
+    def express(self, user_id: UserId) -> Express | None:
+        """The right to begin a send in the transaction that queues it."""
+
+
 class Answering:
     """Takes turns for people. One at a time for each person is the caller's duty; `lock` keeps heartbeats out."""
 
@@ -71,7 +82,7 @@ class Answering:
         rules: Rules,
         *,
         lock: Callable[[UserId], asyncio.Lock],
-        on_outbox: Callable[[], None],
+        outgoing: Outgoing,
         on_given_up: Callable[[InboxRow], None],
     ) -> None:
         self._registry = registry
@@ -81,7 +92,7 @@ class Answering:
         self._clock = clock
         self._rules = rules
         self._lock = lock
-        self._on_outbox = on_outbox
+        self._outgoing = outgoing
         self._on_given_up = on_given_up
         self._in_flight: set[UserId] = set()
 
@@ -203,16 +214,31 @@ class Answering:
             logger.error("turn failed", inbox=turn.lead.id, kind=kind, state=state.value)
             await self._give_up(turn.messages, state, str(error), text)
         else:
-            parts = parts_of(answer.text)
-            await self._store(lambda tx, now: turnbook.answered(tx, turn, answer.run_id, parts, now))
+            await self._answered(turn, answer)
             logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
+
+    async def _answered(self, turn: Turn, answer: Answer) -> None:
+        """The reply on disk, and on its way where it may go out at once."""
+        parts = parts_of(answer.text)
+        express = self._outgoing.express(turn.lead.user_id)
+        stored = went = False
+        try:
+            await self._store(
+                lambda tx, now: turnbook.answered(tx, turn, answer.run_id, parts, now, express), quietly=True
+            )
+            stored = True
+        finally:
+            if express is not None:
+                went = express.go(stored=stored)
+            if not went:
+                self._outgoing.wake()
 
     async def _give_up(self, messages: Sequence[InboxRow], state: InboxState, reason: str, text: str) -> None:
         await self._store(lambda tx, now: turnbook.given_up(tx, messages, state, reason, text, now))
         self._on_given_up(lead_of(messages))
 
-    async def _store(self, work: Callable[[Transaction, datetime], T]) -> T:
-        """Carry out a work that must be on disk, and wake the outbox; a full disk is waited for."""
+    async def _store(self, work: Callable[[Transaction, datetime], T], *, quietly: bool = False) -> T:
+        """Carry out a work that must be on disk, and wake the delivery; a full disk is waited for."""
         while True:
             try:
                 result = await self._registry.db.write(lambda tx: work(tx, self._clock()))
@@ -220,7 +246,8 @@ class Answering:
                 logger.warning("the end of a turn cannot be stored now; it waits", error=str(error))
                 await asyncio.sleep(REGISTRY_PAUSE_S)
             else:
-                self._on_outbox()
+                if not quietly:
+                    self._outgoing.wake()
                 return result
 
     @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from loguru import logger
 
-from clawkakad.assistant.answering import REGISTRY_PAUSE_S, Agent, Answering, Sandboxes
+from clawkakad.assistant.answering import REGISTRY_PAUSE_S, Agent, Answering, Outgoing, Sandboxes
 from clawkakad.assistant.presence import Presence
 from clawkakad.assistant.turnbook import Rules
 from clawkakad.errors import RegistryUnavailable
@@ -22,7 +22,7 @@ from clawkakad.registry.inbox import InboxRow
 class Conversations:
     """Owns the workers. `wake` starts one; `run` is the life of them all.
 
-    `on_outbox` is told that something is to be sent, `on_given_up` the lead of a turn that ended without an answer.
+    `outgoing` sends what they put into the outbox; `on_given_up` gets the lead of a turn that ended without an answer.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Conversations:
         clock: Callable[[], datetime],
         rules: Rules,
         *,
-        on_outbox: Callable[[], None],
+        outgoing: Outgoing,
         on_given_up: Callable[[InboxRow], None],
     ) -> None:
         self._registry = registry
@@ -46,7 +46,7 @@ class Conversations:
             clock,
             rules,
             lock=self.lock,
-            on_outbox=on_outbox,
+            outgoing=outgoing,
             on_given_up=on_given_up,
         )
         self._workers: dict[UserId, asyncio.Task[None]] = {}

@@ -19,6 +19,7 @@ from loguru import logger
 
 from clawkakad.assistant import pace, planning, sending, settling, steps
 from clawkakad.assistant.circuit import Circuit, State
+from clawkakad.assistant.express import Express
 from clawkakad.assistant.judging import Fate, Judge, Kind
 from clawkakad.assistant.lookout import LOOK_AGAIN_S, Lookout
 from clawkakad.assistant.pacing import FULL_AFTER_S, Brake, Pacer
@@ -47,7 +48,9 @@ class SendRules:
 
 @dataclass(frozen=True)
 class _InFlight:
-    task: asyncio.Task[None]
+    """Somebody is sent to; without a task, that is being written down."""
+
+    task: asyncio.Task[None] | None
     begun_at: float
 
 
@@ -78,6 +81,7 @@ class Delivery:
         self._probe: asyncio.Task[None] | None = None
         self._tidied_at = float("-inf")
         self._is_full = False
+        self._has_taken_over = False
         self._pacer = Pacer(rules.sends_per_s, monotonic())
         self._brake, self._circuit, self._pausing = Brake(dice), Circuit(dice), Pausing()
         self._judge = Judge(self._circuit, self._brake, self._pacer, dice)
@@ -88,6 +92,20 @@ class Delivery:
         """The outbox has changed. Never waits."""
         self._lookout.changed()
         self._changed.set()
+
+    def express(self, user_id: UserId) -> Express | None:
+        """The right to begin a send to this person in the transaction that queues it; None: it waits its turn.
+
+        `Express.go` must be called after that transaction, whatever became of it.
+        """
+        now = self._monotonic()
+        waits = self._pacer.wait_s(user_id, now) or self._pacer.number_wait_s(now)
+        is_busy = user_id in self._in_flight or self._is_full or not self._has_taken_over
+        if is_busy or waits or self._pausing.is_on or not self._room(now):
+            return None
+        self._pacer.take(user_id, now)
+        self._in_flight[user_id] = _InFlight(None, now)
+        return Express(user_id, functools.partial(self._goes, user_id, is_trial=False))
 
     async def run(self) -> None:
         """Send for ever. What the last process left in flight is first marked ambiguous."""
@@ -148,12 +166,22 @@ class Delivery:
         if step.is_empty():
             return
         is_trial = self._pausing.is_on
-        begun = await self._registry.db.write(functools.partial(steps.write, step=step, now=self._clock()))
+        begun: set[int] = set()
+        self._in_flight |= {head.row.user_id: _InFlight(None, self._monotonic()) for head in step.start}
+        try:
+            begun = await self._registry.db.write(functools.partial(steps.write, step=step, now=self._clock()))
+        finally:
+            for head in step.start:
+                self._goes(head.row.user_id, head if head.row.id in begun else None, is_trial=is_trial)
         self._lookout.started(step.start)
         steps.tell(step)
-        for head in step.start:
-            if head.row.id in begun:
-                self._start(head, is_trial)
+
+    def _goes(self, user_id: UserId, head: Head | None, *, is_trial: bool) -> None:
+        """Send what was begun for somebody, or let go of them."""
+        if head is None:
+            self._done(user_id)
+        else:
+            self._start(head, is_trial)
 
     def _start(self, head: Head, is_trial: bool) -> None:
         task = asyncio.create_task(self._send(head, is_trial), name=f"send {head.row.id}")
@@ -248,6 +276,7 @@ class Delivery:
                 await asyncio.sleep(LOOK_AGAIN_S)
             else:
                 break
+        self._has_taken_over = True
         monotonic = self._monotonic()
         self._pacer.remember((user, monotonic - max(0.0, (now - at).total_seconds())) for user, at in recent)
         if interrupted:
@@ -255,7 +284,7 @@ class Delivery:
 
     async def _stop(self) -> None:
         """Let requests in flight end: each is bounded by the Graph client's own deadline."""
-        tasks = [flight.task for flight in self._in_flight.values()]
+        tasks = [flight.task for flight in self._in_flight.values() if flight.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_S)
         for task in [*tasks, *([self._probe] if self._probe else [])]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from clawkakad.assistant import burst, prompt, words
+from clawkakad.assistant.express import Express
 from clawkakad.model import InboxState, UserId
 from clawkakad.registry import inbox, outbox, quotes, reminders, users
 from clawkakad.registry.database import Transaction
@@ -84,14 +85,18 @@ def _prompt(
     return prompt.of_turn(messages, said, sent, now=now, zone_name=zone, old_after=rules.old_after)
 
 
-def answered(tx: Transaction, turn: Turn, run_id: str, parts: Sequence[str], now: datetime) -> None:
-    """The reply, and the end of its messages.
+def answered(
+    tx: Transaction, turn: Turn, run_id: str, parts: Sequence[str], now: datetime, express: Express | None = None
+) -> None:
+    """The reply, the end of its messages, and where it may go out at once, the beginning of its send.
 
     A reply is named after its run: the same run heard again, as a late answer say, adds nothing.
     """
     if inbox.settle(tx, turn.messages, InboxState.ANSWERED, "", now):
         outbox.add(tx, turn.lead.user_id, parts, origin="reply", source=f"run:{run_id}", now=now)
         reminders.told(tx, turn.told)
+        if express is not None:
+            express.begin(tx, now)
 
 
 def given_up(

@@ -36,17 +36,25 @@ class Due:
     pauses: Sequence[Pause]
 
 
+_HEADS = (
+    "SELECT o.*, u.last_inbound_at AS inbound_at, u.unreachable_at AS unreachable_at,"
+    " (SELECT kind || ' ' || value FROM identifiers i WHERE i.user_id = o.user_id"
+    "  ORDER BY kind = 'wa_id' DESC, kind, added_at DESC LIMIT 1) AS address"
+    " FROM outbox o JOIN users u ON u.id = o.user_id WHERE o.id"
+    " {} (SELECT min(id) FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') {})"
+)
+
+
 def due(tx: Transaction) -> Due:
     """For each person the oldest message that is not settled: nothing behind it may overtake it."""
-    rows = tx.all(
-        "SELECT o.*, u.last_inbound_at AS inbound_at, u.unreachable_at AS unreachable_at,"
-        " (SELECT kind || ' ' || value FROM identifiers i WHERE i.user_id = o.user_id"
-        "  ORDER BY kind = 'wa_id' DESC, kind, added_at DESC LIMIT 1) AS address"
-        " FROM outbox o JOIN users u ON u.id = o.user_id WHERE o.id IN"
-        " (SELECT min(id) FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') GROUP BY user_id)"
-        " ORDER BY o.id"
-    )
+    rows = tx.all(_HEADS.format("IN", "GROUP BY user_id") + " ORDER BY o.id")
     return Due([_head(row) for row in rows], pauses.current(tx))
+
+
+def head_of(tx: Transaction, user_id: UserId) -> Head | None:
+    """One person's oldest message that is not settled."""
+    row = tx.one(_HEADS.format("=", "AND user_id = :user"), {"user": user_id})
+    return None if row is None else _head(row)
 
 
 def begin(tx: Transaction, ids: Iterable[int], now: datetime) -> set[int]:

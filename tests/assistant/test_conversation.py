@@ -70,6 +70,16 @@ class Marks:
         self.wamids.append(wamid)
 
 
+class Nobody:
+    """Sends nothing: what is in the outbox stays there."""
+
+    def wake(self) -> None:
+        pass
+
+    def express(self, user_id: UserId) -> None:
+        return None
+
+
 @pytest.fixture
 def agent() -> Agent:
     return Agent()
@@ -84,7 +94,7 @@ async def running(
 ) -> AsyncIterator[Conversations]:
     presence = Presence(marks or Marks())
     conversations = Conversations(
-        registry, agent, agent, presence, clock, rules, on_outbox=lambda: None, on_given_up=agent.given_up.append
+        registry, agent, agent, presence, clock, rules, outgoing=Nobody(), on_given_up=agent.given_up.append
     )
     task = asyncio.create_task(conversations.run())
     try:

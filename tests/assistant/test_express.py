@@ -1,0 +1,135 @@
+"""Express: the commit that queues a message also begins its send, and nothing is overtaken, lost or doubled by it."""
+
+import asyncio
+
+import pytest
+
+from clawkakad.errors import RegistryUnavailable
+from clawkakad.model import OutboxState, UserId
+from clawkakad.registry import outbox
+from clawkakad.registry.database import Transaction
+from tests.assistant.test_delivery import HELD, QUEUED, SENT, Post, post
+
+__all__ = ["post"]
+SENDING = OutboxState.SENDING
+
+
+async def say(post: Post, user: UserId, *parts: str, source: str = "s", fails: bool = False) -> bool:
+    """Queue a message as a conversation does; whether it went at once."""
+    assert post.delivery is not None
+    express = post.delivery.express(user)
+
+    def store(tx: Transaction) -> None:
+        outbox.add(tx, user, parts, origin="reply", source=source, now=post.clock())
+        if express is not None:
+            express.begin(tx, post.clock())
+        if fails:
+            raise RegistryUnavailable("full")
+
+    stored = False
+    try:
+        await post.registry.db.write(store)
+        stored = True
+    finally:
+        went = express.go(stored=stored) if express is not None else False
+        if not went:
+            post.delivery.wake()
+    return went
+
+
+async def started(post: Post) -> None:
+    """The delivery has looked at what the last process left, and rests."""
+    await post.quiet()
+
+
+async def test_it_goes_with_the_commit_that_queues_it(post: Post, robin: UserId) -> None:
+    post.graph.open.clear()
+
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        assert await say(post, robin, "hi")
+        assert await post.states() == [SENDING]
+        post.graph.open.set()
+        await post.until(SENT)
+
+    assert post.graph.texts == ["hi"]
+
+
+async def test_its_parts_follow_in_order(post: Post, robin: UserId) -> None:
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        await say(post, robin, "one", "two", "three")
+        await post.until(SENT, SENT, SENT)
+
+    assert post.graph.texts == ["one", "two", "three"]
+
+
+async def test_it_overtakes_nothing(post: Post, robin: UserId) -> None:
+    post.graph.open.clear()
+
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        await post.add(robin, "first", source="a")
+        await asyncio.gather(*(say(post, robin, f"then {n}", source=f"b{n}") for n in range(5)))
+        post.graph.open.set()
+        await post.until(*[SENT] * 6)
+
+    assert post.graph.texts == ["first", *(f"then {n}" for n in range(5))]
+
+
+async def test_many_at_the_same_moment_each_go_once(post: Post, robin: UserId) -> None:
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        await asyncio.gather(*(say(post, robin, f"{n}", source=f"s{n}") for n in range(20)))
+        await post.until(*[SENT] * 20)
+
+    assert sorted(post.graph.texts, key=int) == post.graph.texts == [str(n) for n in range(20)]
+
+
+async def test_what_was_not_stored_is_not_sent_and_blocks_nothing(post: Post, robin: UserId) -> None:
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        with pytest.raises(RegistryUnavailable):
+            await say(post, robin, "lost", fails=True)
+        assert await say(post, robin, "hi", source="t")
+        await post.until(SENT)
+
+    assert post.graph.texts == ["hi"]
+
+
+async def test_outside_of_the_service_window_it_is_held_as_ever(post: Post, robin: UserId) -> None:
+    post.clock.advance(hours=25)
+
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        assert not await say(post, robin, "hi")
+        await post.until(HELD)
+
+    assert post.graph.texts == []
+
+
+async def test_before_the_last_process_s_sends_are_known_there_is_none(post: Post, robin: UserId) -> None:
+    async with post.running(sends_per_s=10_000):
+        assert post.delivery is not None
+        assert post.delivery.express(robin) is None
+
+
+async def test_the_pair_limit_holds_for_it(post: Post, robin: UserId) -> None:
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        went = [await say(post, robin, f"{n}", source=f"s{n}") for n in range(46)]
+        await post.until(*[SENT] * 45, QUEUED)
+
+    assert went[-1] is False
+
+
+async def test_while_sending_is_paused_it_waits_its_turn(post: Post, robin: UserId) -> None:
+    await post.registry.db.execute(
+        "INSERT INTO pauses VALUES ('all', 190, 'token', :now, :until)",
+        {"now": "2026-11-22T10:00:00.000Z", "until": "2026-11-23T10:00:00.000Z"},
+    )
+
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        assert not await say(post, robin, "hi")
+        await post.until(SENT)  # a new process tries one message alone
