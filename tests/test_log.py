@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from loguru import logger
 
 from clawkakad import log
@@ -31,6 +33,16 @@ def test_numbers_and_keys_are_masked_whatever_happens(capsys: pytest.CaptureFixt
         text = capsys.readouterr().err
         assert "4915123456789" not in text
         assert "abcdefgh" not in text
+
+
+PIECES = ["sk-", "EAA", "Bearer ", "abcdefgh", "1234", "56789", "٣٣٣٣٣٣٣٣٣", "+", " ", "-", "_", '"', ":"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_no_line_is_taken_for_harmless_that_is_not(text: str) -> None:
+    without_keys = log._SECRET.sub("[secret]", text)
+
+    assert log.redact(text) == log._LONG_NUMBER.sub(lambda found: log.mask(found.group()), without_keys)
 
 
 def test_a_traceback_shows_no_values(capsys: pytest.CaptureFixture[str]) -> None:

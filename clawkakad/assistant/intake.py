@@ -16,7 +16,7 @@ from loguru import logger
 from clawkakad.assistant.filing import Filed, Filing
 from clawkakad.assistant.listening import Listening
 from clawkakad.errors import RegistryUnavailable
-from clawkakad.model import UserId
+from clawkakad.model import InboxState, UserId
 from clawkakad.registry import Registry
 from clawkakad.whatsapp.delivery import Delivery
 
@@ -111,7 +111,9 @@ class Intake:
         for notice in delivery.notices:
             logger.log(notice.level.upper(), "notice from WhatsApp", notice=notice.text)
         for user_id, kind, state in filed.states:
-            if self._lines.may_be_written():
+            if state is InboxState.RECEIVED:  # the end of its turn will have a line
+                logger.debug("message stored", user=user_id, kind=kind, state=state.value)
+            elif self._lines.may_be_written():
                 more = self._lines.take_unwritten()
                 logger.info(
                     "message stored", user=user_id, kind=kind, state=state.value, **({"unlogged": more} if more else {})

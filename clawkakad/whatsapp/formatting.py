@@ -53,7 +53,7 @@ def to_whatsapp(markdown: str) -> str:
 
 
 def is_plain(source: str) -> bool:
-    """Whether a clean text is one that `render` leaves as it is: to look takes 1 to 5 us, to parse a reply 40 to 100."""
+    """Whether a clean text is one that `render` leaves as it is: to look takes 1 to 5 us, to render it 40 to 100."""
     return _MARKUP.search(source) is None
 
 
