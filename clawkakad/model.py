@@ -60,9 +60,13 @@ class SandboxState(StrEnum):
     """The life of a sandbox, as observed."""
 
     ABSENT = "absent"  # a row, no container yet
-    STARTING = "starting"  # container made or started, no hello-ok yet
+    CREATING = "creating"  # its container is made, or made ready to start
+    STARTING = "starting"  # the container runs, no hello-ok yet
     READY = "ready"  # hello-ok
     UNHEALTHY = "unhealthy"  # died or does not answer; a restart is due
+    STOPPING = "stopping"  # stopped on purpose, to be made again
+    ASLEEP = "asleep"  # stopped, and nobody needs it now; it starts when it is addressed
+    PARKED = "parked"  # given up until something changes; the person and the operator were told
 
 
 class ReminderState(StrEnum):

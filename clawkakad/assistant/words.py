@@ -26,6 +26,10 @@ BUDGET = (
 )
 TOO_MUCH = "Sorry, that was too much for me to keep in mind at once. Could you send me less, or only the part you need?"
 NOT_THAT = "Sorry, my model doesn't want to answer that one. Could you put it differently?"
+PARKED = (
+    "Sorry, I have a problem that I can't get past by myself. Your messages are kept, and the person who runs me has"
+    " been told; I'll answer as soon as I can."
+)
 OLD = (
     "I was away for a while and got your messages from back then only now, so I left them. If something in them still"
     " matters, please send it again."

@@ -22,9 +22,13 @@ T = TypeVar("T")
 
 STAGES = {
     SandboxState.ABSENT: "making a sandbox for your assistant",
+    SandboxState.CREATING: "making a sandbox for your assistant",
     SandboxState.STARTING: "starting your assistant in its sandbox (the first time takes half a minute)",
     SandboxState.READY: "your assistant is at it",
     SandboxState.UNHEALTHY: "your assistant's sandbox has trouble; starting it again",
+    SandboxState.STOPPING: "your assistant's sandbox is made again",
+    SandboxState.ASLEEP: "your assistant's sandbox is asleep",
+    SandboxState.PARKED: "your assistant's sandbox does not start: see clawkakad sandbox list",
 }
 UNKNOWN = "waiting for your assistant"
 

@@ -1,17 +1,23 @@
-"""The table `sandboxes`: one row per person who has one; it outlives its container."""
+"""The table `sandboxes`: one row per person who has one; it outlives its container.
+
+Which move from state to state is allowed is not known here: see `sandboxes/policy.py`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from clawkakad.model import SandboxId, SandboxState, UserId
-from clawkakad.registry import ids, times
+from clawkakad.registry import ids, inbox, outbox, times
 from clawkakad.registry.database import Database, Row, Transaction
 
 
 @dataclass(frozen=True)
 class SandboxRow:
-    """One sandbox. `reason`: why it is in its state, in words for the operator."""
+    """One sandbox. `reason`: why it is in its state, in words for the operator.
+
+    `parked_with`: what it was to be made of when it was parked; `ooms`: how often something in it ran out of memory.
+    """
 
     id: SandboxId
     user_id: UserId
@@ -22,8 +28,22 @@ class SandboxRow:
     config_hash: str | None
     key_hash: str | None
     remove_wanted: bool
+    retry_wanted: bool
+    parked_at: datetime | None
+    parked_with: str | None
+    ooms: int
+    oom_at: datetime | None
     created_at: datetime
     changed_at: datetime
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A sandbox's row, when its person wrote last, and whether a message of theirs waits or is being answered."""
+
+    row: SandboxRow
+    wrote_at: datetime | None
+    waiting: bool
 
 
 class Sandboxes:
@@ -56,8 +76,49 @@ class Sandboxes:
         return await self._db.write(lambda tx: _ensure(tx, user_id, now))
 
     async def set_state(self, sandbox_id: SandboxId, state: SandboxState, reason: str) -> None:
-        """Record what was observed."""
-        await self._update(sandbox_id, "state = :state, reason = :reason", state=state.value, reason=reason)
+        """Record what was observed; for PARKED there is `park`."""
+        await self._update(
+            sandbox_id,
+            "state = :state, reason = :reason, parked_at = NULL, parked_with = NULL",
+            state=state.value,
+            reason=reason,
+        )
+
+    async def park(self, sandbox_id: SandboxId, reason: str, made_of: str) -> None:
+        """Record that it is given up, until something changes. Again: the first time counts."""
+        await self._update(
+            sandbox_id,
+            "state = 'parked', reason = :reason, parked_at = coalesce(parked_at, :now), parked_with = :made_of",
+            reason=reason,
+            made_of=made_of,
+        )
+
+    async def tell_parked(self, sandbox_id: SandboxId, text: str) -> bool:
+        """Queue the one notice of this parking, if a message of the person waits. False where nothing was added."""
+        now = self._clock()
+        return await self._db.write(lambda tx: _tell_parked(tx, sandbox_id, text, now))
+
+    async def standing(self, sandbox_id: SandboxId) -> Standing | None:
+        """What counts for whether it has to run; None where it was removed."""
+        return await self._db.read(lambda tx: _standing(tx, sandbox_id))
+
+    async def count_oom(self, sandbox_id: SandboxId) -> datetime | None:
+        """Something in it ran out of memory; when it did so before."""
+        now = self._clock()
+        return await self._db.write(lambda tx: _count_oom(tx, sandbox_id, now))
+
+    async def want_retry(self, sandbox_id: SandboxId) -> None:
+        """Ask the running daemon to try at once, whatever happened before."""
+        await self._db.execute("UPDATE sandboxes SET retry_wanted = 1 WHERE id = :id", {"id": sandbox_id})
+
+    async def retries_wanted(self) -> list[SandboxId]:
+        """The sandboxes that an operator wants tried again."""
+        found = await self._db.all("SELECT id FROM sandboxes WHERE retry_wanted = 1")
+        return [SandboxId(row["id"]) for row in found]
+
+    async def retrying(self, sandbox_id: SandboxId) -> None:
+        """The operator's wish is being carried out."""
+        await self._db.execute("UPDATE sandboxes SET retry_wanted = 0 WHERE id = :id", {"id": sandbox_id})
 
     async def set_container(
         self, sandbox_id: SandboxId, *, container_id: str | None, image_id: str | None, config_hash: str | None
@@ -103,6 +164,32 @@ def _ensure(tx: Transaction, user_id: UserId, now: datetime) -> SandboxRow:
     return _sandbox(row)
 
 
+def _tell_parked(tx: Transaction, sandbox_id: SandboxId, text: str, now: datetime) -> bool:
+    row = tx.one("SELECT user_id, parked_at FROM sandboxes WHERE id = :id AND state = 'parked'", {"id": sandbox_id})
+    if row is None or not inbox.waiting(tx, UserId(row["user_id"])):
+        return False
+    source = f"parked:{sandbox_id}:{row['parked_at']}"
+    return outbox.add(tx, UserId(row["user_id"]), [text], origin="notice", source=source, now=now)
+
+
+def _standing(tx: Transaction, sandbox_id: SandboxId) -> Standing | None:
+    row = tx.one("SELECT * FROM sandboxes WHERE id = :id", {"id": sandbox_id})
+    if row is None:
+        return None
+    user = tx.one("SELECT last_inbound_at FROM users WHERE id = :id", {"id": row["user_id"]})
+    wrote_at = None if user is None else user["last_inbound_at"]
+    return Standing(_sandbox(row), times.maybe(wrote_at), bool(inbox.waiting(tx, UserId(row["user_id"]))))
+
+
+def _count_oom(tx: Transaction, sandbox_id: SandboxId, now: datetime) -> datetime | None:
+    row = tx.one("SELECT oom_at FROM sandboxes WHERE id = :id", {"id": sandbox_id})
+    tx.execute(
+        "UPDATE sandboxes SET ooms = ooms + 1, oom_at = :now WHERE id = :id",
+        {"id": sandbox_id, "now": times.to_text(now)},
+    )
+    return None if row is None else times.maybe(row["oom_at"])
+
+
 def _sandbox(row: Row) -> SandboxRow:
     return SandboxRow(
         id=SandboxId(row["id"]),
@@ -114,6 +201,11 @@ def _sandbox(row: Row) -> SandboxRow:
         config_hash=row["config_hash"],
         key_hash=row["key_hash"],
         remove_wanted=bool(row["remove_wanted"]),
+        retry_wanted=bool(row["retry_wanted"]),
+        parked_at=times.maybe(row["parked_at"]),
+        parked_with=row["parked_with"],
+        ooms=row["ooms"],
+        oom_at=times.maybe(row["oom_at"]),
         created_at=times.from_text(row["created_at"]),
         changed_at=times.from_text(row["changed_at"]),
     )

@@ -23,6 +23,7 @@ from clawkakad.sandboxes.profile import (
     LABEL_CONFIG,
     Body,
     Sealing,
+    config_hash,
     container_body,
     container_name,
     is_owned,
@@ -91,6 +92,21 @@ class Builder:
         if found is not None and not is_owned(found.labels, self.sealing.instance, sandbox_id):
             raise Foreign(f"the container {found.name} is not ours: rename or remove it")
         return found
+
+    async def made_of(self, sandbox_id: SandboxId) -> str | None:
+        """What its container is to be made of, as a word that changes with it; None while the image is missing."""
+        image_id = await self.engine.image_id(self.sealing.image)
+        body = container_body(self.sealing, sandbox_id, self.paths(sandbox_id))
+        return None if image_id is None else f"{config_hash(body)} {image_id}"
+
+    async def halt(self, sandbox_id: SandboxId, *, tail: int) -> list[str]:
+        """Stop its container, if it runs; the last lines of its log. Raises Foreign, EngineUnavailable."""
+        found = await self.find(sandbox_id)
+        if found is None:
+            return []
+        if found.status in HAS_PROCESSES:
+            await self.engine.stop(found.id, grace_s=STOP_GRACE_S)
+        return await self.engine.logs(found.id, tail=tail) or []
 
     async def start(self, row: SandboxRow) -> Container:
         """Start its container afresh: stopped if it runs, made again if it drifted, made if there is none.

@@ -1,8 +1,8 @@
-"""The keeper of one sandbox: its container runs, its connection is in the pool, or it is being brought back.
+"""The keeper of one sandbox: carries out what the policy decides, step by step, as long as the sandbox is there.
 
-A role loop: get the container running, connect, be ready until the connection is lost or the gateway hangs, then say
-why, wait a little longer each time, and begin again. Owns the sandbox's state in the registry; nothing else sets it. An
-engine that does not answer is no reason to think anything of the sandbox: its state stays, and so does a connection.
+A role loop: look, decide, do. It owns the sandbox's connection; the state in the registry is set through the ledger by
+nobody else. An engine that does not answer is no reason to think anything of the sandbox: its state stays, and so does
+a connection.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
@@ -22,7 +22,6 @@ from clawkakad.errors import (
     GatewayClosed,
     GatewayRefused,
     GatewayUnavailable,
-    ImageMissing,
     RegistryUnavailable,
     SandboxTampered,
 )
@@ -32,7 +31,11 @@ from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger
 from clawkakad.sandboxes.paths import SANDBOX_UID, SandboxPaths
+from clawkakad.sandboxes.policy import Decision, Do, History, Host, Limits, Observed, Wanted, decide, is_needed
+
+ADDRESSED_S = 600.0  # so long a sandbox counts as needed after somebody asked for it
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,8 @@ class Timing:
     liveness_every_s: float = 10.0
     liveness_within_s: float = 5.0
     misses: int = 3
-    first_delay_s: float = 1.0
-    last_delay_s: float = 300.0
-    engine_last_delay_s: float = 30.0
-    healthy_s: float = 600.0  # ready for this long: the next failure counts as a first one
+    limits: Limits = field(default_factory=Limits)
+    engine_last_delay_s: float = 30.0  # a nudge comes before, once it is back
     owner_uids: frozenset[int] = frozenset({SANDBOX_UID})  # whose the gateway socket may be
 
 
@@ -56,12 +57,6 @@ class Doors(Protocol):
     """What the keeper needs of the host API."""
 
     async def open(self, sandbox_id: SandboxId, user_id: UserId, paths: SandboxPaths) -> None: ...
-
-
-class States(Protocol):
-    """What the keeper needs of the registry."""
-
-    async def set_state(self, sandbox_id: SandboxId, state: SandboxState, reason: str) -> None: ...
 
 
 class Keeper:
@@ -74,7 +69,7 @@ class Keeper:
         builder: Builder,
         doors: Doors,
         pool: Pool,
-        states: States,
+        ledger: Ledger,
         starting: asyncio.Semaphore,
         timing: Timing,
     ) -> None:
@@ -82,71 +77,140 @@ class Keeper:
         self._builder = builder
         self._doors = doors
         self._pool = pool
-        self._states = states
+        self._ledger = ledger
         self._starting = starting
         self._timing = timing
+        self._limits = timing.limits
         self._nudged = asyncio.Event()
-        self._restart_due = False
-        self._ready_at: float | None = None
-        self._told = (row.state, row.reason)
-        self._troubled = False
+        self._history = History()
+        self._usable = True  # the container that runs; False: it must be started afresh
+        self._wanted_of: str | None = None
+        self._addressed_at = -ADDRESSED_S
 
     def nudge(self) -> None:
         """Look again now: something may have happened to the container, or the engine is back."""
         self._nudged.set()
 
+    def address(self) -> None:
+        """Somebody needs it now."""
+        self._addressed_at = time.monotonic()
+        self.nudge()
+
     async def run(self) -> None:
         """The loop."""
-        failures, silences = self._failure_delays(), self._engine_delays()
+        silences = self._engine_delays()
         with logger.contextualize(sandbox=self._row.id):
             while True:
-                self._ready_at = None
                 try:
-                    await self._live()
-                except EngineUnavailable as error:
-                    logger.debug("waiting for the engine", error=str(error))
-                    await self._rest(next(silences), hurry=True)
-                    continue
-                except ImageMissing as error:
-                    await self._move(SandboxState.UNHEALTHY, str(error))
-                    await self._rest(next(silences), hurry=True)
+                    self._nudged.clear()
+                    await self._carry_out(await self._decide())
+                except (EngineUnavailable, RegistryUnavailable) as error:
+                    logger.debug("waiting for the engine or the registry", error=str(error))
+                    await self._pause(next(silences))
                     continue
                 except (ClawkakaError, OSError) as error:
-                    await self._move(SandboxState.UNHEALTHY, str(error) or type(error).__name__)
+                    await self._failed(str(error) or type(error).__name__)
                 except Exception:  # a mistake of ours in the care of one sandbox must not end it, or that of others
                     logger.exception("the care of a sandbox failed")
-                    await self._move(SandboxState.UNHEALTHY, "a mistake in clawkakad: see the log")
-                if self._was_healthy():
-                    failures = self._failure_delays()
+                    await self._failed("a mistake in clawkakad: see the log")
                 silences = self._engine_delays()
-                await self._rest(next(failures), hurry=False)
 
-    async def _live(self) -> NoReturn:
-        """One life: from whatever is there to ready, and until that ends. Always ends with an exception."""
+    async def _decide(self) -> Decision:
+        """Ask everybody, and let the policy decide."""
         await self._builder.lay_out(self._row)
         await self._doors.open(self._row.id, self._row.user_id, self._builder.paths(self._row.id))
-        connection = await self._reach()
+        found = await self._builder.find(self._row.id)
+        self._wanted_of = await self._builder.made_of(self._row.id)
+        standing = await self._ledger.standing()
+        if standing is None:
+            return Decision(Do.WAIT, "removed")
+        row = standing.row
+        addressed = time.monotonic() - self._addressed_at < ADDRESSED_S
+        wanted = Wanted(
+            needed=is_needed(
+                datetime.now(UTC), wrote_at=standing.wrote_at, waiting=standing.waiting, addressed=addressed
+            ),
+            made_of=self._wanted_of,
+            retry=row.retry_wanted,
+            wrote_at=standing.wrote_at,
+        )
+        observed = Observed(
+            state=self._ledger.state,
+            exists=found is not None,
+            running=found is not None and found.running,
+            exit_code=0 if found is None else found.exit_code,
+            usable=self._usable,
+            parked_at=row.parked_at,
+            parked_with=row.parked_with,
+        )
+        return decide(time.monotonic(), wanted, observed, self._history, Host(), self._limits)
+
+    async def _carry_out(self, decision: Decision) -> None:
+        """One step. What it raises is a failure of the sandbox, or the silence of the engine."""
+        match decision.do:
+            case Do.CONNECT | Do.START:
+                await self._live(decision)
+            case Do.SLEEP:
+                if self._ledger.state is not SandboxState.ABSENT:
+                    await self._ledger.move(SandboxState.ASLEEP, decision.reason)
+                await self._pause(None)
+            case Do.PARK:
+                await self._park(decision.reason)
+            case Do.FORGIVE:
+                await self._forgive(decision.reason)
+            case Do.WAIT:
+                if decision.state is not None:
+                    await self._ledger.move(decision.state, decision.reason)
+                if self._ledger.state is SandboxState.PARKED:
+                    await self._ledger.tell_parked()
+                await self._pause(decision.after_s)
+
+    async def _failed(self, reason: str) -> None:
+        self._history = self._history.failed(time.monotonic(), self._limits, random.random)
+        if self._ledger.state is not SandboxState.PARKED:
+            await self._ledger.move(SandboxState.UNHEALTHY, reason)
+        else:
+            logger.warning("the care of a parked sandbox failed", error=reason)
+
+    async def _park(self, reason: str) -> None:
+        """Stopped, so that it costs nothing; its volume and all messages are kept."""
+        log = await self._builder.halt(self._row.id, tail=TAIL_LINES)
+        if self._ledger.state is not SandboxState.UNHEALTHY:
+            await self._ledger.move(SandboxState.UNHEALTHY, reason)
+        await self._ledger.park(reason, self._wanted_of, log)
+
+    async def _forgive(self, reason: str) -> None:
+        self._history, self._usable = History(), True
+        self._addressed_at = time.monotonic()
+        if self._ledger.state is SandboxState.PARKED:
+            await self._ledger.move(SandboxState.UNHEALTHY, reason)
+        await self._ledger.retrying()
+
+    async def _live(self, decision: Decision) -> None:
+        """One life: from whatever is there to ready, and until that ends. Ends with an exception, or to be remade."""
+        connection = await self._reach(decision)
         try:
-            self._restart_due = False
-            self._ready_at = time.monotonic()
+            self._usable = True
+            self._history = self._history.ready(time.monotonic())
             self._builder.seal(self._row.id)
             self._pool.publish(self._row.id, connection)
-            await self._move(SandboxState.READY, "")
+            await self._ledger.move(SandboxState.READY, "")
             await self._watch(connection)
         finally:
             self._pool.withdraw(self._row.id)
             await connection.aclose(1001)
 
-    async def _reach(self) -> Connection:
-        """A connection: to the container that runs, else to one that is started now."""
-        if not self._restart_due:
+    async def _reach(self, decision: Decision) -> Connection:
+        """A connection: to the container that runs, or to one that is started now."""
+        if decision.do is Do.CONNECT:
             found = await self._builder.find(self._row.id)
-            if found is not None and found.running:
-                await self._move(SandboxState.STARTING, "found running")
-                return await self._connect(self._left_to_start(found.started_at))
+            await self._ledger.move(SandboxState.STARTING, decision.reason)
+            return await self._connect(self._left_to_start(None if found is None else found.started_at))
         async with self._starting:
+            self._history = self._history.started(time.monotonic(), self._limits)
+            await self._ledger.move(SandboxState.CREATING, decision.reason)
             await _whole(self._builder.start(self._row))
-            await self._move(SandboxState.STARTING, "started")
+            await self._ledger.move(SandboxState.STARTING, decision.reason)
             return await self._connect(self._timing.start_s)
 
     async def _connect(self, within_s: float) -> Connection:
@@ -167,10 +231,10 @@ class Keeper:
             except GatewayUnavailable as error:
                 asked_s = min(error.retry_after_s or 0.0, 5.0)
                 if left_s <= 0:
-                    self._restart_due = True
+                    self._usable = False
                     raise GatewayUnavailable(f"no hello-ok within {within_s:.0f} s: {error}") from error
             except (GatewayRefused, SandboxTampered) as error:
-                self._restart_due = True
+                self._usable = False
                 logger.error("a gateway cannot be used", error=str(error))
                 raise
             if await self._pause(max(asked_s, next(pauses))):
@@ -197,7 +261,7 @@ class Keeper:
                     raise closed.result()
                 misses = 0 if await self._answers(connection) else misses + 1
                 if misses >= self._timing.misses:
-                    self._restart_due = True
+                    self._usable = False
                     raise GatewayUnavailable(f"the gateway missed {misses} health checks")
         finally:
             closed.cancel()
@@ -211,32 +275,7 @@ class Keeper:
             return True  # a no is an answer; that it closed is noticed above
         return True
 
-    async def _move(self, state: SandboxState, reason: str) -> None:
-        """The one place that sets a sandbox's state."""
-        if (state, reason) == self._told:
-            return
-        logger.log(self._loudness(state), "sandbox state", state=state.value, reason=reason)
-        self._told = (state, reason)
-        try:
-            await self._states.set_state(self._row.id, state, reason)
-        except RegistryUnavailable as error:  # it is only what an operator reads; the pool is what counts
-            logger.warning("a sandbox's state was not stored", error=str(error))
-
-    def _loudness(self, state: SandboxState) -> str:
-        """The first failure of a cycle is worth a look, its repeats are not, and the end of it is news."""
-        first = state is SandboxState.UNHEALTHY and not self._troubled
-        level = "WARNING" if first else "DEBUG" if self._troubled and state is not SandboxState.READY else "INFO"
-        self._troubled = state is SandboxState.UNHEALTHY or (self._troubled and state is not SandboxState.READY)
-        return level
-
-    async def _rest(self, seconds: float, *, hurry: bool) -> None:
-        self._nudged.clear()
-        if hurry:
-            await self._pause(seconds)
-        else:
-            await asyncio.sleep(seconds)
-
-    async def _pause(self, seconds: float) -> bool:
+    async def _pause(self, seconds: float | None) -> bool:
         """Wait, at most until the next nudge; whether there was one."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -250,14 +289,8 @@ class Keeper:
         age_s = 0.0 if started_at is None else (datetime.now(UTC) - started_at).total_seconds()
         return max(self._timing.adopt_s, self._timing.start_s - max(0.0, age_s))
 
-    def _was_healthy(self) -> bool:
-        return self._ready_at is not None and time.monotonic() - self._ready_at >= self._timing.healthy_s
-
-    def _failure_delays(self) -> Iterator[float]:
-        return delays(self._timing.first_delay_s, self._timing.last_delay_s)
-
     def _engine_delays(self) -> Iterator[float]:
-        return delays(self._timing.first_delay_s, self._timing.engine_last_delay_s)
+        return delays(self._limits.first_delay_s, self._timing.engine_last_delay_s)
 
 
 async def _whole(work: Coroutine[Any, Any, object]) -> None:

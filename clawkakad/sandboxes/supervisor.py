@@ -21,12 +21,14 @@ from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.engine import Container, Engine
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.keeper import Keeper, Timing
+from clawkakad.sandboxes.ledger import Ledger
 from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
 
 RECONCILE_EVERY_S = 60.0
-REMOVALS_EVERY_S = 3.0  # one indexed look into the registry; an operator waits for it
+REMOVALS_EVERY_S = 3.0  # one look into the registry; an operator waits for it
+ENGINE_AGAIN_S = 5.0  # at most, between two tries to reach an engine that is away: it is back within twice that
 REMOVAL_AGAIN_S = 60.0
 STARTS_AT_ONCE = 2  # a gateway that boots takes all of a CPU for ten seconds
 STOP_S = 10.0  # for the keepers to close their connections
@@ -50,6 +52,8 @@ class Supervisor:
         host_api: HostApi,
         pool: Pool,
         keys: KeySource,
+        parked_text: str,
+        on_outbox: Callable[[], None],
         timing: Timing | None = None,
         starts_at_once: int = STARTS_AT_ONCE,
         reconcile_every_s: float = RECONCILE_EVERY_S,
@@ -61,6 +65,8 @@ class Supervisor:
         self._host_api = host_api
         self._pool = pool
         self._keys = keys
+        self._parked_text = parked_text
+        self._on_outbox = on_outbox
         self._timing = timing or Timing()
         self._starting = asyncio.Semaphore(starts_at_once)
         self._reconcile_every_s = reconcile_every_s
@@ -83,6 +89,7 @@ class Supervisor:
                 loops.create_task(self._follow_events(), name="engine events")
                 loops.create_task(self._every(self._reconcile_every_s, self._reconcile), name="reconcile")
                 loops.create_task(self._every(self._removals_every_s, self._carry_out_removals), name="removals")
+                loops.create_task(self._every(self._removals_every_s, self._try_again), name="retries")
         finally:
             self._stopped = True
             await self._stop_all()
@@ -95,6 +102,8 @@ class Supervisor:
         if row.remove_wanted or row.id in self._leaving:
             raise Transient("the sandbox is being removed")
         self._keep(row)
+        if row.id in self._keepers:
+            self._keepers[row.id][0].address()
         return row.id
 
     async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
@@ -123,7 +132,7 @@ class Supervisor:
             builder=self._builder,
             doors=self._host_api,
             pool=self._pool,
-            states=self._registry.sandboxes,
+            ledger=Ledger(row, self._registry.sandboxes, parked_text=self._parked_text, on_outbox=self._on_outbox),
             starting=self._starting,
             timing=self._timing,
         )
@@ -166,6 +175,11 @@ class Supervisor:
             except (ClawkakaError, OSError) as error:
                 logger.error("a sandbox is not removed yet", sandbox=row.id, error=str(error))
 
+    async def _try_again(self) -> None:
+        """An operator wants it; the keeper finds the wish in the row."""
+        for sandbox_id in await self._registry.sandboxes.retries_wanted():
+            self._nudge(sandbox_id)
+
     async def _carry_out(self, row: SandboxRow) -> None:
         self._leaving.add(row.id)
         self._pool.retire(row.id)
@@ -184,7 +198,7 @@ class Supervisor:
 
     async def _follow_events(self) -> None:
         """Hints from the engine; after every new subscription all is looked at, since some may have been lost."""
-        pauses = delays(1.0, 30.0)
+        pauses = delays(1.0, ENGINE_AGAIN_S)
         trouble = False
         while True:
             try:
@@ -197,7 +211,7 @@ class Supervisor:
                         trouble = False
                         if not await self._round(self._reconcile):
                             break  # subscribed again, it is all looked at again
-                        pauses = delays(1.0, 30.0)
+                        pauses = delays(1.0, ENGINE_AGAIN_S)
             except (EngineUnavailable, Rejected) as error:
                 logger.log("DEBUG" if trouble else "WARNING", "the engine does not answer", error=str(error))
                 trouble = True

@@ -13,6 +13,7 @@ import pytest
 from clawkakad.errors import Rejected, SandboxGone, Transient
 from clawkakad.model import SandboxId, SandboxState
 from clawkakad.sandboxes import paths
+from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import container_name, volume_name
 from tests.fakes.engine import FakeContainer
 from tests.sandboxes.world import FAST, INSTANCE, World, kept, open_world
@@ -191,7 +192,7 @@ async def test_a_container_that_dies_is_started_again(world: World) -> None:
 async def test_a_container_that_keeps_dying_is_tried_ever_more_rarely(world: World) -> None:
     ann = await world.person()
     world.engine.on_start = _dies_at_once(world)
-    async with world.daemon(timing=replace(FAST, first_delay_s=0.05, last_delay_s=60.0)) as supervisor:
+    async with world.daemon(timing=replace(FAST, limits=Limits(first_delay_s=0.05))) as supervisor:
         await supervisor.ensure(ann)
         await eventually(lambda: world.engine.count("/start") >= 4)
         await asyncio.sleep(0.5)  # 0.05 + 0.1 + 0.2 + 0.4 s: without backoff there would be dozens
@@ -202,7 +203,7 @@ async def test_a_container_that_keeps_dying_is_tried_ever_more_rarely(world: Wor
 
 async def test_after_a_healthy_stretch_the_next_failure_counts_as_a_first_one(world: World) -> None:
     ann = await world.person()
-    async with world.daemon(timing=replace(FAST, first_delay_s=0.05, last_delay_s=60.0, healthy_s=0.02)) as supervisor:
+    async with world.daemon(timing=replace(FAST, limits=Limits(first_delay_s=0.05, healthy_s=0.02))) as supervisor:
         await supervisor.ensure(ann)
         for life in range(1, 9):  # the eighth wait would be 6 s
             row = await world.ready(ann)
@@ -213,7 +214,7 @@ async def test_after_a_healthy_stretch_the_next_failure_counts_as_a_first_one(wo
 
 def _dies_at_once(world: World):  # type: ignore[no-untyped-def]
     async def die(container: FakeContainer) -> None:
-        await world.engine.die(container.name, 78)
+        await world.engine.die(container.name, 1)
 
     return die
 

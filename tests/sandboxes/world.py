@@ -15,7 +15,8 @@ from aiohttp import web
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import IdentifierKind, Profile, SandboxId, SandboxState, UserId
 from clawkakad.registry import Registry, SandboxRow, open_registry
-from clawkakad.registry.users import ensure_user
+from clawkakad.registry.database import Transaction
+from clawkakad.registry.users import ensure_user, touch
 from clawkakad.sandboxes import secrets
 from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.engine import open_engine
@@ -24,6 +25,7 @@ from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
+from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import Sealing, container_name
 from clawkakad.sandboxes.supervisor import Supervisor
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
@@ -31,6 +33,7 @@ from tests.support import eventually, short_directory
 
 INSTANCE = "0123456789ab"
 SECRET = "s3cret"
+PARKED = "I can't just now."
 PROFILE = Profile(name="Asha", time_zone="Asia/Kolkata", currency="INR", language="en", country="IN")
 FAST = Timing(
     start_s=2.0,
@@ -38,8 +41,7 @@ FAST = Timing(
     attempt_s=0.5,
     liveness_every_s=0.05,
     liveness_within_s=0.1,
-    first_delay_s=0.02,
-    last_delay_s=0.2,
+    limits=Limits(restarts=30, first_delay_s=0.02, last_delay_s=0.2),
     engine_last_delay_s=0.05,
     owner_uids=frozenset({os.geteuid()}),
 )
@@ -100,8 +102,8 @@ class World:
         self.pool = Pool()
 
     async def person(self, number: str = "4915123456789") -> UserId:
-        known = [(IdentifierKind.WA_ID, number)]
-        return await self.registry.db.write(lambda tx: ensure_user(tx, known, PROFILE, datetime.now(UTC)))
+        """Somebody who wrote a moment ago."""
+        return await self.registry.db.write(lambda tx: _person(tx, number, datetime.now(UTC)))
 
     async def row(self, user_id: UserId) -> SandboxRow:
         row = await self.registry.sandboxes.of_user(user_id)
@@ -158,6 +160,8 @@ class World:
                 host_api=host_api,
                 pool=self.pool,
                 keys=self.keys,
+                parked_text=PARKED,
+                on_outbox=lambda: None,
                 timing=timing,
                 reconcile_every_s=0.2,
                 removals_every_s=0.05,
@@ -169,6 +173,12 @@ class World:
             finally:
                 running.cancel()
                 await asyncio.wait({running})
+
+
+def _person(tx: Transaction, number: str, wrote_at: datetime) -> UserId:
+    user_id = ensure_user(tx, [(IdentifierKind.WA_ID, number)], PROFILE, wrote_at)
+    touch(tx, user_id, wrote_at)
+    return user_id
 
 
 def kept() -> set[str]:

@@ -1,0 +1,167 @@
+"""What becomes of a sandbox next, as one pure function, and the only moves from state to state that there are.
+
+What is wanted, what is observed and what has happened so far are kept apart; nothing here waits, asks or remembers.
+Invariants: an engine that was not asked, or did not answer, decides nothing; never more than `Limits.restarts` restarts
+in `Limits.window_s` seconds; what a timer cannot mend (a refused configuration, a missing image) no timer tries again.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from clawkakad.model import SandboxState
+from clawkakad.sandboxes.backoff import Dice, delay
+
+REFUSED_CONFIG = 78  # the exit code with which the gateway refuses its configuration
+RECENT = timedelta(hours=24)  # who wrote within this time has a sandbox that runs
+PARKED_FOR = timedelta(hours=1)  # who writes after this time gets another try
+
+_S = SandboxState
+MOVES: dict[SandboxState, frozenset[SandboxState]] = {
+    _S.ABSENT: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.ASLEEP}),
+    _S.CREATING: frozenset({_S.STARTING, _S.UNHEALTHY, _S.ASLEEP}),
+    _S.STARTING: frozenset({_S.READY, _S.CREATING, _S.UNHEALTHY, _S.ASLEEP}),
+    _S.READY: frozenset({_S.STARTING, _S.CREATING, _S.UNHEALTHY, _S.STOPPING, _S.ASLEEP}),
+    _S.UNHEALTHY: frozenset({_S.CREATING, _S.STARTING, _S.ASLEEP, _S.PARKED}),
+    _S.STOPPING: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.ASLEEP}),
+    _S.ASLEEP: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY}),
+    _S.PARKED: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.ASLEEP}),
+}
+"""From a state to those that may follow. A daemon that died may have left any of them, and finds whatever it finds."""
+
+
+def allowed(before: SandboxState, after: SandboxState) -> bool:
+    """Whether a sandbox may move so. Staying, for another reason, is always allowed."""
+    return before is after or after in MOVES[before]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How patient one is. Seconds."""
+
+    restarts: int = 5
+    window_s: float = 600.0
+    first_delay_s: float = 1.0
+    last_delay_s: float = 300.0
+    healthy_s: float = 600.0  # ready for this long: the next failure counts as a first one
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """`needed`: somebody waits for it, or soon may; `made_of`: profile and image, None where the image is missing."""
+
+    needed: bool
+    made_of: str | None
+    retry: bool = False  # an operator wants it tried, whatever happened before
+    wrote_at: datetime | None = None  # when its person wrote last
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the registry and the engine say. `usable`: a container that runs is worth connecting to."""
+
+    state: SandboxState
+    exists: bool
+    running: bool
+    exit_code: int = 0
+    usable: bool = True
+    parked_at: datetime | None = None
+    parked_with: str | None = None
+
+
+@dataclass(frozen=True)
+class Host:
+    """`answers`: whether the engine does."""
+
+    answers: bool = True
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in this daemon's life. Times are monotonic seconds."""
+
+    restarts: tuple[float, ...] = ()
+    failures: int = 0  # since it was healthy, or since anybody had reason to hope
+    not_before: float = 0.0
+    ready_at: float | None = None
+
+    def ready(self, now: float) -> "History":
+        """It said hello-ok."""
+        return replace(self, ready_at=now)
+
+    def failed(self, now: float, limits: Limits, dice: Dice) -> "History":
+        """It died, hangs, or did not come up."""
+        healthy = self.ready_at is not None and now - self.ready_at >= limits.healthy_s
+        before = History() if healthy else self
+        wait_s = delay(before.failures, limits.first_delay_s, limits.last_delay_s, dice=dice)
+        return replace(before, failures=before.failures + 1, not_before=now + wait_s, ready_at=None)
+
+    def started(self, now: float, limits: Limits) -> "History":
+        """Its container is started; after a failure that is a restart."""
+        recent = tuple(at for at in self.restarts if now - at < limits.window_s)
+        return replace(self, restarts=(*recent, now) if self.failures else recent)
+
+    def used_up(self, now: float, limits: Limits) -> bool:
+        """Whether one more restart would be one too many."""
+        return self.failures > 0 and sum(now - at < limits.window_s for at in self.restarts) >= limits.restarts
+
+
+class Do(Enum):
+    """What to do next."""
+
+    WAIT = auto()  # for `after_s`, or until there is reason to look again
+    CONNECT = auto()  # its container runs
+    START = auto()  # start its container, made again if it must be
+    SLEEP = auto()  # leave it stopped until it is addressed
+    PARK = auto()
+    FORGIVE = auto()  # begin anew: what happened before does not count any more
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`reason`: in words for the operator; `after_s`: None is for ever; `state`: what the sandbox is meanwhile."""
+
+    do: Do
+    reason: str
+    after_s: float | None = None
+    state: SandboxState | None = None
+
+
+def is_needed(now: datetime, *, wrote_at: datetime | None, waiting: bool, addressed: bool) -> bool:
+    """Whether a sandbox should run: somebody waits, or is likely to write."""
+    return waiting or addressed or (wrote_at is not None and now - wrote_at < RECENT)
+
+
+def decide(
+    now: float, wanted: Wanted, observed: Observed, history: History, host: Host, limits: Limits = Limits()
+) -> Decision:
+    """The next step for a sandbox that is not connected. `now`: monotonic seconds."""
+    if not host.answers:
+        return Decision(Do.WAIT, "the engine does not answer", after_s=limits.first_delay_s)
+    if wanted.retry:
+        return Decision(Do.FORGIVE, "an operator wants it tried again")
+    if observed.state is SandboxState.PARKED:
+        return _parked(wanted, observed)
+    if now < history.not_before:
+        return Decision(Do.WAIT, "it failed a moment ago", after_s=history.not_before - now)
+    if observed.running and observed.usable:
+        return Decision(Do.CONNECT, "found running")
+    if history.failures and not observed.running and observed.exit_code == REFUSED_CONFIG:
+        return Decision(Do.PARK, f"the gateway refuses its configuration (exit code {REFUSED_CONFIG})")
+    if not wanted.needed and not observed.running:
+        return Decision(Do.SLEEP, "nobody needs it now")
+    if wanted.made_of is None and not observed.exists:
+        return Decision(Do.WAIT, "the image is not here: clawkakad image build", state=SandboxState.UNHEALTHY)
+    if history.used_up(now, limits):
+        return Decision(Do.PARK, f"{limits.restarts} restarts in {limits.window_s / 60:g} minutes did not help")
+    return Decision(Do.START, "started again" if history.failures else "started")
+
+
+def _parked(wanted: Wanted, observed: Observed) -> Decision:
+    """Parked stays parked, until there is reason to hope."""
+    if wanted.made_of is not None and wanted.made_of != observed.parked_with:
+        return Decision(Do.FORGIVE, "its image or its profile is another one now")
+    wrote_at, parked_at = wanted.wrote_at, observed.parked_at
+    if wrote_at is not None and parked_at is not None and wrote_at - parked_at >= PARKED_FOR:
+        return Decision(Do.FORGIVE, "its person wrote again")
+    return Decision(Do.WAIT, "parked")

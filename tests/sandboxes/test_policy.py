@@ -1,0 +1,191 @@
+"""What becomes of a sandbox: the moves there are, and a policy that never runs wild."""
+
+import itertools
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawkakad.model import SandboxState
+from clawkakad.sandboxes.policy import (
+    MOVES,
+    Do,
+    History,
+    Host,
+    Limits,
+    Observed,
+    Wanted,
+    allowed,
+    decide,
+    is_needed,
+)
+
+S = SandboxState
+LIMITS = Limits()
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+WANTED = Wanted(needed=True, made_of="p i")
+GONE = Observed(S.UNHEALTHY, exists=False, running=False)
+ENDED = Observed(S.UNHEALTHY, exists=True, running=False, exit_code=1)
+RUNS = Observed(S.STARTING, exists=True, running=True)
+PARKED = replace(ENDED, state=S.PARKED, parked_at=NOON, parked_with="p i")
+
+
+def full(_: object = None) -> float:
+    return 1.0
+
+
+# The moves
+
+
+def test_every_pair_of_states_is_a_move_or_is_none() -> None:
+    assert set(MOVES) == set(S)
+    for before, after in itertools.product(S, S):
+        assert allowed(before, after) == (before is after or after in MOVES[before])
+
+
+def test_the_moves_that_must_not_be() -> None:
+    for state in set(S) - {S.STARTING, S.READY}:
+        assert not allowed(state, S.READY), "nobody is ready who did not start"
+    for state in set(S) - {S.UNHEALTHY, S.PARKED}:
+        assert not allowed(state, S.PARKED), "nobody is parked who did not fail"
+    for state in set(S) - {S.READY, S.STOPPING}:
+        assert not allowed(state, S.STOPPING)
+    for state in set(S) - {S.ABSENT}:
+        assert not allowed(state, S.ABSENT), "who had a container never becomes new again"
+
+
+def test_every_state_is_reached_and_has_a_way_on_to_ready() -> None:
+    for start in S:
+        seen, edge = {start}, {start}
+        while edge := {after for before in edge for after in MOVES[before]} - seen:
+            seen |= edge
+        assert S.READY in seen
+        assert seen >= set(S) - {S.ABSENT}
+
+
+# The decisions
+
+
+@pytest.mark.parametrize(
+    ("wanted", "observed", "history", "does"),
+    [
+        (WANTED, RUNS, History(), Do.CONNECT),
+        (replace(WANTED, needed=False), RUNS, History(), Do.CONNECT),
+        (WANTED, replace(RUNS, usable=False), History(), Do.START),
+        (WANTED, GONE, History(), Do.START),
+        (WANTED, ENDED, History(), Do.START),
+        (replace(WANTED, needed=False), ENDED, History(), Do.SLEEP),
+        (replace(WANTED, needed=False), GONE, History(), Do.SLEEP),
+        (replace(WANTED, made_of=None), GONE, History(), Do.WAIT),
+        (replace(WANTED, made_of=None), ENDED, History(), Do.START),  # the engine knows the image by its id
+        (WANTED, replace(ENDED, exit_code=78), History(), Do.START),  # who knows what was changed meanwhile
+        (WANTED, replace(ENDED, exit_code=78), History(failures=1), Do.PARK),
+        (WANTED, ENDED, History(failures=1, not_before=101.0), Do.WAIT),
+        (WANTED, RUNS, History(failures=1, not_before=101.0), Do.WAIT),
+        (WANTED, ENDED, History(failures=6, restarts=(91.0, 92.0, 94.0, 96.0, 98.0)), Do.PARK),
+        (WANTED, ENDED, History(failures=6, restarts=(-600.0, 92.0, 94.0, 96.0, 98.0)), Do.START),
+        (WANTED, PARKED, History(), Do.WAIT),
+        (WANTED, replace(PARKED, running=True), History(), Do.WAIT),
+        (replace(WANTED, made_of=None), PARKED, History(), Do.WAIT),
+        (replace(WANTED, made_of="p other"), PARKED, History(), Do.FORGIVE),
+        (replace(WANTED, retry=True), PARKED, History(), Do.FORGIVE),
+        (replace(WANTED, wrote_at=NOON + timedelta(minutes=59)), PARKED, History(), Do.WAIT),
+        (replace(WANTED, wrote_at=NOON + timedelta(minutes=61)), PARKED, History(), Do.FORGIVE),
+    ],
+)
+def test_what_is_done(wanted: Wanted, observed: Observed, history: History, does: Do) -> None:
+    assert decide(100.0, wanted, observed, history, Host(), LIMITS).do is does
+
+
+def test_what_no_timer_can_mend_is_not_tried_by_a_timer() -> None:
+    for wanted, observed in ((replace(WANTED, made_of=None), GONE), (WANTED, PARKED)):
+        assert decide(0.0, wanted, observed, History(), Host()).after_s is None
+
+
+@given(
+    st.booleans(),
+    st.sampled_from(S),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 255),
+    st.integers(0, 9),
+    st.booleans(),
+)
+def test_an_engine_that_does_not_answer_decides_nothing(
+    needed: bool, state: S, exists: bool, running: bool, code: int, failures: int, retry: bool
+) -> None:
+    decision = decide(
+        0.0,
+        Wanted(needed, None, retry=retry),
+        Observed(state, exists, running, code),
+        History(failures=failures),
+        Host(answers=False),
+    )
+    assert (decision.do, decision.state) == (Do.WAIT, None)
+
+
+def test_who_wrote_within_a_day_or_waits_is_needed() -> None:
+    for wrote_at, waiting, addressed, needed in (
+        (NOON - timedelta(hours=23), False, False, True),
+        (NOON - timedelta(hours=25), False, False, False),
+        (NOON - timedelta(hours=25), True, False, True),
+        (None, False, True, True),
+        (None, False, False, False),
+    ):
+        assert is_needed(NOON, wrote_at=wrote_at, waiting=waiting, addressed=addressed) is needed
+
+
+# Failing
+
+
+def test_waits_are_1_2_4_up_to_300_seconds_and_1_again_after_ten_healthy_minutes() -> None:
+    history, waits = History(), []
+    for _ in range(11):
+        history = history.failed(0.0, LIMITS, full)
+        waits.append(history.not_before)
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert history.ready(0.0).failed(599.0, LIMITS, full).not_before == 899.0
+    assert history.ready(0.0).failed(600.0, LIMITS, full) == History(failures=1, not_before=601.0)
+
+
+def test_waits_are_jittered() -> None:
+    assert History().failed(0.0, LIMITS, lambda: 0.0).not_before == pytest.approx(0.8)
+
+
+def test_a_first_start_is_no_restart() -> None:
+    assert History().started(5.0, LIMITS).restarts == ()
+    assert History(failures=1).started(5.0, LIMITS).restarts == (5.0,)
+
+
+LIVES = st.lists(st.tuples(st.floats(0.0, 900.0), st.booleans(), st.sampled_from([0, 1, 78, 137])), max_size=60)
+
+
+@given(LIVES, st.integers(0, 2**32))
+def test_never_more_than_five_restarts_in_ten_minutes_before_it_is_parked(
+    lives: list[tuple[float, bool, int]], seed: int
+) -> None:
+    dice, now, history, restarts = random.Random(seed).random, 0.0, History(), list[float]()
+    observed = GONE
+    for lasts_s, gets_ready, code in lives:
+        while (decision := decide(now, WANTED, observed, history, Host(), LIMITS)).do is Do.WAIT:
+            assert decision.after_s is not None
+            assert decision.after_s <= LIMITS.last_delay_s
+            now += max(decision.after_s, 1e-3)
+        if decision.do is Do.PARK:
+            return
+        assert decision.do is Do.START
+        if history.failures:
+            restarts.append(now)
+        history = history.started(now, LIMITS)
+        if gets_ready:
+            history = history.ready(now)
+        healthy = gets_ready and lasts_s >= LIMITS.healthy_s
+        now += lasts_s
+        history = history.failed(now, LIMITS, dice)
+        if healthy:
+            restarts.clear()
+        observed = replace(ENDED, exit_code=code)
+        assert sum(now - at < LIMITS.window_s for at in restarts) <= LIMITS.restarts
