@@ -11,6 +11,7 @@ from clawkakad.errors import ClawkakaError
 from clawkakad.model import Wamid
 
 REFRESH_S = 20.0  # Meta drops the indicator after 25 s ("Typing indicators")
+FIRST_S = 0.05  # nobody sees that it comes so much later, and a turn is begun before (5 ms) if nothing is in its way
 MOST_SHOWN = 45  # times, a quarter of an hour: then nobody looks any more, and what they wait for is broken
 
 
@@ -26,10 +27,12 @@ class Typing:
 
     def __init__(self, wamid: Wamid) -> None:
         self.wamid = wamid
+        self.begun = asyncio.Event()
         self.changed = asyncio.Event()
 
     def show(self, wamid: Wamid) -> None:
-        """A newer message is being answered, too. Never waits."""
+        """The turn is begun; this is its newest message. Never waits."""
+        self.begun.set()
         if wamid != self.wamid:
             self.wamid = wamid
             self.changed.set()
@@ -54,12 +57,18 @@ class Presence:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _refresh(self, typing: Typing) -> None:
+        # To write this request takes the loop 1 ms, which is better spent on asking the agent first.
+        await _set_within(typing.begun, FIRST_S)
         for _ in range(MOST_SHOWN):
             typing.changed.clear()
             try:
                 await self._graph.mark_read(typing.wamid, typing=True)
             except ClawkakaError as error:
                 logger.debug("typing indicator not shown", error=type(error).__name__)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._refresh_s):
-                    await typing.changed.wait()
+            await _set_within(typing.changed, self._refresh_s)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -63,6 +63,30 @@ async def test_a_newer_message_is_marked_at_once() -> None:
     assert marks.asked == [(WAMID, True), (Wamid("wamid.2"), True)]
 
 
+async def test_asking_the_agent_comes_before_it() -> None:
+    marks = Marks()
+
+    async with Presence(marks, refresh_s=60).typing(WAMID) as typing:
+        for _ in range(5):
+            await asyncio.sleep(0)  # storage, say
+        typing.show(Wamid("wamid.2"))
+        assert marks.asked == []  # what is asked without waiting, is asked now
+
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert marks.asked == [(Wamid("wamid.2"), True)]
+    assert len(marks.asked) == 1
+
+
+async def test_a_turn_that_is_not_begun_for_long_keeps_nobody_from_seeing_it() -> None:
+    marks = Marks()
+
+    async with Presence(marks, refresh_s=60).typing(WAMID):
+        await eventually(lambda: marks.asked, within_s=1)
+
+    assert marks.asked == [(WAMID, True)]
+
+
 async def test_it_is_not_shown_for_hours() -> None:
     marks = Marks()
 
