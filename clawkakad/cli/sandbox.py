@@ -1,4 +1,4 @@
-"""`clawkakad sandbox …`: look at people's sandboxes, and remove them, with or without a running daemon."""
+"""`clawkakad sandbox …`: look at people's sandboxes, try them again, remove them, with or without a running daemon."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clawkakad.assistant.who import find_user, label
-from clawkakad.cli.common import age, asked, clock, harmless, plain, say
+from clawkakad.cli.common import age, asked, clock, counted, harmless, plain, say
 from clawkakad.cli.keys import key_source
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
@@ -45,6 +45,13 @@ def logs(
 
 
 @app.command()
+def retry(user: User) -> None:
+    """Try a sandbox again that was parked, or that waits for its next try. A running daemon does it within seconds."""
+    name = asyncio.run(_retry(place_here(), user))
+    say(f"the sandbox of {name} is tried again: clawkakad sandbox list")
+
+
+@app.command()
 def rm(user: User, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Remove a sandbox with everything the assistant remembers of that person. There is no way back."""
     place = place_here()
@@ -73,11 +80,21 @@ async def _list(place: Place) -> None:
         said = "?" if trouble else _said(containers.get(container_name(row.id)))
         state = "removing" if row.remove_wanted else row.state.value
         since = age(row.changed_at, datetime.now(UTC))
-        cells = (row.id, row.user_id, label(person) if person else "-", state, since, said, row.reason or "-")
+        cells = (row.id, row.user_id, label(person) if person else "-", state, since, said, _why(row))
         table.add_row(*(plain(cell) for cell in cells))
     Console().print(table if rows else "there are no sandboxes yet")
     if trouble:
         say(trouble)
+
+
+def _why(row: SandboxRow) -> str:
+    """The reason of its state, and that memory ran out in it."""
+    memory = (
+        f"out of memory {counted(row.ooms, 'time', 'times')}, last {age(row.oom_at, datetime.now(UTC))}"
+        if row.ooms
+        else ""
+    )
+    return "; ".join(text for text in (row.reason, memory) if text) or "-"
 
 
 async def _containers(place: Place) -> tuple[dict[str, Container], str]:
@@ -105,6 +122,14 @@ async def _logs(place: Place, user: str, tail: int) -> None:
         raise UsageError(f"{row.id} has no container: nothing was logged, or it was removed")
     for line in lines:
         typer.echo(harmless(line))
+
+
+async def _retry(place: Place, user: str) -> str:
+    """Leave the wish in the registry; whose sandbox it is."""
+    async with edit_registry(place.state_dir / FILE, clock) as registry:
+        person = await find_user(registry, user)
+        await registry.sandboxes.want_retry((await _row(registry, person)).id)
+    return harmless(label(person))
 
 
 async def _who(place: Place, user: str) -> UserRow:

@@ -102,10 +102,10 @@ class Sandboxes:
         """What counts for whether it has to run; None where it was removed."""
         return await self._db.read(lambda tx: _standing(tx, sandbox_id))
 
-    async def count_oom(self, sandbox_id: SandboxId) -> datetime | None:
-        """Something in it ran out of memory; when it did so before."""
+    async def count_oom(self, sandbox_id: SandboxId) -> tuple[datetime | None, datetime]:
+        """Something in it ran out of memory; when it did so before, and now."""
         now = self._clock()
-        return await self._db.write(lambda tx: _count_oom(tx, sandbox_id, now))
+        return await self._db.write(lambda tx: _count_oom(tx, sandbox_id, now)), now
 
     async def want_retry(self, sandbox_id: SandboxId) -> None:
         """Ask the running daemon to try at once, whatever happened before."""

@@ -7,18 +7,20 @@ that fails, in whatever way, ends it: the next one does it all again.
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 
 from loguru import logger
 
-from clawkakad.errors import ClawkakaError, EngineUnavailable, Rejected, Transient
+from clawkakad.errors import ClawkakaError, EngineUnavailable, RegistryUnavailable, Rejected, Transient
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import Registry, SandboxRow
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.builder import Builder
-from clawkakad.sandboxes.engine import Container, Engine
+from clawkakad.sandboxes.engine import Container, Engine, Event
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.keeper import Keeper, Timing
 from clawkakad.sandboxes.ledger import Ledger
@@ -39,6 +41,10 @@ PULSE_S = 30.0
 PULSE_LIMIT = 4096  # bytes
 STRAY_GRACE_S = 10
 
+OOM = "oom"  # the engine's event
+OOM_AT_ONCE_S = 10.0  # one shortage of memory may end several processes, and be told for each
+OOM_SOON = timedelta(hours=1)
+
 
 class Supervisor:
     """One per daemon."""
@@ -58,6 +64,7 @@ class Supervisor:
         starts_at_once: int = STARTS_AT_ONCE,
         reconcile_every_s: float = RECONCILE_EVERY_S,
         removals_every_s: float = REMOVALS_EVERY_S,
+        oom_at_once_s: float = OOM_AT_ONCE_S,
     ) -> None:
         self._engine = engine
         self._registry = registry
@@ -71,10 +78,12 @@ class Supervisor:
         self._starting = asyncio.Semaphore(starts_at_once)
         self._reconcile_every_s = reconcile_every_s
         self._removals_every_s = removals_every_s
+        self._oom_at_once_s = oom_at_once_s
         self._keepers: dict[SandboxId, tuple[Keeper, asyncio.Task[None]]] = {}
         self._leaving: set[SandboxId] = set()  # being removed, or gone: ids are never used again
         self._removal_not_before: dict[SandboxId, float] = {}
         self._strays: set[str] = set()
+        self._oom_at: dict[SandboxId, float] = {}
         self._reconciling = asyncio.Lock()
         self._stopped = False
 
@@ -193,6 +202,7 @@ class Supervisor:
             rows=self._registry.sandboxes,
         )
         self._removal_not_before.pop(row.id, None)
+        self._oom_at.pop(row.id, None)
 
     # Reconcile
 
@@ -205,7 +215,7 @@ class Supervisor:
                 async with contextlib.aclosing(self._engine.events(self._builder.sealing.instance)) as events:
                     async for event in events:
                         if event is not None:
-                            self._nudge(event.sandbox_id)
+                            await self._hear(event)
                             continue
                         logger.log("INFO" if trouble else "DEBUG", "the engine answers")
                         trouble = False
@@ -218,6 +228,26 @@ class Supervisor:
             except Exception:  # a mistake of ours about one event must not end the daemon
                 logger.exception("the engine's events were not followed")
             await asyncio.sleep(next(pauses))
+
+    async def _hear(self, event: Event) -> None:
+        """A hint to look; only that memory ran out is a fact, which nothing else tells."""
+        if event.action == OOM:
+            try:
+                await self._out_of_memory(event.sandbox_id)
+            except RegistryUnavailable as error:
+                logger.warning("that memory ran out was not counted", sandbox=event.sandbox_id, error=str(error))
+        self._nudge(event.sandbox_id)
+
+    async def _out_of_memory(self, sandbox_id: SandboxId) -> None:
+        """Its gateway, or something that the agent ran: neither the exit code nor the container's state would tell."""
+        if time.monotonic() - self._oom_at.get(sandbox_id, -math.inf) < self._oom_at_once_s:
+            return
+        self._oom_at[sandbox_id] = time.monotonic()
+        before, now = await self._registry.sandboxes.count_oom(sandbox_id)
+        if before is not None and now - before < OOM_SOON:
+            logger.error("a sandbox ran out of memory twice within an hour", sandbox=sandbox_id)
+        else:
+            logger.warning("something in a sandbox ran out of memory", sandbox=sandbox_id)
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:

@@ -2,15 +2,18 @@
 
 Containers have no processes. What happens when one starts or stops is up to the test: `on_start` and `on_stop` are
 called with the container and may open a gateway where its mounts say. Knobs: `down()` (connections are refused),
-`slow_s` (each answer waits), `fail` (a status for every call that contains a text).
+`slow_s` (each answer waits), `fail` (a status for every call that contains a text),
+`break_after` (so many calls are answered, and then none).
 """
 
 import asyncio
 import contextlib
 import hashlib
+import io
 import itertools
 import json
 import struct
+import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -39,6 +42,7 @@ class FakeContainer:
     exit_code: int = 0
     started_at: str = "0001-01-01T00:00:00Z"
     log: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)  # by path, for the archive calls
 
     def source(self, target: str) -> Path:
         """Where a mount is on the host."""
@@ -79,6 +83,7 @@ class FakeEngine:
         self.command: Callable[[list[str]], tuple[int, bytes]] = lambda _: (0, b"")
         self.slow_s = 0.0
         self.fail: tuple[str, int] | None = None
+        self.break_after: int | None = None  # after so many more calls every one of them fails
         self._executions: dict[str, tuple[list[str], int]] = {}
         self._followers: set[asyncio.Queue[dict[str, Any]]] = set()
         self._ids = itertools.count(1)
@@ -86,7 +91,7 @@ class FakeEngine:
 
     async def up(self) -> None:
         """Listen."""
-        app = web.Application(middlewares=[self._knobs])
+        app = web.Application(middlewares=[self._knobs], client_max_size=0)
         app.add_routes(self._routes())
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -102,6 +107,10 @@ class FakeEngine:
     async def die(self, name: str, exit_code: int) -> None:
         """A container's main process ends by itself."""
         await self._end(self.containers[name], exit_code)
+
+    def out_of_memory(self, name: str) -> None:
+        """A process in a container was ended for want of memory; the container itself may live on."""
+        self._tell(self.containers[name], "oom")
 
     def count(self, call: str) -> int:
         """How many calls like `POST /containers/create` there were."""
@@ -123,6 +132,8 @@ class FakeEngine:
             web.post("/{v}/containers/{id}/kill", self._kill),
             web.post("/{v}/containers/{id}/exec", self._prepare_exec),
             web.delete("/{v}/containers/{id}", self._delete),
+            web.get("/{v}/containers/{id}/archive", self._archive),
+            web.put("/{v}/containers/{id}/archive", self._unpack),
             web.post("/{v}/exec/{id}/start", self._exec),
             web.get("/{v}/exec/{id}/json", self._exec_ended),
             web.get("/{v}/volumes", self._list_volumes),
@@ -138,6 +149,10 @@ class FakeEngine:
         call = f"{request.method} /{request.path.split('/', 2)[-1]}"
         self.calls.append(call)
         await asyncio.sleep(self.slow_s)
+        if self.break_after is not None:
+            self.break_after -= 1
+            if self.break_after < 0:
+                return _no(503, "told to break")
         if self.fail is not None and self.fail[0] in call:
             return _no(self.fail[1], "told to fail")
         return await handler(request)
@@ -220,6 +235,27 @@ class FakeEngine:
         del self.containers[container.name]
         self._tell(container, "destroy")
         return web.Response(status=204)
+
+    async def _archive(self, request: web.Request) -> web.Response:
+        path = request.query["path"]
+        content = self._find(request).files.get(path)
+        if content is None:
+            return _no(404, f"Could not find the file {path}")
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            header = tarfile.TarInfo(Path(path).name)
+            header.size = len(content)
+            tar.addfile(header, io.BytesIO(content))
+        return web.Response(body=packed.getvalue(), content_type="application/x-tar")
+
+    async def _unpack(self, request: web.Request) -> web.Response:
+        container, where = self._find(request), request.query["path"]
+        with tarfile.open(fileobj=io.BytesIO(await request.read())) as tar:
+            for member in tar:
+                file = tar.extractfile(member)
+                assert file is not None
+                container.files[f"{where}/{member.name}"] = file.read()
+        return web.Response()
 
     async def _prepare_exec(self, request: web.Request) -> web.Response:
         container = self._find(request)

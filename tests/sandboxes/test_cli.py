@@ -8,9 +8,11 @@ from typer.testing import CliRunner, Result
 
 from clawkakad.cli.sandbox import app
 from clawkakad.errors import UsageError
+from clawkakad.model import SandboxState
 from clawkakad.registry import locked
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.secrets import INSTANCE_FILE
+from tests.fakes.engine import IMAGE_ID
 from tests.sandboxes.world import INSTANCE, World, kept, open_world
 
 NUMBER = "4915123456789"
@@ -123,3 +125,28 @@ async def test_a_key_that_nobody_here_can_delete_is_not_forgotten(world: World) 
     assert isinstance(result.exception, UsageError)
     assert "OPENROUTER_PROVISIONING_KEY" in str(result.exception)
     assert await world.registry.sandboxes.of_user(ann) is not None
+
+
+async def test_a_parked_sandbox_is_tried_again_on_request(world: World) -> None:
+    ann = await world.person(NUMBER)
+    row = await world.registry.sandboxes.ensure(ann)
+    await world.registry.sandboxes.set_state(row.id, SandboxState.UNHEALTHY, "it died")
+    await world.registry.sandboxes.park(row.id, "it dies all the time", "this profile and that image")
+    world.engine.images.clear()
+    async with world.daemon():
+        listed = await _clawkakad(world, "list")
+        assert "it dies all the time" in listed.output
+        assert "parked" in listed.output
+        world.engine.images[world.image] = IMAGE_ID
+        result = await _clawkakad(world, "retry", NUMBER)
+
+        assert 0 == result.exit_code, result.output
+        await world.ready(ann)
+
+
+async def test_the_list_tells_that_memory_ran_out(world: World) -> None:
+    row = await world.registry.sandboxes.ensure(await world.person(NUMBER))
+    await world.registry.sandboxes.count_oom(row.id)
+    result = await _clawkakad(world, "list")
+
+    assert "out of memory 1 time, last" in " ".join(result.output.split())

@@ -33,6 +33,7 @@ from tests.support import eventually, short_directory
 
 INSTANCE = "0123456789ab"
 SECRET = "s3cret"
+OOM_AT_ONCE_S = 0.3
 PARKED = "I can't just now."
 PROFILE = Profile(name="Asha", time_zone="Asia/Kolkata", currency="INR", language="en", country="IN")
 FAST = Timing(
@@ -164,6 +165,7 @@ class World:
                 on_outbox=lambda: None,
                 timing=timing,
                 reconcile_every_s=0.2,
+                oom_at_once_s=OOM_AT_ONCE_S,
                 removals_every_s=0.05,
             )
             running = asyncio.create_task(supervisor.run(), name="supervisor")
