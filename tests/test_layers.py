@@ -13,6 +13,7 @@ FLOORS = [
     ["web"],
     ["simulator"],
     ["assistant"],
+    ["backups"],
     ["sandboxes"],
     ["gateway"],
     ["whatsapp"],

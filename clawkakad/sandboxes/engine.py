@@ -25,6 +25,7 @@ from clawkakad.sandboxes.profile import LABEL_CONFIG, LABEL_INSTANCE, LABEL_SAND
 ADDRESS = "unix:///var/run/docker.sock"
 CALL_S = 30.0  # one ordinary call; a busy engine takes seconds to create or start
 CONNECT_S = 5.0
+STREAM = aiohttp.ClientTimeout(sock_connect=CONNECT_S, sock_read=600)  # of archives: any length, but never at a stand
 NO_CONNECTION = 900  # aiodocker's own status for "cannot connect"
 UNREACHABLE = frozenset({NO_CONNECTION, 502, 503, 504})
 
@@ -184,6 +185,31 @@ class Engine:
                 pieces = await self._of(container_id).log(stdout=True, stderr=True, tail=tail)
                 return "".join(pieces).splitlines()
         return None
+
+    @contextlib.asynccontextmanager
+    async def archive(self, container_id: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A file or directory of a container, running or not, as the bytes of a tar."""
+        call = f"containers/{container_id}/archive"
+        async with (
+            _asking("copy out of a container", deadline_s=None),
+            self._docker._query(call, params={"path": path}, timeout=STREAM) as answer,
+        ):
+            try:
+                yield answer.content.iter_any()
+            finally:
+                answer.close()
+
+    async def unpack(self, container_id: str, path: str, tar: AsyncIterator[bytes]) -> None:
+        """Unpack a tar into a directory of a container, running or not."""
+        call = f"containers/{container_id}/archive"
+        headers = {"Content-Type": "application/x-tar"}
+        async with (
+            _asking("copy into a container", deadline_s=None),
+            self._docker._query(
+                call, "PUT", params={"path": path}, data=tar, headers=headers, timeout=STREAM
+            ) as answer,
+        ):
+            await answer.read()
 
     async def volume_labels(self, name: str) -> dict[str, str] | None:
         """The labels of a volume, or None if there is no such volume."""

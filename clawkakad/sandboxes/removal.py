@@ -18,6 +18,9 @@ from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.paths import discard, paths_of
 from clawkakad.sandboxes.profile import container_name, is_owned, volume_name
 
+COPIER_LABEL = "clawkaka.copier"
+"""Marks the short-lived container that copies a sandbox's data; its value is the instance."""
+
 
 class Rows(Protocol):
     """What a removal needs of the registry."""
@@ -35,6 +38,7 @@ async def remove_sandbox(
     except (Transient, Rejected) as error:
         trouble = error
     await _remove_container(engine, instance, row.id)
+    await remove_copier(engine, instance, row.id)
     await _remove_volume(engine, instance, row.id)
     try:
         await asyncio.to_thread(discard, paths_of(runtime_dir, row.id))
@@ -44,6 +48,21 @@ async def remove_sandbox(
         raise trouble
     await rows.remove(row.id)
     logger.info("sandbox removed", sandbox=row.id)
+
+
+def copier_name(sandbox_id: SandboxId) -> str:
+    """The name of the container that copies a sandbox's data."""
+    return f"{container_name(sandbox_id)}-copier"
+
+
+async def remove_copier(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:
+    """Remove the copier of a sandbox, if there is one. Raises Transient, and Rejected where it is not ours."""
+    found = await engine.inspect(copier_name(sandbox_id))
+    if found is None:
+        return
+    if found.labels.get(COPIER_LABEL) != instance:
+        raise Rejected(f"the container {found.name} is another installation's")
+    await engine.remove(found.id)
 
 
 async def _remove_container(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:

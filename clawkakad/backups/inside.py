@@ -1,0 +1,156 @@
+"""The program of the copier container: packs a sandbox's /data, and puts it back. Standard library only, Python 3.11.
+
+Run as `python3 -c <this text> MODE DATA EXCHANGE …`; its last line of output is a report in JSON.
+
+  out DATA EXCHANGE                    DATA → EXCHANGE/data.tar.gz, its SQLite databases copied by SQLite itself
+  stage DATA EXCHANGE DAMAGED          EXCHANGE/data.tar.gz → DATA/.restoring, and every database is checked
+  swap DATA EXCHANGE STAMP             what is in DATA → DATA/.before-restore-STAMP, then DATA/.restoring → DATA
+
+Nobody has to hold still: a database is copied in one read transaction of its own, with its writers going on; a file
+that vanishes is left out. Nothing is deleted but a `.restoring` of before. Each may be repeated.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+MAGIC = b"SQLite format 3\0"
+COMPANIONS = ("-wal", "-shm", "-journal")
+STAGED = ".restoring"
+ASIDE = ".before-restore-"
+BUSY_S = 30.0
+OWN = (STAGED, ASIDE)
+
+
+def copy_out(data: Path, exchange: Path) -> dict[str, object]:
+    """Pack everything but the leavings of restores."""
+    damaged: list[str] = []
+    databases = 0
+    with tarfile.open(exchange / "data.tar.gz", "w:gz", compresslevel=3) as tar:
+        for path in _walk(data):
+            name = str(path.relative_to(data))
+            with contextlib.suppress(FileNotFoundError):
+                if path.is_symlink() or path.is_dir():
+                    tar.add(path, name, recursive=False)
+                elif _is_database(path):
+                    databases += 1
+                    if not _add_database(tar, path, name, exchange / "one"):
+                        damaged.append(name)
+                elif path.is_file() and not _is_companion(path):
+                    shutil.copy2(
+                        path, exchange / "one"
+                    )  # first, so that it does not change its size while it is packed
+                    tar.add(exchange / "one", name)
+    (exchange / "one").unlink(missing_ok=True)
+    return {"databases": databases, "damaged": damaged}
+
+
+def stage(data: Path, exchange: Path, damaged: frozenset[str]) -> dict[str, object]:
+    """Unpack beside what is there. Ends with an error where a database is not whole that was whole when packed."""
+    staged = data / STAGED
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(mode=0o700)
+    with tarfile.open(exchange / "data.tar.gz") as tar:
+        tar.extractall(staged)  # noqa: S202 (our own, by its checksum; and nothing is in reach but this volume)
+    databases = [path for path in _walk(staged) if path.is_file() and not path.is_symlink() and _is_database(path)]
+    for path in databases:
+        name = str(path.relative_to(staged))
+        if name not in damaged and not _is_whole(path):
+            raise SystemExit(f"the database {name} is damaged")
+    os.sync()
+    return {"databases": len(databases)}
+
+
+def swap(data: Path, stamp: str) -> dict[str, object]:
+    """One rename for each name at the top: after a crash in the middle everything is still there, old and new."""
+    aside, staged = data / f"{ASIDE}{stamp}", data / STAGED
+    if not staged.is_dir():
+        raise SystemExit("nothing was staged")
+    for path in sorted(data.iterdir()):
+        if not path.name.startswith(OWN):
+            aside.mkdir(mode=0o700, exist_ok=True)
+            path.rename(aside / path.name)
+    for path in sorted(staged.iterdir()):
+        path.rename(data / path.name)
+    staged.rmdir()
+    os.sync()
+    return {"aside": aside.name if aside.exists() else None}
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Everything below, each directory before what is in it."""
+    for where, directories, files in os.walk(root):
+        if Path(where) == root:
+            directories[:] = [name for name in directories if not name.startswith(OWN)]
+        directories.sort()
+        yield from (Path(where) / name for name in [*directories, *sorted(files)])
+
+
+def _is_database(path: Path) -> bool:
+    if not path.is_file() or path.is_symlink():
+        return False
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def _is_companion(path: Path) -> bool:
+    """A database's log or index: what is in it is in the copy of the database."""
+    return any(
+        path.name.endswith(end) and _is_database(path.with_name(path.name.removesuffix(end))) for end in COMPANIONS
+    )
+
+
+def _add_database(tar: tarfile.TarFile, path: Path, name: str, copy: Path) -> bool:
+    """Add a consistent copy; the bare files, and False, where SQLite cannot read it, or finds it broken."""
+    copy.unlink(missing_ok=True)
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as source,
+            contextlib.closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+        whole = _is_whole(copy)
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise SystemExit(f"the database {name} was locked for {BUSY_S:g} s") from error
+        whole = False
+    except sqlite3.DatabaseError:
+        whole = False
+    if whole:
+        shutil.copystat(path, copy)
+        tar.add(copy, name)
+        return True
+    for end in ("", *COMPANIONS):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(path.with_name(path.name + end), copy)
+            tar.add(copy, name + end)
+    return False
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            return bool(connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok")
+    except sqlite3.DatabaseError:
+        return False
+
+
+def main(mode: str, data: str, exchange: str, *more: str) -> None:
+    """One of the three; its report on standard output."""
+    if mode == "out":
+        report = copy_out(Path(data), Path(exchange))
+    elif mode == "stage":
+        report = stage(Path(data), Path(exchange), frozenset(json.loads(more[0])))
+    else:
+        report = swap(Path(data), more[0])
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,143 @@
+"""Where a backup is written: a file that appears under its name only when it is whole and on disk, encrypted or not.
+
+Encryption is a program of the machine's, age or gpg: the plain bytes go into it and touch no disk.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from clawkakad.errors import UsageError
+
+PARTIAL = ".partial"
+AGE_HEAD = b"age-encryption.org/"
+
+
+class _Stream(Protocol):
+    async def write(self, data: bytes) -> None: ...
+
+
+def encryption(*, age: str | None, gpg: str | None) -> tuple[Sequence[str], str]:
+    """The command that encrypts for a recipient, and what it adds to a file's name. Raises UsageError."""
+    if age and gpg:
+        raise UsageError("--age or --gpg, not both")
+    if age:
+        return [_program("age"), "--recipient", age], ".age"
+    if gpg:
+        options = ["--batch", "--quiet", "--trust-model", "always", "--encrypt", "--recipient", gpg, "--output", "-"]
+        return [_program("gpg"), *options], ".gpg"
+    return [], ""
+
+
+@contextlib.asynccontextmanager
+async def written(target: Path, command: Sequence[str]) -> AsyncIterator[_Stream]:
+    """A sink for `target`, through `command` if it is not empty; nothing stays of it where the block fails.
+
+    Raises UsageError where the file cannot be written, or the command fails.
+    """
+    partial = target.with_name(f".{target.name}{PARTIAL}")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}") from error
+    try:
+        async with _through(command, descriptor) if command else _plain(descriptor) as sink:
+            yield sink
+        await asyncio.to_thread(os.fsync, descriptor)
+        os.replace(partial, target)
+        _sync_directory(target.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+async def decrypted(path: Path, target: Path, *, identity: Path | None) -> Path:
+    """The plain backup: the file itself, or `target`, mode 0600, where it was encrypted. Raises UsageError."""
+    with path.open("rb") as file:
+        head = file.read(len(AGE_HEAD))
+    if head == AGE_HEAD:
+        if identity is None:
+            raise UsageError(f"{path} is encrypted with age: name the key's file with --identity")
+        command = [_program("age"), "--decrypt", "--identity", str(identity), str(path)]
+    elif path.suffix == ".gpg":
+        command = [_program("gpg"), "--batch", "--quiet", "--decrypt", str(path)]
+    else:
+        return path
+    async with written(target, command):
+        pass
+    return target
+
+
+class _File:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    async def write(self, data: bytes) -> None:
+        try:
+            await asyncio.to_thread(_write_all, self._descriptor, data)
+        except OSError as error:
+            raise UsageError(f"the backup cannot be written: {error.strerror}") from error
+
+
+class _Pipe:
+    def __init__(self, stdin: asyncio.StreamWriter) -> None:
+        self._stdin = stdin
+
+    async def write(self, data: bytes) -> None:
+        self._stdin.write(data)
+        with contextlib.suppress(ConnectionError):  # it ended; its exit code and words say why
+            await self._stdin.drain()
+
+
+@contextlib.asynccontextmanager
+async def _plain(descriptor: int) -> AsyncIterator[_Stream]:
+    yield _File(descriptor)
+
+
+@contextlib.asynccontextmanager
+async def _through(command: Sequence[str], descriptor: int) -> AsyncIterator[_Stream]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=descriptor, stderr=pipe)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    words = asyncio.create_task(process.stderr.read(), name="errors of the encryption")
+    try:
+        yield _Pipe(process.stdin)
+        process.stdin.close()
+        with contextlib.suppress(ConnectionError):
+            await process.stdin.wait_closed()
+        code, said = await process.wait(), (await words).decode(errors="replace").strip()
+        if code != 0:
+            raise UsageError(f"{Path(command[0]).name} failed: {said or code}")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        await asyncio.gather(words, return_exceptions=True)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise UsageError(f"{name} is not on this machine: install it (apt-get install {name})")
+    return found
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,156 @@
+"""`clawkakad backup` and `clawkakad restore`: everything in one file, beside the daemon; and back, without it."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from clawkakad.assistant.who import find_user
+from clawkakad.backups import making, restoring, sink, tar
+from clawkakad.backups.making import LOCK, Made
+from clawkakad.cli.common import asked, clock, counted, say
+from clawkakad.cli.where import place_here
+from clawkakad.config import Place
+from clawkakad.directories import STATE_MARKS, claim
+from clawkakad.errors import UsageError
+from clawkakad.registry import FILE, locked, read_registry
+from clawkakad.sandboxes.engine import open_engine
+from clawkakad.sandboxes.secrets import instance_id, read_instance_id
+
+DIRECTORY = "backups"  # in the state directory, where no other is named
+BUSY = "another backup or restore is going on"
+MIB = 1024 * 1024
+
+
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to; a directory: a new file in it. Default: backups/ of the state.")
+    ] = None,
+    age: Annotated[str | None, typer.Option(help="Encrypt for this age recipient.")] = None,
+    gpg: Annotated[str | None, typer.Option(help="Encrypt for this gpg recipient.")] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Keep so many in that directory; older ones go.")] = None,
+) -> None:
+    """Back up people, messages, sandboxes and secrets into one file; the daemon may run.
+
+    Exit code 1 where a sandbox could not be copied: the others are in it.
+    """
+    place = place_here()
+    command, ending = sink.encryption(age=age, gpg=gpg)
+    instance = read_instance_id(place.state_dir)
+    if instance is None:
+        raise UsageError(f"{place.state_dir} has no instance file: there is nothing to back up")
+    target = _target(place, file, ending)
+    with locked(place.state_dir, file=LOCK, taken=BUSY):
+        made = asyncio.run(_backup(place, instance, target, command))
+        _give(place.state_dir, target)
+        _report(made)
+        if keep is not None and not made.missing:
+            for path in making.prune(target.parent, keep):
+                say(f"removed {path.name}")
+    if made.missing:
+        raise typer.Exit(1)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `clawkakad backup` made.")],
+    user: Annotated[str | None, typer.Option(help="Only this person, as the backup knows them.")] = None,
+    identity: Annotated[Path | None, typer.Option(help="The key file, where age has encrypted it.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Put back what a backup has; the daemon must not run. What is there is moved aside, not deleted.
+
+    Nothing is sent again: messages that were on their way are held, and `clawkakad outbox list` shows them.
+    """
+    place = place_here()
+    claim(place.state_dir, marks=(*STATE_MARKS, LOCK, DIRECTORY))
+    with locked(place.state_dir), locked(place.state_dir, file=LOCK, taken=BUSY):
+        asyncio.run(_restore(place, file, user, identity, yes))
+
+
+async def _backup(place: Place, instance: str, target: Path, command: Sequence[str]) -> Made:
+    async with open_engine(place.engine) as engine:
+        with _shown() as progress:
+            return await making.make(
+                place.state_dir,
+                target,
+                engine=engine,
+                instance=instance,
+                image=place.image,
+                command=command,
+                now=clock(),
+                progress=progress,
+            )
+
+
+async def _restore(place: Place, file: Path, user: str | None, identity: Path | None, yes: bool) -> None:
+    now = clock()
+    making.clear(place.state_dir)
+    with making.draft(place.state_dir) as drafts:
+        plain = await sink.decrypted(file, drafts / "plain.tar", identity=identity)
+        verified = await asyncio.to_thread(tar.verify, plain)
+        registry = drafts / FILE
+        await restoring.prepare_registry(verified, registry, now)
+        async with read_registry(registry, clock) as old:
+            person = None if user is None else await find_user(old, user)
+            people = len(await old.users.all())
+        whom = counted(people, "person", "people") if person is None else person.id
+        if not yes:
+            made = str(verified.about.get("made_at", "?"))[:16]
+            asked(lambda: typer.confirm(f"Put back {whom}, as of {made} UTC?", err=True))
+        async with open_engine(place.engine) as engine:
+            host = restoring.Host(place.state_dir, engine, instance_id(place.state_dir), place.image)
+            with _shown() as progress:
+                if person is None:
+                    done = await restoring.everything(host, verified, registry, now, progress)
+                else:
+                    done = await restoring.one_person(host, verified, registry, person.id, now, progress)
+    _give(place.state_dir, *place.state_dir.glob(f"{FILE}*"), place.state_dir / "instance")
+    say(f"restored {whom}, and the data of {counted(done.sandboxes, 'sandbox', 'sandboxes')}")
+    if done.aside is not None:
+        say(f"what was there is in {done.aside}")
+    say("what was on its way is held: clawkakad outbox list; what waited for an answer: clawkakad inbox list")
+
+
+def _target(place: Place, file: Path | None, ending: str) -> Path:
+    """The file to write. Raises UsageError where it is there already."""
+    if file is None:
+        file = place.state_dir / DIRECTORY
+        file.mkdir(mode=0o700, exist_ok=True)
+        _give(place.state_dir, file)
+    target = file / making.default_name(clock(), ending) if file.is_dir() else file
+    if target.exists():
+        raise UsageError(f"{target} is there already: name another file")
+    return target.absolute()
+
+
+def _report(made: Made) -> None:
+    say(f"{made.path}: {made.size / MIB:.1f} MiB, {counted(made.sandboxes, 'sandbox', 'sandboxes')}")
+    for sandbox_id, why in made.missing.items():
+        say(f"{sandbox_id} is NOT in it: {why}")
+
+
+def _give(state_dir: Path, *paths: Path) -> None:
+    """What root makes in the state directory belongs to whoever the daemon runs as."""
+    if os.geteuid() == 0:
+        facts = state_dir.stat()
+        for path in paths:
+            if path.exists() and state_dir in path.parents:
+                os.chown(path, facts.st_uid, facts.st_gid)
+
+
+@contextlib.contextmanager
+def _shown() -> Iterator[making.Progress]:
+    """A bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, of, text: None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("backup")
+        yield lambda done, of, text: bar.update(task, completed=done, total=of, description=text)

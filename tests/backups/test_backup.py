@@ -1,0 +1,344 @@
+"""`clawkakad backup` and `restore`: a drill from one host to another, and everything that may go wrong on the way."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import stat
+import tarfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from clawkakad.errors import UsageError
+from clawkakad.model import SandboxId
+from clawkakad.registry import locked
+from clawkakad.sandboxes.profile import volume_name
+from tests.backups.world import Installation, database, installation
+
+ANN, BOB = "4915123456789", "919876543210"
+OLD = "2026-01-01T00:00:00.000Z"
+
+
+@pytest.fixture
+async def home() -> AsyncIterator[Installation]:
+    async with installation() as made:
+        yield made
+
+
+def say(host: Installation, user: str, text: str, state: str = "answered") -> None:
+    host.write(
+        "INSERT INTO inbox (run_key, wamid, user_id, kind, text, raw, forwarded, sent_at, received_at, state, turn,"
+        f" changed_at) VALUES (?1, ?1, ?2, 'text', ?1, '{{}}', 0, '{OLD}', '{OLD}', ?3, 1, '{OLD}')",
+        *(text, user, state),
+    )
+
+
+def send(host: Installation, user: str, text: str, state: str, hold: str | None = None) -> None:
+    host.write(
+        "INSERT INTO outbox (key, source, origin, user_id, text, state, hold, not_before, created_at, changed_at)"
+        f" VALUES (?1, ?1, 'reply', ?2, ?1, ?3, ?4, '{OLD}', '{OLD}', '{OLD}')",
+        *(text, user, state, hold),
+    )
+
+
+def remind(host: Installation, user: str, text: str, due: str) -> None:
+    host.write(
+        "INSERT INTO reminders (key, user_id, due_at, wall, zone, text, state, created_at, changed_at)"
+        f" VALUES (?1, ?2, ?3, 'then', 'UTC', ?1, 'pending', '{OLD}', '{OLD}')",
+        *(text, user, due),
+    )
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Somebody writes pairs of rows, in one transaction each, as fast as they can."""
+    over = threading.Event()
+
+    def write() -> None:
+        with database(path) as connection:
+            while not over.is_set():
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("INSERT INTO expenses VALUES ('one')")
+                connection.execute("INSERT INTO expenses VALUES ('other')")
+                connection.execute("COMMIT")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+async def test_a_drill_brings_everybody_back_on_an_empty_host(home: Installation, tmp_path: Path) -> None:
+    ann, anns = await home.person(ANN)
+    bob, bobs = await home.person(BOB)
+    home.spend(anns, "Uber")
+    home.spend(bobs, "Tea")
+    (home.volume(anns) / "workspace").mkdir()
+    (home.volume(anns) / "workspace" / "MEMORY.md").write_text("likes jazz")
+    (home.volume(anns) / "link").symlink_to("workspace/MEMORY.md")
+    say(home, ann, "how are you")
+    send(home, ann, "fine", "read")
+    (home.state / "secret").write_text("s3cret\n")
+    (home.state / "keys").mkdir()
+    (home.state / "keys" / anns).write_text("sk-1")
+    file = tmp_path / "all.tar"
+    with locked(home.state), writing(home.volume(bobs) / "pa" / "pa.sqlite"):  # the daemon runs, and so does an agent
+        await home.ok("backup", file)
+    async with installation("ba9876543210") as away:
+        await away.ok("restore", file, "--yes")
+
+        assert ["Uber"] == away.expenses(anns)
+        pairs = away.expenses(bobs)
+        assert "Tea" == pairs[0]
+        assert 1 == len(pairs) % 2, "half a transaction"
+        assert "likes jazz" == (away.volume(anns) / "link").read_text()
+        assert [(ann,), (bob,)] == away.rows("SELECT id FROM users ORDER BY created_at")
+        assert [("how are you",)] == away.rows("SELECT text FROM inbox")
+        assert [("fine", "read")] == away.rows("SELECT text, state FROM outbox")
+        assert [("absent",)] * 2 == away.rows("SELECT state FROM sandboxes")
+        assert "s3cret\n" == (away.state / "secret").read_text()
+        assert "sk-1" == (away.state / "keys" / anns).read_text()
+        assert {"clawkaka.instance": "ba9876543210", "clawkaka.sandbox": anns} == away.engine.volumes[volume_name(anns)]
+        assert [] == list(away.engine.containers)
+    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
+    assert [file] == list(tmp_path.iterdir())
+    assert [] == list(home.engine.containers)
+    assert [] == list(home.state.glob(".clawkakad-*"))
+
+
+async def test_nothing_is_sent_or_asked_again_after_a_restore(home: Installation, tmp_path: Path) -> None:
+    ann, _ = await home.person(ANN)
+    for state in ("queued", "sending", "ambiguous", "sent"):
+        send(home, ann, state, state)
+    send(home, ann, "window", "held", "window")
+    say(home, ann, "waits", "received")
+    say(home, ann, "runs", "running")
+    remind(home, ann, "past", OLD)
+    remind(home, ann, "future", "2999-01-01T00:00:00.000Z")
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    await home.ok("restore", file, "--yes")
+
+    assert [("held", "unknown")] == home.rows("SELECT DISTINCT state, hold FROM outbox WHERE text <> 'sent'")
+    assert [("sent",)] == home.rows("SELECT state FROM outbox WHERE text = 'sent'")
+    assert [("parked", None)] == home.rows("SELECT DISTINCT state, turn FROM inbox")
+    assert [("past", "fired"), ("future", "pending")] == home.rows("SELECT text, state FROM reminders ORDER BY id")
+    assert [("⏰ past",)] == home.rows("SELECT text FROM outbox WHERE origin = 'reminder'")
+    listed = (await home.ok("outbox", "list")).output
+    assert 5 == listed.count("restored from the backup of")
+    assert 2 == (await home.ok("inbox", "list")).output.count("parked")
+
+
+async def test_what_was_there_is_moved_aside_and_not_deleted(home: Installation, tmp_path: Path) -> None:
+    ann, anns = await home.person(ANN)
+    home.spend(anns, "before")
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    home.spend(anns, "after")
+    (home.volume(anns) / "new").write_text("x")
+    say(home, ann, "later")
+    await home.ok("restore", file, "--yes")
+
+    assert ["before"] == home.expenses(anns)
+    assert [] == home.rows("SELECT * FROM inbox")
+    (aside,) = home.state.glob("before-restore-*")
+    with database(aside / "registry.sqlite") as connection:
+        assert [("later",)] == connection.execute("SELECT text FROM inbox").fetchall()
+    (kept,) = home.volume(anns).glob(".before-restore-*")
+    assert {"new", "pa"} == {path.name for path in kept.iterdir()}
+    with database(kept / "pa" / "pa.sqlite") as connection:
+        assert [("before",), ("after",)] == connection.execute("SELECT what FROM expenses").fetchall()
+
+    second = tmp_path / "c.tar"
+    await home.ok("backup", second)  # and it is not backed up again
+    assert second.stat().st_size < 2 * file.stat().st_size
+
+
+@pytest.mark.parametrize("where", [0.2, 0.5, 0.9])
+async def test_a_damaged_backup_changes_nothing(home: Installation, tmp_path: Path, where: float) -> None:
+    _, anns = await home.person(ANN)
+    (home.volume(anns) / "big").write_bytes(os.urandom(100_000))
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    content = bytearray(file.read_bytes())
+    content[int(len(content) * where)] ^= 1
+    file.write_bytes(content)
+    home.spend(anns, "after")
+    result = await home.clawkakad("restore", file, "--yes")
+
+    assert isinstance(result.exception, UsageError)
+    assert ["after"] == home.expenses(anns)
+    assert not list(home.state.glob("before-restore-*"))
+
+
+async def test_a_cut_off_backup_is_no_backup(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    os.truncate(file, file.stat().st_size // 2)
+
+    assert isinstance((await home.clawkakad("restore", file, "--yes")).exception, UsageError)
+
+
+async def test_a_restore_beside_a_running_daemon_is_refused(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    with locked(home.state):
+        result = await home.clawkakad("restore", file, "--yes")
+
+    assert "another clawkakad runs on it" in str(result.exception)
+
+
+@pytest.mark.parametrize("call", range(2, 30, 3))
+async def test_a_restore_that_dies_in_the_middle_is_repeated(home: Installation, tmp_path: Path, call: int) -> None:
+    people = [await home.person(number) for number in (ANN, BOB)]
+    for _, sandbox_id in people:
+        home.spend(sandbox_id, "before")
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    for _, sandbox_id in people:
+        home.spend(sandbox_id, "after")
+    home.engine.break_after = call
+    await home.clawkakad("restore", file, "--yes")
+    home.engine.break_after = None
+    await home.ok("restore", file, "--yes")
+
+    for _, sandbox_id in people:
+        assert ["before"] == home.expenses(sandbox_id)
+        asides = [path / "pa" / "pa.sqlite" for path in home.volume(sandbox_id).glob(".before-restore-*")]
+        assert any(_has(path, "after") for path in asides), "what was there is lost"
+    assert [] == list(home.engine.containers)
+
+
+def _has(path: Path, what: str) -> bool:
+    with database(path) as connection:
+        return (what,) in connection.execute("SELECT what FROM expenses").fetchall()
+
+
+async def test_one_person_comes_back_and_nobody_else_is_touched(home: Installation, tmp_path: Path) -> None:
+    ann, anns = await home.person(ANN)
+    bob, bobs = await home.person(BOB)
+    home.spend(anns, "before")
+    home.spend(bobs, "before")
+    say(home, ann, "hello")
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    say(home, ann, "later")
+    home.spend(anns, "after")
+    home.spend(bobs, "after")
+    await home.ok("restore", file, "--user", f"+{ANN}", "--yes")
+
+    assert ["before"] == home.expenses(anns)
+    assert ["before", "after"] == home.expenses(bobs)
+    assert [("hello",), ("later",)] == home.rows("SELECT text FROM inbox ORDER BY id")
+    async with installation("ba9876543210") as away:
+        await away.person(BOB)
+        await away.ok("restore", file, "--user", ann, "--yes")
+        assert ["before"] == away.expenses(anns)
+        assert [("hello",)] == away.rows("SELECT text FROM inbox")
+        taken = await away.clawkakad("restore", file, "--user", bob, "--yes")
+        assert "is that of" in str(taken.exception)
+
+
+async def test_a_sandbox_of_another_installation_is_left_alone(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    home.engine.volumes[volume_name(anns)]["clawkaka.instance"] = "somebody"
+    home.spend(anns, "theirs")
+    result = await home.clawkakad("restore", file, "--yes")
+
+    assert "another installation" in str(result.exception)
+    assert ["theirs"] == home.expenses(anns)
+
+
+async def test_a_sandbox_that_cannot_be_copied_is_named_and_the_others_are_there(home: Installation) -> None:
+    _, anns = await home.person(ANN)
+    _, bobs = await home.person(BOB)
+    shutil.rmtree(home.volume(anns))
+    home.volume(anns).write_text("no directory")
+    result = await home.clawkakad("backup", "--keep", "1")
+
+    assert 1 == result.exit_code
+    assert anns in result.output
+    (file,) = (home.state / "backups").iterdir()
+    with tarfile.open(file) as tar:
+        assert ["registry.sqlite", f"sandboxes/{bobs}.tar.gz", "manifest.json"] == tar.getnames()
+
+
+async def test_a_database_that_is_none_is_kept_as_it_is(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    junk = b"SQLite format 3\0" + b"junk" * 2000
+    (home.volume(anns) / "junk.db").write_bytes(junk)
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    (home.volume(anns) / "junk.db").unlink()
+    await home.ok("restore", file, "--yes")
+
+    assert junk == (home.volume(anns) / "junk.db").read_bytes()
+
+
+async def test_older_backups_go_and_other_files_stay(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    old = [f"clawkakad-2026010{day}T030000Z.tar" for day in range(1, 5)]
+    for name in [*old, "mine.tar", "clawkakad-20260101T030000Z.tar.bak"]:
+        (tmp_path / name).touch()
+    await home.ok("backup", tmp_path, "--keep", "2")
+    names = sorted(path.name for path in tmp_path.iterdir())
+
+    assert 4 == len(names)
+    assert {"mine.tar", "clawkakad-20260101T030000Z.tar.bak", old[-1]} < set(names)
+
+
+async def test_a_missing_program_for_encryption_is_said(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    await home.person(ANN)
+    monkeypatch.setenv("PATH", str(home.directory))
+    result = await home.clawkakad("backup", "--age", "age1x")
+
+    assert "age is not on this machine" in str(result.exception)
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="no gpg here")
+async def test_gpg_encrypts_what_touches_the_disk(
+    home: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, anns = await home.person(ANN)
+    home.spend(anns, "CANARY")
+    monkeypatch.setenv("GNUPGHOME", str(home.directory / "gpg"))
+    (home.directory / "gpg").mkdir(mode=0o700)
+    options = ["--batch", "--passphrase", "", "--quick-generate-key", "op@example.org", "default", "default", "never"]
+    await _run("gpg", *options)
+    file = tmp_path / "b.tar.gpg"
+    await home.ok("backup", file, "--gpg", "op@example.org")
+    home.spend(anns, "after")
+    assert b"registry.sqlite" not in file.read_bytes()
+    await home.ok("restore", file, "--yes")
+    await _run("gpgconf", "--kill", "all")
+
+    assert ["CANARY"] == home.expenses(anns)
+    unknown = await home.clawkakad("backup", tmp_path / "c.tar.gpg", "--gpg", "nobody@example.org")
+    assert "gpg failed" in str(unknown.exception)
+    assert [file] == list(tmp_path.iterdir())
+
+
+async def _run(*words: str) -> None:
+    process = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.DEVNULL)
+    assert 0 == await process.wait()
+
+
+async def test_without_a_yes_nothing_is_put_back(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    file = tmp_path / "b.tar"
+    await home.ok("backup", file)
+    home.spend(anns, "after")
+    result = await home.clawkakad("restore", file, typed="n\n")
+
+    assert isinstance(result.exception, UsageError)
+    assert ["after"] == home.expenses(SandboxId(anns))
