@@ -108,8 +108,8 @@ class Builder:
             await self.engine.stop(found.id, grace_s=STOP_GRACE_S)
         return await self.engine.logs(found.id, tail=tail) or []
 
-    async def start(self, row: SandboxRow) -> Container:
-        """Start its container afresh: stopped if it runs, made again if it drifted, made if there is none.
+    async def start(self, row: SandboxRow, *, remake: bool = False) -> Container:
+        """Start its container afresh: stopped if it runs, made again if it drifted or so wanted, made if there is none.
 
         Cancelled or failed half way, it may be called again. Raises ImageMissing, Foreign, Rejected, EngineUnavailable.
         """
@@ -118,7 +118,7 @@ class Builder:
             await self.engine.stop(found.id, grace_s=STOP_GRACE_S)
         body = container_body(self.sealing, row.id, self.paths(row.id))
         image_id = await self.engine.image_id(self.sealing.image)
-        if found is not None and _drifted(found, body, image_id):
+        if found is not None and (_drifted(found, body, image_id) or (remake and image_id is not None)):
             logger.info("a container is made again", sandbox=row.id, was=found.config_hash, image=found.image_id[:19])
             await self.engine.remove(found.id)
             found = None

@@ -157,6 +157,11 @@ class Engine:
         async with _asking("kill a container"):
             await self._of(container_id).kill()
 
+    async def rename(self, container_id: str, name: str) -> None:
+        """Give it another name; Rejected where that is taken."""
+        async with _asking("rename a container"):
+            await self._of(container_id).rename(name)
+
     async def remove(self, container_id: str) -> None:
         """Kill and remove; no error if it is gone."""
         async with _asking("remove a container"):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from loguru import logger
 
@@ -23,14 +23,17 @@ from clawkakad.errors import (
     GatewayRefused,
     GatewayUnavailable,
     RegistryUnavailable,
+    Rejected,
     SandboxTampered,
 )
 from clawkakad.gateway.connection import Connection, open_connection
+from clawkakad.gateway.frames import AgentEvent, ChatEvent, Event, HeartbeatEvent, Progress
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger
 from clawkakad.sandboxes.paths import SANDBOX_UID, SandboxPaths
 from clawkakad.sandboxes.policy import Decision, Do, History, Host, Limits, Observed, Wanted, decide, is_needed
@@ -49,6 +52,8 @@ class Timing:
     liveness_within_s: float = 5.0
     misses: int = 3
     limits: Limits = field(default_factory=Limits)
+    drift_every_s: float = 300.0  # between two looks whether the container is still what it should be
+    idle_s: float = 300.0  # no turn for so long: it may be made again
     engine_last_delay_s: float = 30.0  # a nudge comes before, once it is back
     owner_uids: frozenset[int] = frozenset({SANDBOX_UID})  # whose the gateway socket may be
 
@@ -70,6 +75,7 @@ class Keeper:
         doors: Doors,
         pool: Pool,
         ledger: Ledger,
+        drift: Drift,
         starting: asyncio.Semaphore,
         timing: Timing,
     ) -> None:
@@ -78,12 +84,16 @@ class Keeper:
         self._doors = doors
         self._pool = pool
         self._ledger = ledger
+        self._drift = drift
         self._starting = starting
         self._timing = timing
         self._limits = timing.limits
         self._nudged = asyncio.Event()
         self._history = History()
         self._usable = True  # the container that runs; False: it must be started afresh
+        self._busy_at = 0.0  # when its agent was last seen at work
+        self._remake = ""  # why its container is to be made again
+        self._remade = ""  # why that was done last
         self._wanted_of: str | None = None
         self._addressed_at = -ADDRESSED_S
 
@@ -193,9 +203,14 @@ class Keeper:
             self._usable = True
             self._history = self._history.ready(time.monotonic())
             self._builder.seal(self._row.id)
+            self._busy_at = time.monotonic()
+            connection.listen(self._hear)
             self._pool.publish(self._row.id, connection)
             await self._ledger.move(SandboxState.READY, "")
             await self._watch(connection)
+            self._pool.withdraw(self._row.id)  # first: no turn begins any more
+            await self._ledger.move(SandboxState.STOPPING, f"made again: {self._remake}")
+            self._usable = False
         finally:
             self._pool.withdraw(self._row.id)
             await connection.aclose(1001)
@@ -209,7 +224,8 @@ class Keeper:
         async with self._starting:
             self._history = self._history.started(time.monotonic(), self._limits)
             await self._ledger.move(SandboxState.CREATING, decision.reason)
-            await _whole(self._builder.start(self._row))
+            await _whole(self._builder.start(self._row, remake=bool(self._remake)))
+            self._remade, self._remake = self._remake or self._remade, ""
             await self._ledger.move(SandboxState.STARTING, decision.reason)
             return await self._connect(self._timing.start_s)
 
@@ -250,8 +266,12 @@ class Keeper:
             code = "" if found is None else f" with exit code {found.exit_code}"
             raise GatewayUnavailable(f"the container ended{code}")
 
-    async def _watch(self, connection: Connection) -> NoReturn:
-        """Ready: until the connection is closed, or the gateway missed several health checks in a row."""
+    async def _watch(self, connection: Connection) -> None:
+        """Ready: until the container has drifted and is idle, so that it is made again.
+
+        Raises where the connection is closed, or the gateway missed several health checks in a row.
+        """
+        looked_at = time.monotonic()
         closed = asyncio.create_task(connection.wait_closed(), name=f"closed {self._row.id}")
         misses = 0
         try:
@@ -263,8 +283,40 @@ class Keeper:
                 if misses >= self._timing.misses:
                     self._usable = False
                     raise GatewayUnavailable(f"the gateway missed {misses} health checks")
+                if time.monotonic() - looked_at >= self._timing.drift_every_s:
+                    looked_at = time.monotonic()
+                    if await self._is_to_be_remade():
+                        return
         finally:
             closed.cancel()
+
+    async def _is_to_be_remade(self) -> bool:
+        """It has drifted, and nobody would notice. What making it again did not mend is not tried a second time."""
+        try:
+            if not await self._is_idle():
+                return False
+            drift = await self._drift.of(self._row.id)
+            if not drift or not await self._is_idle():
+                return False
+        except (EngineUnavailable, RegistryUnavailable, Rejected) as error:
+            logger.debug("whether a container has drifted is not known", error=str(error))
+            return False
+        if drift == self._remade:
+            logger.error("a container is not what it should be, made again or not: clawkakad doctor sandbox", why=drift)
+            return False
+        self._remake = drift
+        return True
+
+    async def _is_idle(self) -> bool:
+        standing = await self._ledger.standing()
+        if standing is None or standing.waiting or time.monotonic() - self._busy_at < self._timing.idle_s:
+            return False
+        wrote_at = standing.wrote_at
+        return wrote_at is None or (datetime.now(UTC) - wrote_at).total_seconds() >= self._timing.idle_s
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, ChatEvent | AgentEvent | Progress | HeartbeatEvent):
+            self._busy_at = time.monotonic()
 
     async def _answers(self, connection: Connection) -> bool:
         try:

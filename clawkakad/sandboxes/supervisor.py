@@ -20,6 +20,7 @@ from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import Registry, SandboxRow
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.engine import Container, Engine, Event
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.keeper import Keeper, Timing
@@ -69,6 +70,7 @@ class Supervisor:
         self._engine = engine
         self._registry = registry
         self._builder = builder
+        self._drift = Drift(engine, builder.sealing, builder.runtime_dir)
         self._host_api = host_api
         self._pool = pool
         self._keys = keys
@@ -142,6 +144,7 @@ class Supervisor:
             doors=self._host_api,
             pool=self._pool,
             ledger=Ledger(row, self._registry.sandboxes, parked_text=self._parked_text, on_outbox=self._on_outbox),
+            drift=self._drift,
             starting=self._starting,
             timing=self._timing,
         )
@@ -277,12 +280,36 @@ class Supervisor:
                 self._keep(row)
                 self._nudge(row.id)
             for container in containers:  # last: each takes its time, and the rows grow old meanwhile
-                if container.sandbox_id not in rows:
+                row = rows.get(container.sandbox_id) if container.sandbox_id is not None else None
+                if row is None:
                     await self._report_stray(container)
+                elif container.name != container_name(row.id):
+                    await self._settle_double(row, container, containers)
 
     def _nudge(self, sandbox_id: SandboxId) -> None:
         if sandbox_id in self._keepers:
             self._keepers[sandbox_id][0].nudge()
+
+    async def _settle_double(self, row: SandboxRow, odd: Container, containers: list[Container]) -> None:
+        """Of a sandbox's containers the one that the registry pins is kept, under its name; others are stopped."""
+        name = container_name(row.id)
+        named = next((container for container in containers if container.name == name), None)
+        if odd.id != row.container_id:
+            await self._set_aside(odd)
+            return
+        if named is not None:
+            await self._set_aside(named)
+            await self._engine.rename(named.id, f"{name}-double-{named.id[:8]}")
+        logger.warning("a sandbox's container gets its name back", sandbox=row.id, was=odd.name)
+        await self._engine.rename(odd.id, name)
+        self._nudge(row.id)
+
+    async def _set_aside(self, double: Container) -> None:
+        if double.id not in self._strays:
+            logger.error("a sandbox has two containers: this one is stopped and kept", container=double.name)
+            self._strays.add(double.id)
+        if double.running:
+            await self._engine.stop(double.id, grace_s=STRAY_GRACE_S)
 
     async def _report_stray(self, container: Container) -> None:
         """Ours by its labels, and nobody's by the registry (restored from a backup?): stopped, never deleted."""

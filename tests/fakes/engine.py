@@ -24,6 +24,7 @@ from aiohttp import web
 
 IMAGE_ID = "sha256:" + "1" * 64
 API = "1.41"
+RUNTIME = "runc"
 
 
 async def _nothing(_: "FakeContainer") -> None:
@@ -42,6 +43,7 @@ class FakeContainer:
     exit_code: int = 0
     started_at: str = "0001-01-01T00:00:00Z"
     log: list[str] = field(default_factory=list)
+    updated: dict[str, Any] = field(default_factory=dict)  # by `docker update`
     files: dict[str, bytes] = field(default_factory=dict)  # by path, for the archive calls
 
     def source(self, target: str) -> Path:
@@ -64,7 +66,14 @@ class FakeContainer:
                 "StartedAt": self.started_at,
             },
             "Config": {**{k: v for k, v in self.body.items() if k != "HostConfig"}, "Tty": False},
-            "HostConfig": self.body["HostConfig"],
+            "HostConfig": {"Runtime": RUNTIME, **self.body["HostConfig"], **self.updated},
+            "Mounts": [_mounted(mount) for mount in self.body["HostConfig"]["Mounts"]],
+            "NetworkSettings": {"Networks": {"none": {}}, "Ports": {}},
+            "Path": "",
+            "Args": [],
+            "AppArmorProfile": "",
+            "ProcessLabel": "",
+            "MountLabel": "",
         }
 
 
@@ -83,6 +92,9 @@ class FakeEngine:
         self.command: Callable[[list[str]], tuple[int, bytes]] = lambda _: (0, b"")
         self.slow_s = 0.0
         self.fail: tuple[str, int] | None = None
+        self.dies_after: int | None = (
+            None  # so many more changes are made, the last one unanswered
+        )
         self.break_after: int | None = None  # after so many more calls every one of them fails
         self._executions: dict[str, tuple[list[str], int]] = {}
         self._followers: set[asyncio.Queue[dict[str, Any]]] = set()
@@ -120,6 +132,7 @@ class FakeEngine:
         return [
             web.get("/version", self._version),
             web.get("/{v}/version", self._version),
+            web.get("/{v}/info", self._info),
             web.get("/{v}/events", self._events),
             web.get("/{v}/images/{name}/json", self._image),
             web.delete("/{v}/images/{name}", self._delete_image),
@@ -130,6 +143,7 @@ class FakeEngine:
             web.post("/{v}/containers/{id}/start", self._start),
             web.post("/{v}/containers/{id}/stop", self._stop),
             web.post("/{v}/containers/{id}/kill", self._kill),
+            web.post("/{v}/containers/{id}/rename", self._rename),
             web.post("/{v}/containers/{id}/exec", self._prepare_exec),
             web.delete("/{v}/containers/{id}", self._delete),
             web.get("/{v}/containers/{id}/archive", self._archive),
@@ -155,14 +169,23 @@ class FakeEngine:
                 return _no(503, "told to break")
         if self.fail is not None and self.fail[0] in call:
             return _no(self.fail[1], "told to fail")
-        return await handler(request)
+        if self.dies_after is None or request.method == "GET":
+            return await handler(request)
+        self.dies_after -= 1
+        if self.dies_after >= 0:
+            answer = await handler(request)
+        return answer if self.dies_after > 0 else _no(503, "told to die")
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.json_response({"ApiVersion": API, "Version": "20.10.24"})
 
     async def _image(self, request: web.Request) -> web.Response:
-        image_id = self.images.get(request.match_info["name"])
-        return _no(404, "No such image") if image_id is None else web.json_response({"Id": image_id})
+        name = request.match_info["name"]
+        image_id = name if name in self.images.values() else self.images.get(name)
+        return _no(404, "No such image") if image_id is None else web.json_response({"Id": image_id, "Config": {}})
+
+    async def _info(self, _: web.Request) -> web.Response:
+        return web.json_response({"DefaultRuntime": RUNTIME})
 
     async def _delete_image(self, request: web.Request) -> web.Response:
         gone = self.images.pop(request.match_info["name"], None)
@@ -208,6 +231,8 @@ class FakeEngine:
         container = self._find(request)
         if container.status == "running":
             return web.Response(status=304)
+        if container.status == "paused":
+            return _no(409, "cannot start a paused container, try unpause instead")
         container.status, container.exit_code = "running", 0
         container.started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
         self._tell(container, "start")
@@ -216,7 +241,7 @@ class FakeEngine:
 
     async def _stop(self, request: web.Request) -> web.Response:
         container = self._find(request)
-        if container.status != "running":
+        if container.status not in ("running", "paused"):
             return web.Response(status=304)
         await self._end(container, 0)
         return web.Response(status=204)
@@ -226,6 +251,15 @@ class FakeEngine:
         if container.status != "running":
             return _no(409, "is not running")
         await self._end(container, 137)
+        return web.Response(status=204)
+
+    async def _rename(self, request: web.Request) -> web.Response:
+        container, name = self._find(request), request.query["name"]
+        if name in self.containers:
+            return _no(409, f'Conflict. The container name "/{name}" is already in use')
+        del self.containers[container.name]
+        container.name = name
+        self.containers[name] = container
         return web.Response(status=204)
 
     async def _delete(self, request: web.Request) -> web.Response:
@@ -348,6 +382,18 @@ async def fake_engine(directory: Path) -> AsyncIterator[FakeEngine]:
         yield engine
     finally:
         await engine.down()
+
+
+def _mounted(mount: dict[str, Any]) -> dict[str, Any]:
+    """A mount as the engine tells it of a container that has it."""
+    volume = mount["Type"] == "volume"
+    return {
+        "Type": mount["Type"],
+        **({"Name": mount["Source"], "Driver": "local"} if volume else {"Source": mount["Source"]}),
+        "Destination": mount["Target"],
+        "RW": not mount.get("ReadOnly"),
+        "Propagation": mount.get("BindOptions", {}).get("Propagation", ""),
+    }
 
 
 def _no(status: int, message: str) -> web.Response:

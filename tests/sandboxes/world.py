@@ -36,7 +36,10 @@ SECRET = "s3cret"
 OOM_AT_ONCE_S = 0.3
 PARKED = "I can't just now."
 PROFILE = Profile(name="Asha", time_zone="Asia/Kolkata", currency="INR", language="en", country="IN")
+IDLE_S = 0.3
 FAST = Timing(
+    drift_every_s=0.1,
+    idle_s=60.0,
     start_s=2.0,
     adopt_s=1.0,
     attempt_s=0.5,
