@@ -19,27 +19,27 @@ from loguru import logger
 
 from clawkakad import __version__
 from clawkakad.assistant import words
-from clawkakad.assistant.access import Door
 from clawkakad.assistant.agent import GatewayAgent
 from clawkakad.assistant.conversation import Conversations
-from clawkakad.assistant.delivery import Delivery, SendRules
-from clawkakad.assistant.filing import Filing
 from clawkakad.assistant.heartbeat import Heartbeats
-from clawkakad.assistant.intake import Intake
 from clawkakad.assistant.late import LateAnswers
-from clawkakad.assistant.limits import Limits
-from clawkakad.assistant.listening import Listening
 from clawkakad.assistant.missed import MissedAnswers
 from clawkakad.assistant.presence import Presence
-from clawkakad.assistant.receipts import Receipts
 from clawkakad.assistant.reminders import ReminderClock
 from clawkakad.assistant.services import PaServices
 from clawkakad.assistant.turnbook import Rules
 from clawkakad.config import ModelKind, OldMessages, Settings
+from clawkakad.delivery.delivery import Delivery, SendRules
+from clawkakad.delivery.receipts import Receipts
 from clawkakad.directories import RUNTIME_MARKS, STATE_MARKS, claim
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.gateway.pool import Pool
 from clawkakad.gateway.turns import Turns
+from clawkakad.intake.access import Door
+from clawkakad.intake.filing import Filing
+from clawkakad.intake.intake import Intake
+from clawkakad.intake.limits import Limits
+from clawkakad.intake.listening import Listening
 from clawkakad.loops import Loops
 from clawkakad.notify import notify, watchdog_interval_s
 from clawkakad.registry import FILE, Registry, locked, open_registry

@@ -15,10 +15,10 @@ from loguru import logger
 
 from clawkakad.assistant import apology, prompt, turnbook, words
 from clawkakad.assistant.burst import Quiet, turn_of
-from clawkakad.assistant.express import Express
 from clawkakad.assistant.parts import parts_of
 from clawkakad.assistant.presence import Presence, Typing
 from clawkakad.assistant.turnbook import Rules, Turn, lead_of
+from clawkakad.delivery.express import Express
 from clawkakad.errors import (
     GatewayRefused,
     GatewayUnavailable,

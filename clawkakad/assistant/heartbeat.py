@@ -13,6 +13,7 @@ from loguru import logger
 
 from clawkakad.assistant import pace, prompt, walltime
 from clawkakad.assistant.parts import parts_of
+from clawkakad.delivery.window import in_window
 from clawkakad.errors import ClawkakaError, RegistryUnavailable
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import SandboxId, UserId
@@ -124,7 +125,7 @@ class Heartbeats:
         now = self._clock()
         if not pace.is_active(now, walltime.zone_named(user.profile.time_zone), self._active_hours):
             return "outside the active hours"
-        if not pace.in_window(now, user.last_inbound_at):
+        if not in_window(now, user.last_inbound_at):
             return "outside the service window"
         day = now - timedelta(days=1)
         if await self._registry.outbox.count_since(user.id, "heartbeat", day) >= self._per_day:

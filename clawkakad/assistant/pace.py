@@ -4,19 +4,12 @@ import random
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-WINDOW = timedelta(hours=23, minutes=50)  # Meta's 24 hours of free-form text, less a margin ("Service messages")
-
 
 def is_active(now: datetime, zone: ZoneInfo, hours: tuple[time, time]) -> bool:
     """True inside the active hours on the person's wall clock; hours may span midnight (22:00-06:00)."""
     begin, end = hours
     wall = now.astimezone(zone).time()
     return begin <= wall < end if begin <= end else wall >= begin or wall < end
-
-
-def in_window(now: datetime, last_inbound_at: datetime | None) -> bool:
-    """True while free-form text may be sent."""
-    return last_inbound_at is not None and now - last_inbound_at < WINDOW
 
 
 def next_time(now: datetime, interval: timedelta) -> datetime:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from clawkakad.assistant import burst, prompt, words
-from clawkakad.assistant.express import Express
+from clawkakad.delivery.express import Express
 from clawkakad.model import InboxState, UserId
 from clawkakad.registry import inbox, outbox, quotes, reminders, users
 from clawkakad.registry.database import Transaction

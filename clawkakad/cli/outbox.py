@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from clawkakad.assistant import pace
 from clawkakad.assistant.who import find_user
 from clawkakad.cli.common import clock, counted, plain
 from clawkakad.cli.listing import LATELY, pause_lines, show
 from clawkakad.cli.where import place_here
+from clawkakad.delivery.window import in_window
 from clawkakad.errors import UsageError
 from clawkakad.model import Hold, OutboxState
 from clawkakad.registry import FILE, edit_registry, outbox, overview, pauses, read_registry, users
@@ -130,4 +130,4 @@ def _retriable(tx: Transaction) -> list[int]:
 
 def _is_closed(tx: Transaction, row: OutboxRow) -> bool:
     user = users.get(tx, row.user_id)
-    return user is not None and not pace.in_window(clock(), user.last_inbound_at)
+    return user is not None and not in_window(clock(), user.last_inbound_at)

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from rich.text import Text
 
-from clawkakad.assistant.places import guess
 from clawkakad.cli.common import harmless
+from clawkakad.intake.places import guess
 from clawkakad.model import IdentifierKind
 from clawkakad.simulator.people import Person, display
 

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawkakad.assistant import pace, places, walltime
-from clawkakad.assistant.access import Door
+from clawkakad.assistant import pace, walltime
 from clawkakad.config import Access
+from clawkakad.delivery.window import in_window
 from clawkakad.errors import Rejected
+from clawkakad.intake import places
+from clawkakad.intake.access import Door
 from clawkakad.model import IdentifierKind
 
 NUMBER = (IdentifierKind.WA_ID, "4915123456789")
@@ -106,6 +108,6 @@ def test_active_hours_may_span_midnight(wall: time, hours: tuple[time, time], ac
 
 
 def test_the_service_window_has_a_margin() -> None:
-    assert pace.in_window(NOW, NOW - timedelta(hours=23, minutes=49))
-    assert not pace.in_window(NOW, NOW - timedelta(hours=23, minutes=51))
-    assert not pace.in_window(NOW, None)
+    assert in_window(NOW, NOW - timedelta(hours=23, minutes=49))
+    assert not in_window(NOW, NOW - timedelta(hours=23, minutes=51))
+    assert not in_window(NOW, None)

@@ -14,13 +14,13 @@ import aiohttp
 import pytest
 from loguru import logger
 
-from clawkakad.assistant.access import Door
-from clawkakad.assistant.filing import Filing
-from clawkakad.assistant.intake import LONGEST_WAIT_S, MOST_WAITING, Intake
-from clawkakad.assistant.limits import Limits
-from clawkakad.assistant.listening import Listening
-from clawkakad.assistant.receipts import Receipts
 from clawkakad.config import Access, Strangers
+from clawkakad.delivery.receipts import Receipts
+from clawkakad.intake.access import Door
+from clawkakad.intake.filing import Filing
+from clawkakad.intake.intake import LONGEST_WAIT_S, MOST_WAITING, Intake
+from clawkakad.intake.limits import Limits
+from clawkakad.intake.listening import Listening
 from clawkakad.registry import open_registry
 from clawkakad.web.listener import listening
 from clawkakad.web.public import WEBHOOK, public_app

@@ -10,7 +10,7 @@ from typing import Protocol
 from loguru import logger
 
 from clawkakad import faults
-from clawkakad.assistant.judging import Accepted, Fate, Kind, NotReached, Outcome, Refused, Unknown
+from clawkakad.delivery.judging import Accepted, Fate, Kind, NotReached, Outcome, Refused, Unknown
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.model import Hold, Wamid
 from clawkakad.registry import pauses, sends

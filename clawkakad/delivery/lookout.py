@@ -7,9 +7,9 @@ is still queued is checked when its send is begun, so what is remembered may be 
 from collections.abc import Callable, Collection
 from datetime import datetime
 
-from clawkakad.assistant import planning
-from clawkakad.assistant.pausing import Pausing
-from clawkakad.assistant.planning import Sorted
+from clawkakad.delivery import planning
+from clawkakad.delivery.pausing import Pausing
+from clawkakad.delivery.planning import Sorted
 from clawkakad.model import UserId
 from clawkakad.registry import Registry, sends
 from clawkakad.registry.sends import Head

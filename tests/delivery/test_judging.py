@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clawkakad.assistant.circuit import Circuit, State
-from clawkakad.assistant.judging import MOST_FOREIGN, Accepted, Fate, Judge, Kind, NotReached, Refused, Unknown
-from clawkakad.assistant.pacing import EVERY_S, Brake, Pacer
+from clawkakad.delivery.circuit import Circuit, State
+from clawkakad.delivery.judging import MOST_FOREIGN, Accepted, Fate, Judge, Kind, NotReached, Refused, Unknown
+from clawkakad.delivery.pacing import EVERY_S, Brake, Pacer
 from clawkakad.model import OutboxState, UserId, Wamid
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.whatsapp.errors import TABLE, Reaction, Width

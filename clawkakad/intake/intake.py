@@ -13,9 +13,9 @@ from datetime import datetime
 
 from loguru import logger
 
-from clawkakad.assistant.filing import Filed, Filing
-from clawkakad.assistant.listening import Listening
 from clawkakad.errors import RegistryUnavailable
+from clawkakad.intake.filing import Filed, Filing
+from clawkakad.intake.listening import Listening
 from clawkakad.model import InboxState, UserId
 from clawkakad.registry import Registry
 from clawkakad.whatsapp.delivery import Delivery

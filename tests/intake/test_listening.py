@@ -1,6 +1,6 @@
 """Listening: what is known about the webhooks that wait."""
 
-from clawkakad.assistant.listening import Listening
+from clawkakad.intake.listening import Listening
 
 
 class Ticking:

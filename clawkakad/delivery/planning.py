@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from clawkakad.assistant import pace
-from clawkakad.assistant.pacing import Pacer
+from clawkakad.delivery.pacing import Pacer
+from clawkakad.delivery.window import in_window
 from clawkakad.model import OutboxState, UserId
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.registry.sends import Head
@@ -45,7 +45,7 @@ def _sort(head: Head, found: Sorted, now: datetime) -> None:
         found.homeless.append(head)
     elif head.is_unreachable:
         found.closed.append((head, UNREACHABLE))
-    elif not pace.in_window(now, head.last_inbound_at):
+    elif not in_window(now, head.last_inbound_at):
         found.closed.append((head, WINDOW_CLOSED))
     elif (left_s := seconds_left(row, now)) > 0:
         found.soonest_s = min(found.soonest_s, left_s)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 
-from clawkakad.assistant.settling import Lags
+from clawkakad.delivery.settling import Lags
 from clawkakad.model import Hold, OutboxState
 from clawkakad.registry import outbox, pauses, sends
 from clawkakad.registry.database import Transaction

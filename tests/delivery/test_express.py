@@ -8,7 +8,7 @@ from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import OutboxState, UserId
 from clawkakad.registry import outbox
 from clawkakad.registry.database import Transaction
-from tests.assistant.test_delivery import HELD, QUEUED, SENT, Post, post
+from tests.delivery.test_delivery import HELD, QUEUED, SENT, Post, post
 
 __all__ = ["post"]
 SENDING = OutboxState.SENDING

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clawkakad.assistant.receipts import MOST_TRIES, Receipts
+from clawkakad.delivery.receipts import MOST_TRIES, Receipts
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, pauses, sends
 from clawkakad.registry.outbox import OutboxRow

@@ -17,16 +17,17 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 
-from clawkakad.assistant import pace, planning, sending, settling, steps
-from clawkakad.assistant.circuit import Circuit, State
-from clawkakad.assistant.express import Express
-from clawkakad.assistant.judging import Fate, Judge, Kind
-from clawkakad.assistant.lookout import LOOK_AGAIN_S, Lookout
-from clawkakad.assistant.pacing import FULL_AFTER_S, Brake, Pacer
-from clawkakad.assistant.pausing import Pausing
-from clawkakad.assistant.sending import Sender
-from clawkakad.assistant.settling import Patience, Verdict
-from clawkakad.assistant.steps import Step
+from clawkakad.delivery import planning, sending, settling, steps
+from clawkakad.delivery.circuit import Circuit, State
+from clawkakad.delivery.express import Express
+from clawkakad.delivery.judging import Fate, Judge, Kind
+from clawkakad.delivery.lookout import LOOK_AGAIN_S, Lookout
+from clawkakad.delivery.pacing import FULL_AFTER_S, Brake, Pacer
+from clawkakad.delivery.pausing import Pausing
+from clawkakad.delivery.sending import Sender
+from clawkakad.delivery.settling import Patience, Verdict
+from clawkakad.delivery.steps import Step
+from clawkakad.delivery.window import WINDOW
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import UserId
 from clawkakad.registry import Registry, sends
@@ -262,7 +263,7 @@ class Delivery:
             return
         self._pacer.forget_idle(now)
         wall = self._clock()
-        await self._registry.db.write(lambda tx: sends.release_open(tx, wall - pace.WINDOW, wall))
+        await self._registry.db.write(lambda tx: sends.release_open(tx, wall - WINDOW, wall))
         self._tidied_at = now
 
     async def _take_over(self) -> None:

@@ -11,11 +11,12 @@ from datetime import datetime
 
 from loguru import logger
 
-from clawkakad.assistant import limits, places, words
-from clawkakad.assistant.access import Door
-from clawkakad.assistant.limits import Hourly, Limits, Tally
-from clawkakad.assistant.receipts import Receipts
+from clawkakad.assistant import words
 from clawkakad.config import Strangers
+from clawkakad.delivery.receipts import Receipts
+from clawkakad.intake import limits, places
+from clawkakad.intake.access import Door
+from clawkakad.intake.limits import Hourly, Limits, Tally
 from clawkakad.model import InboxState, UserId
 from clawkakad.registry import identifiers, inbox, outbox, strangers, users
 from clawkakad.registry.database import Transaction, Work
@@ -177,6 +178,7 @@ class Filing:
         source = limits.stranger_line(user_id, now)
         users.touch(tx, user_id, message.sent_at)
         return outbox.add(tx, user_id, [words.STRANGER], origin="notice", source=source, now=now)
+
 
 def _harmless(message: Inbound, now: datetime) -> Inbound:
     """The message without what SQLite could refuse."""

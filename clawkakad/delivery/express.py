@@ -8,7 +8,7 @@ alone grants this, and until the express has gone nobody else sends to that pers
 from collections.abc import Callable
 from datetime import datetime
 
-from clawkakad.assistant import planning
+from clawkakad.delivery import planning
 from clawkakad.model import UserId
 from clawkakad.registry import sends
 from clawkakad.registry.database import Transaction

@@ -1,6 +1,6 @@
 """The circuit: an outage leaves a few unknown outcomes behind; one message's own trouble stops nobody else."""
 
-from clawkakad.assistant.circuit import FIRST_WIDTH, IN_A_ROW, MOST_WIDTH, SILENT_S, Circuit, State
+from clawkakad.delivery.circuit import FIRST_WIDTH, IN_A_ROW, MOST_WIDTH, SILENT_S, Circuit, State
 
 
 def opened(now: float = 0.0) -> Circuit:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from clawkakad.assistant.circuit import Circuit
-from clawkakad.assistant.pacing import Brake, Pacer
+from clawkakad.delivery.circuit import Circuit
+from clawkakad.delivery.pacing import Brake, Pacer
 from clawkakad.model import UserId, Wamid
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.whatsapp import errors as meta

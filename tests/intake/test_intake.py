@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from clawkakad.assistant import words
-from clawkakad.assistant.access import Door
-from clawkakad.assistant.filing import EDITED, Filing
-from clawkakad.assistant.intake import Intake
-from clawkakad.assistant.limits import KEPT_OF_A_STRANGER, LINES_TO_STRANGERS, Limits
-from clawkakad.assistant.listening import Listening
-from clawkakad.assistant.receipts import Receipts
 from clawkakad.config import Access, Strangers
+from clawkakad.delivery.receipts import Receipts
+from clawkakad.intake.access import Door
+from clawkakad.intake.filing import EDITED, Filing
+from clawkakad.intake.intake import Intake
+from clawkakad.intake.limits import KEPT_OF_A_STRANGER, LINES_TO_STRANGERS, Limits
+from clawkakad.intake.listening import Listening
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, sends
 from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose, Status

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from loguru import logger
 
-from clawkakad.assistant.planning import Sorted
-from clawkakad.assistant.settling import Verdict
+from clawkakad.delivery.planning import Sorted
+from clawkakad.delivery.settling import Verdict
 from clawkakad.model import Hold
 from clawkakad.registry import sends
 from clawkakad.registry.database import Transaction

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawkakad.assistant.pacing import BURST, EVERY_S, FULL_AFTER_S, Brake, Pacer
+from clawkakad.delivery.pacing import BURST, EVERY_S, FULL_AFTER_S, Brake, Pacer
 from clawkakad.model import UserId
 
 ROBIN, MIKA = UserId("u1"), UserId("u2")

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
-from clawkakad.assistant.circuit import FIRST_WIDTH
-from clawkakad.assistant.delivery import Delivery, SendRules
-from clawkakad.assistant.lookout import LOOK_AGAIN_S
-from clawkakad.assistant.pacing import BURST
+from clawkakad.delivery.circuit import FIRST_WIDTH
+from clawkakad.delivery.delivery import Delivery, SendRules
+from clawkakad.delivery.lookout import LOOK_AGAIN_S
+from clawkakad.delivery.pacing import BURST
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, outbox, pauses, sends, users
 from clawkakad.registry.outbox import OutboxRow

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawkakad.assistant.settling import LONGEST_WAIT_S, Lags, Patience, Verdict, decide, wait_s
+from clawkakad.delivery.settling import LONGEST_WAIT_S, Lags, Patience, Verdict, decide, wait_s
 
 AGES = st.timedeltas(timedelta(days=-400), timedelta(days=400))
 ORIGINS = st.sampled_from(["reply", "notice", "reminder", "late", "heartbeat"])

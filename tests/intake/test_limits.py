@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawkakad.assistant import limits
-from clawkakad.assistant.limits import Hourly, Tally
+from clawkakad.intake import limits
+from clawkakad.intake.limits import Hourly, Tally
 from clawkakad.model import UserId
 
 ROBIN, SASCHA = UserId("u1"), UserId("u2")
