@@ -94,6 +94,7 @@ class Keeper:
         self._busy_at = 0.0  # when its agent was last seen at work
         self._remake = ""  # why its container is to be made again
         self._remade = ""  # why that was done last
+        self._in_vain = False  # it did not help
         self._wanted_of: str | None = None
         self._addressed_at = -ADDRESSED_S
 
@@ -176,11 +177,13 @@ class Keeper:
                 await self._pause(decision.after_s)
 
     async def _failed(self, reason: str) -> None:
+        """Write it down, and wait; the policy sees to the rest of the wait where there is reason to look before."""
         self._history = self._history.failed(time.monotonic(), self._limits, random.random)
         if self._ledger.state is not SandboxState.PARKED:
             await self._ledger.move(SandboxState.UNHEALTHY, reason)
         else:
             logger.warning("the care of a parked sandbox failed", error=reason)
+        await self._pause(max(0.0, self._history.not_before - time.monotonic()))
 
     async def _park(self, reason: str) -> None:
         """Stopped, so that it costs nothing; its volume and all messages are kept."""
@@ -234,7 +237,6 @@ class Keeper:
         deadline = time.monotonic() + within_s
         pauses = delays(0.2, 2.0)
         where, token = self._builder.paths(self._row.id).gateway_socket, self._builder.token_of(self._row.id)
-        self._nudged.clear()
         while True:
             left_s = deadline - time.monotonic()
             try:
@@ -302,9 +304,11 @@ class Keeper:
             logger.debug("whether a container has drifted is not known", error=str(error))
             return False
         if drift == self._remade:
-            logger.error("a container is not what it should be, made again or not: clawkakad doctor sandbox", why=drift)
+            if not self._in_vain:
+                logger.error("a container drifts, made again or not: clawkakad doctor sandbox", why=drift)
+            self._in_vain = True
             return False
-        self._remake = drift
+        self._remake, self._in_vain = drift, False
         return True
 
     async def _is_idle(self) -> bool:

@@ -190,6 +190,8 @@ class Supervisor:
     async def _try_again(self) -> None:
         """An operator wants it; the keeper finds the wish in the row."""
         for sandbox_id in await self._registry.sandboxes.retries_wanted():
+            if self._pool.get(sandbox_id) is not None:
+                await self._registry.sandboxes.retrying(sandbox_id)  # there is nothing to try
             self._nudge(sandbox_id)
 
     async def _carry_out(self, row: SandboxRow) -> None:
@@ -280,11 +282,11 @@ class Supervisor:
                 self._keep(row)
                 self._nudge(row.id)
             for container in containers:  # last: each takes its time, and the rows grow old meanwhile
-                row = rows.get(container.sandbox_id) if container.sandbox_id is not None else None
-                if row is None:
+                owner = rows.get(container.sandbox_id or SandboxId(""))
+                if owner is None:
                     await self._report_stray(container)
-                elif container.name != container_name(row.id):
-                    await self._settle_double(row, container, containers)
+                elif container.name != container_name(owner.id):
+                    await self._settle_double(owner, container, containers)
 
     def _nudge(self, sandbox_id: SandboxId) -> None:
         if sandbox_id in self._keepers:

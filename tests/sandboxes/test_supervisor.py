@@ -554,3 +554,16 @@ async def test_a_socket_of_another_user_is_refused(world: World) -> None:
         await eventually(lambda: _is(world, ann, SandboxState.UNHEALTHY))
 
         assert "uid 4321" in (await world.row(ann)).reason
+
+
+async def test_what_cannot_even_be_looked_at_is_looked_at_ever_more_rarely(world: World) -> None:
+    ann = await world.person()
+    row = await world.registry.sandboxes.ensure(ann)
+    body = {"Image": world.image, "Labels": {"clawkaka.instance": "other"}, "HostConfig": {"Mounts": []}}
+    foreign = FakeContainer("f" * 64, container_name(row.id), body, "sha256:0", status="running")
+    world.engine.containers[foreign.name] = foreign
+    async with world.daemon(timing=replace(FAST, limits=Limits(first_delay_s=0.1))):
+        await eventually(lambda: _is(world, ann, SandboxState.UNHEALTHY))
+        await asyncio.sleep(1.0)
+
+        assert world.engine.count(f"GET /containers/{foreign.name}/json") <= 10
