@@ -225,3 +225,67 @@ async def test_a_daemon_killed_in_the_middle_is_gone_on_from(world: World, fault
         assert [container_name(row.id)] == _running(world)
         assert row.id == (await world.row(ann)).id
         assert [volume_name(row.id)] == list(world.engine.volumes)
+
+
+# While the daemon looks on
+
+
+async def test_a_container_that_is_removed_under_a_connection_is_made_again(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        before = await world.ready(ann)
+        await _gone(world, before)
+        await eventually(lambda: container_name(before.id) in world.engine.containers)
+        after = await world.ready(ann)
+
+        assert before.container_id != after.container_id
+        assert [volume_name(before.id)] == list(world.engine.volumes)
+
+
+async def test_a_container_that_is_paused_under_a_connection_is_found_and_started_again(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        world.container(row.id).status, world.gateways.mute = "paused", True
+        await eventually(lambda: world.engine.count("/stop"))
+        world.gateways.mute = False
+        await eventually(lambda: world.engine.count("/start") == 2)
+
+        assert row.container_id == (await world.ready(ann)).container_id
+
+
+async def test_after_a_boot_of_the_host_two_at_a_time_are_started_and_only_those_who_wrote(world: World) -> None:
+    people = [await world.person(f"49151000000{number:02}") for number in range(8)]
+    async with world.daemon() as supervisor:
+        for person in people:
+            await supervisor.ensure(person)
+        rows = [await world.ready(person) for person in people]
+    for row in rows:
+        await directories_gone(world, row)
+    await world.registry.db.execute(
+        "UPDATE users SET last_inbound_at = '2026-01-01T00:00:00.000Z' WHERE id IN (:a, :b)",
+        {"a": people[0], "b": people[1]},
+    )
+    booting, most = 0, 0
+
+    async def slowly(container: FakeContainer) -> None:
+        nonlocal booting, most
+        booting += 1
+        most = max(most, booting)
+        await asyncio.sleep(0.1)
+        booting -= 1
+        await world.gateways.open(container)
+
+    world.engine.on_start = slowly
+    world.engine.calls.clear()
+    async with world.daemon() as supervisor:
+        for person in people[2:]:
+            await world.ready(person)
+        assert (6, 2) == (world.engine.count("/start"), most)
+        assert {S.ASLEEP} == {(await world.row(person)).state for person in people[:2]}
+        await supervisor.ensure(people[0])
+        await world.ready(people[0])  # it was addressed
+
+        assert 7 == world.engine.count("/start")
