@@ -20,6 +20,7 @@ INSERT INTO inbox VALUES
     (4, 'k4', 'wamid.4', 'u1', 'text', 'hello', '{}', NULL, 0, 't', 't', 'answered', 1, 'hello', 't', ''),
     (5, 'k5', 'wamid.5', 'u1', 'text', 'again', '{}', NULL, 0, 't', 't', 'received', 0, NULL, 't', '');
 INSERT INTO outbox VALUES (7, 'o7', 's7', 'reply', 'u1', 'hi', 'read', 1, 'wamid.7', 't', 't', 't', '');
+INSERT INTO sandboxes VALUES ('s1', 'u1', 'ready', '', 'c', 'i', 'h', 'k', 1, 't', 'u');
 INSERT INTO outbox VALUES (8, 'o8', 's8', 'reply', 'u1', 'ho', 'ambiguous', 1, NULL, 't', 't', 't', '');
 """
 
@@ -199,6 +200,7 @@ async def test_a_file_of_the_first_schema_keeps_everything(tmp_path: Path, clock
     async with open_registry(path, clock) as registry:
         inbox = await registry.db.all("SELECT id, wamid, state, turn, attempt, prompt FROM inbox ORDER BY id")
         outbox = await registry.db.all("SELECT id, state, unknowns, sent_at FROM outbox ORDER BY id")
+        sandboxes = await registry.db.all("SELECT * FROM sandboxes")
         broken = await registry.db.all("PRAGMA foreign_key_check")
 
     assert [tuple(row) for row in inbox] == [
@@ -206,6 +208,8 @@ async def test_a_file_of_the_first_schema_keeps_everything(tmp_path: Path, clock
         (5, "wamid.5", "received", None, 0, None),
     ]
     assert [tuple(row) for row in outbox] == [(7, "read", 0, "t"), (8, "ambiguous", 1, None)]
+    (sandbox,) = [dict(row) for row in sandboxes]
+    assert list(sandbox.values()) == ["s1", "u1", "ready", "", "c", "i", "h", "k", 1, 0, None, None, 0, None, "t", "u"]
     assert broken == []
 
 
