@@ -6,62 +6,83 @@ Run as `python3 -c <this text> MODE DATA EXCHANGE …`; its last line of output 
   stage DATA EXCHANGE DAMAGED          EXCHANGE/data.tar.gz → DATA/.restoring, and every database is checked
   swap DATA EXCHANGE STAMP             what is in DATA → DATA/.before-restore-STAMP, then DATA/.restoring → DATA
 
+An agent may be hostile: what is too big is left out and named, and a database that it keeps locked is taken as it lies.
 Nobody has to hold still: a database is copied in one read transaction of its own, with its writers going on; a file
 that vanishes is left out. Nothing is deleted but a `.restoring` of before. Each may be repeated.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
 import sqlite3
+import stat
 import sys
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 MAGIC = b"SQLite format 3\0"
 COMPANIONS = ("-wal", "-shm", "-journal")
+MOST_NAMES = 100
+DEEPEST = 60
 STAGED = ".restoring"
 ASIDE = ".before-restore-"
-BUSY_S = 30.0
+BUSY_S = 10.0  # for all locked databases together
+LARGEST_FILE = 2 * 1024**3  # by its length: a file of holes has no size on the disk
+LARGEST = 16 * 1024**3
 OWN = (STAGED, ASIDE)
 
 
 def copy_out(data: Path, exchange: Path) -> dict[str, object]:
     """Pack everything but the leavings of restores."""
     damaged: list[str] = []
-    databases = 0
+    left_out: list[str] = []
+    databases = total = 0
+    patience = time.monotonic() + BUSY_S
     with tarfile.open(exchange / "data.tar.gz", "w:gz", compresslevel=3) as tar:
-        for path in _walk(data):
+        for path in _walk(data, left_out):
             name = str(path.relative_to(data))
-            with contextlib.suppress(FileNotFoundError):
+            try:
                 if path.is_symlink() or path.is_dir():
                     tar.add(path, name, recursive=False)
-                elif _is_database(path):
+                    continue
+                size = path.stat().st_size
+                if size > LARGEST_FILE or total + size > LARGEST:
+                    left_out.append(name)
+                    continue
+                total += size
+                if _is_database(path):
                     databases += 1
-                    if not _add_database(tar, path, name, exchange / "one"):
+                    if not _add_database(tar, path, name, exchange / "one", patience - time.monotonic()):
                         damaged.append(name)
                 elif path.is_file() and not _is_companion(path):
                     shutil.copy2(
                         path, exchange / "one"
                     )  # first, so that it does not change its size while it is packed
                     tar.add(exchange / "one", name)
+            except FileNotFoundError:
+                pass
+            except OSError:  # closed even to its owner, or a name too long
+                left_out.append(name)
     (exchange / "one").unlink(missing_ok=True)
-    return {"databases": databases, "damaged": damaged}
+    return {"databases": databases, "damaged": damaged, "left_out": left_out[:MOST_NAMES]}
 
 
 def stage(data: Path, exchange: Path, damaged: frozenset[str]) -> dict[str, object]:
     """Unpack beside what is there. Ends with an error where a database is not whole that was whole when packed."""
     staged = data / STAGED
-    shutil.rmtree(staged, ignore_errors=True)
+    _remove(staged)
     staged.mkdir(mode=0o700)
     with tarfile.open(exchange / "data.tar.gz") as tar:
         tar.extractall(staged)  # noqa: S202 (our own, by its checksum; and nothing is in reach but this volume)
-    databases = [path for path in _walk(staged) if path.is_file() and not path.is_symlink() and _is_database(path)]
+    databases = [path for path in _walk(staged, []) if path.is_file() and not path.is_symlink() and _is_database(path)]
     for path in databases:
         name = str(path.relative_to(staged))
-        if name not in damaged and not _is_whole(path):
+        shutil.copyfile(path, exchange / "one")  # SQLite writes beside what it opens
+        if name not in damaged and not _is_whole(exchange / "one"):
             raise SystemExit(f"the database {name} is damaged")
     os.sync()
     return {"databases": len(databases)}
@@ -69,27 +90,57 @@ def stage(data: Path, exchange: Path, damaged: frozenset[str]) -> dict[str, obje
 
 def swap(data: Path, stamp: str) -> dict[str, object]:
     """One rename for each name at the top: after a crash in the middle everything is still there, old and new."""
-    aside, staged = data / f"{ASIDE}{stamp}", data / STAGED
+    names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
+    aside = next(path for name in names if not (path := data / f"{ASIDE}{name}").exists())
+    staged = data / STAGED
     if not staged.is_dir():
         raise SystemExit("nothing was staged")
     for path in sorted(data.iterdir()):
         if not path.name.startswith(OWN):
             aside.mkdir(mode=0o700, exist_ok=True)
-            path.rename(aside / path.name)
+            _move(path, aside / path.name)
     for path in sorted(staged.iterdir()):
-        path.rename(data / path.name)
+        _move(path, data / path.name)
     staged.rmdir()
     os.sync()
     return {"aside": aside.name if aside.exists() else None}
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    """Everything below, each directory before what is in it."""
-    for where, directories, files in os.walk(root):
+def _walk(root: Path, left_out: list[str]) -> Iterator[Path]:
+    """Everything below, each directory before what is in it; what is too deep or closed is added to `left_out`."""
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            left_out.append(os.path.relpath(error.filename, root))
+
+    for where, directories, files in os.walk(root, onerror=note):
         if Path(where) == root:
             directories[:] = [name for name in directories if not name.startswith(OWN)]
+        if len(Path(where).relative_to(root).parts) >= DEEPEST and directories:
+            left_out.append(os.path.relpath(where, root))
+            directories.clear()
         directories.sort()
         yield from (Path(where) / name for name in [*directories, *sorted(files)])
+
+
+def _move(path: Path, target: Path) -> None:
+    """A directory that is closed to its owner cannot change its place."""
+    mode = path.lstat().st_mode
+    if stat.S_ISDIR(mode):
+        path.chmod(0o700)
+    path.rename(target)
+    if stat.S_ISDIR(mode):
+        target.chmod(stat.S_IMODE(mode))
+
+
+def _remove(directory: Path) -> None:
+    """A whole tree, closed directories too."""
+    for where, directories, _ in os.walk(directory):
+        for name in directories:
+            if not (Path(where) / name).is_symlink():
+                (Path(where) / name).chmod(0o700)
+    if directory.exists():
+        shutil.rmtree(directory)
 
 
 def _is_database(path: Path) -> bool:
@@ -106,20 +157,18 @@ def _is_companion(path: Path) -> bool:
     )
 
 
-def _add_database(tar: tarfile.TarFile, path: Path, name: str, copy: Path) -> bool:
+def _add_database(tar: tarfile.TarFile, path: Path, name: str, copy: Path, busy_s: float) -> bool:
     """Add a consistent copy; the bare files, and False, where SQLite cannot read it, or finds it broken."""
     copy.unlink(missing_ok=True)
     try:
         with (
-            contextlib.closing(sqlite3.connect(path, timeout=BUSY_S)) as source,
+            contextlib.closing(sqlite3.connect(path, timeout=max(0.1, busy_s), isolation_level=None)) as source,
             contextlib.closing(sqlite3.connect(copy)) as target,
         ):
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_master")  # `backup` itself would wait for a lock for ever
             source.backup(target)
         whole = _is_whole(copy)
-    except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise SystemExit(f"the database {name} was locked for {BUSY_S:g} s") from error
-        whole = False
     except sqlite3.DatabaseError:
         whole = False
     if whole:

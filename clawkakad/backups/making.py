@@ -37,12 +37,13 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Made:
-    """A backup that is on disk. `missing`: sandboxes that could not be copied, and why."""
+    """A backup that is on disk. `missing`: sandboxes that could not be copied, and why; `left_out`: files, too big."""
 
     path: Path
     size: int
     sandboxes: int
     missing: dict[SandboxId, str]
+    left_out: dict[SandboxId, list[str]]
 
 
 def default_name(now: datetime, ending: str) -> str:
@@ -82,7 +83,7 @@ async def make(
             await writer.finish()
     progress(len(sandboxes) + 1, len(sandboxes) + 1, "done")
     copied = sum(name.startswith("sandboxes/") for name in writer.parts)
-    return Made(target, target.stat().st_size, copied, missing)
+    return Made(target, target.stat().st_size, copied, missing, _left_out(writer))
 
 
 def prune(directory: Path, keep: int) -> list[Path]:
@@ -104,6 +105,7 @@ def copy_registry(source: Path, target: Path) -> None:
             contextlib.closing(sqlite3.connect(source, timeout=30)) as reader,
             contextlib.closing(sqlite3.connect(target)) as copy,
         ):
+            reader.execute("SELECT count(*) FROM sqlite_master").fetchall()  # `backup` would wait for a lock for ever
             reader.backup(copy)  # one step, one read transaction: writers go on
             require_whole(copy, source)
     except sqlite3.DatabaseError as error:
@@ -139,6 +141,11 @@ def _sandboxes(registry: Path) -> list[SandboxId]:
         return [SandboxId(row[0]) for row in connection.execute("SELECT id FROM sandboxes ORDER BY created_at, id")]
 
 
+def _left_out(writer: Writer) -> dict[SandboxId, list[str]]:
+    facts = {name: part.get("left_out", []) for name, part in writer.parts.items()}
+    return {SandboxId(name[len("sandboxes/") : -len(".tar.gz")]): names for name, names in facts.items() if names}
+
+
 async def _add_files(writer: Writer, state_dir: Path, registry: Path) -> None:
     await writer.add_file(REGISTRY, registry)
     if (state_dir / SECRET_FILE).exists():
@@ -156,4 +163,4 @@ async def _add_sandbox(writer: Writer, copier: Copier, sandbox_id: SandboxId) ->
     if not is_owned(labels, copier.instance, sandbox_id):
         raise Rejected("its volume is another installation's")
     async with copier.packed(sandbox_id) as (report, size, content):
-        await writer.add(f"sandboxes/{sandbox_id}.tar.gz", size, content, damaged=report["damaged"])
+        await writer.add(f"sandboxes/{sandbox_id}.tar.gz", size, content, **report)

@@ -7,6 +7,7 @@ that name in its own volume. The registry is replaced last, by one rename: until
 
 import asyncio
 import contextlib
+import itertools
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -67,7 +68,7 @@ async def everything(
     """All of a backup; `registry`: what `prepare_registry` made. Raises UsageError, Transient, Rejected."""
     sandboxes = [(sandbox_id, sandbox_id) for sandbox_id in sandboxes_in(backup)]
     await _replace_data(host, backup, sandboxes, now, progress)
-    aside = host.state_dir / f"{ASIDE}{_stamp(now)}"
+    aside = _unused(host.state_dir / f"{ASIDE}{_stamp(now)}")
     await asyncio.to_thread(_into_one_file, host.state_dir / FILE)
     for name in sorted(backup.parts):
         if name == SECRET or name.startswith("keys/"):
@@ -143,8 +144,7 @@ def _swap_in(source: Path, target: Path, aside: Path) -> None:
     if target.exists():
         aside.mkdir(mode=0o700, exist_ok=True)
         second = aside / (target.name if target.parent == aside.parent else f"{target.parent.name}-{target.name}")
-        if not second.exists():
-            os.link(target, second)
+        os.link(target, second)
         _give(aside, aside.parent)
     _give(source, aside.parent)
     with source.open("rb") as file:
@@ -155,6 +155,11 @@ def _swap_in(source: Path, target: Path, aside: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _unused(path: Path) -> Path:
+    names = itertools.chain([path.name], (f"{path.name}-{number}" for number in itertools.count(2)))
+    return next(free for name in names if not (free := path.with_name(name)).exists())
 
 
 def _give(path: Path, state_dir: Path) -> None:

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from clawkakad.assistant.who import find_user
 from clawkakad.backups import making, restoring, sink, tar
 from clawkakad.backups.making import LOCK, Made
-from clawkakad.cli.common import asked, clock, counted, say
+from clawkakad.cli.common import asked, clock, counted, harmless, say
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
 from clawkakad.directories import STATE_MARKS, claim
@@ -131,6 +131,8 @@ def _target(place: Place, file: Path | None, ending: str) -> Path:
 
 def _report(made: Made) -> None:
     say(f"{made.path}: {made.size / MIB:.1f} MiB, {counted(made.sandboxes, 'sandbox', 'sandboxes')}")
+    for sandbox_id, names in made.left_out.items():
+        say(f"{sandbox_id}: left out, too big: {', '.join(harmless(name) for name in names[:5])}")
     for sandbox_id, why in made.missing.items():
         say(f"{sandbox_id} is NOT in it: {why}")
 

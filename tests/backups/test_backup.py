@@ -262,8 +262,7 @@ async def test_a_sandbox_of_another_installation_is_left_alone(home: Installatio
 async def test_a_sandbox_that_cannot_be_copied_is_named_and_the_others_are_there(home: Installation) -> None:
     _, anns = await home.person(ANN)
     _, bobs = await home.person(BOB)
-    shutil.rmtree(home.volume(anns))
-    home.volume(anns).write_text("no directory")
+    home.engine.volumes[volume_name(anns)]["clawkaka.instance"] = "somebody"
     result = await home.clawkakad("backup", "--keep", "1")
 
     assert 1 == result.exit_code
@@ -283,6 +282,24 @@ async def test_a_database_that_is_none_is_kept_as_it_is(home: Installation, tmp_
     await home.ok("restore", file, "--yes")
 
     assert junk == (home.volume(anns) / "junk.db").read_bytes()
+
+
+@pytest.mark.timeout(120)
+async def test_what_a_hostile_agent_blows_up_or_locks_stops_nobody(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    with (home.volume(anns) / "holes").open("wb") as file:
+        file.truncate(3 * 1024**3)
+    locked_db = home.volume(anns) / "locked.db"
+    with database(locked_db) as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("BEGIN EXCLUSIVE")
+        result = await home.ok("backup", tmp_path / "b.tar")
+    assert "left out, too big: holes" in result.output
+    locked_db.unlink()
+    await home.ok("restore", tmp_path / "b.tar", "--yes")
+
+    assert locked_db.exists()
+    assert not (home.volume(anns) / "holes").exists()
 
 
 async def test_older_backups_go_and_other_files_stay(home: Installation, tmp_path: Path) -> None:

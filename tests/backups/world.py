@@ -5,7 +5,7 @@ import contextlib
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +29,7 @@ class Installation:
     directory: Path
     engine: FakeEngine
     instance: str
+    work: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def state(self) -> Path:
@@ -56,10 +57,12 @@ class Installation:
     def volume(self, sandbox_id: SandboxId) -> Path:
         return self.directory / "volumes" / volume_name(sandbox_id)
 
-    async def run(self, container: FakeContainer) -> None:
-        """What a copier does when it starts."""
-        if COPIER_LABEL not in container.labels:
-            return
+    async def start(self, container: FakeContainer) -> None:
+        """A copier begins its work."""
+        if COPIER_LABEL in container.labels:
+            self.work.append(asyncio.create_task(self._work(container), name="copier"))
+
+    async def _work(self, container: FakeContainer) -> None:
         volume = self.directory / "volumes" / container.body["HostConfig"]["Mounts"][0]["Source"]
         volume.mkdir(parents=True, exist_ok=True)
         exchange = self.directory / "exchange" / container.id[:12]
@@ -123,6 +126,7 @@ async def installation(instance: str = "0123456789ab") -> AsyncIterator[Installa
         (directory / "state").mkdir(mode=0o700)
         async with fake_engine(directory) as engine:
             made = Installation(directory, engine, instance)
-            engine.on_start = made.run
+            engine.on_start = made.start
             (made.state / INSTANCE_FILE).write_text(instance)
             yield made
+            await asyncio.gather(*made.work)
