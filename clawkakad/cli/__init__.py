@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clawkakad import __version__, log
-from clawkakad.cli import backup, doctor_sandbox, image, inbox, nuke, outbox, run, sandbox, simulator, try_, users
+from clawkakad.cli import backup, doctor_sandbox, image, inbox, nuke, outbox, run, sandbox, simulator, try_, user, users
 from clawkakad.cli.common import complain
 from clawkakad.errors import ClawkakaError, UsageError
 
@@ -23,6 +23,7 @@ app.command("run")(run.run)
 app.command("try")(try_.try_)
 app.command("simulator")(simulator.simulator)
 app.command("users")(users.users)
+app.add_typer(user.app, name="user", help="Export, or remove, one person's data.")
 app.add_typer(doctor_sandbox.app, name="doctor")
 app.add_typer(outbox.app, name="outbox", help="Look at messages to people; send them again, or let them go.")
 app.add_typer(inbox.app, name="inbox", help="Look at messages from people.")

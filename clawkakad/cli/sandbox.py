@@ -63,9 +63,9 @@ def rm(user: User, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
         try:
             stack.enter_context(locked(place.state_dir))
         except UsageError:  # the daemon has the lock, and so the sandbox
-            asyncio.run(_ask_daemon(place, person))
+            asyncio.run(ask_daemon(place, person))
         else:
-            asyncio.run(_remove_here(place, person))
+            asyncio.run(remove_here(place, person))
     say(f"the sandbox of {name} is gone")
 
 
@@ -146,7 +146,7 @@ async def _row(registry: Registry, person: UserRow) -> SandboxRow:
     return row
 
 
-async def _ask_daemon(place: Place, person: UserRow) -> None:
+async def ask_daemon(place: Place, person: UserRow) -> None:
     """Leave the wish in the registry and wait until the daemon has carried it out."""
     async with edit_registry(place.state_dir / FILE, clock) as registry:
         row = await _row(registry, person)
@@ -160,7 +160,8 @@ async def _ask_daemon(place: Place, person: UserRow) -> None:
             raise UsageError(text) from None
 
 
-async def _remove_here(place: Place, person: UserRow) -> None:
+async def remove_here(place: Place, person: UserRow) -> None:
+    """Remove a person's sandbox where no daemon runs. Raises UsageError, Transient, Rejected."""
     instance = read_instance_id(place.state_dir)
     if instance is None:
         raise UsageError(f"{place.state_dir} has no instance file: which containers are ours cannot be told")
