@@ -20,11 +20,11 @@ from clawkakad.config import Place
 from clawkakad.directories import STATE_MARKS, claim
 from clawkakad.errors import UsageError
 from clawkakad.registry import FILE, locked, read_registry
+from clawkakad.registry import LOCK as DAEMON_LOCK
 from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.secrets import instance_id, read_instance_id
 
 DIRECTORY = "backups"  # in the state directory, where no other is named
-BUSY = "another backup or restore is going on"
 MIB = 1024 * 1024
 
 
@@ -46,7 +46,7 @@ def backup(
     if instance is None:
         raise UsageError(f"{place.state_dir} has no instance file: there is nothing to back up")
     target = _target(place, file, ending)
-    with locked(place.state_dir, file=LOCK, taken=BUSY):
+    with alone(place):
         made = asyncio.run(_backup(place, instance, target, command))
         _give(place.state_dir, target)
         _report(made)
@@ -69,8 +69,17 @@ def restore(
     """
     place = place_here()
     claim(place.state_dir, marks=(*STATE_MARKS, LOCK, DIRECTORY))
-    with locked(place.state_dir), locked(place.state_dir, file=LOCK, taken=BUSY):
+    with locked(place.state_dir), alone(place):
+        _give(place.state_dir, place.state_dir / DAEMON_LOCK)
         asyncio.run(_restore(place, file, user, identity, yes))
+
+
+@contextlib.contextmanager
+def alone(place: Place) -> Iterator[None]:
+    """One backup, restore, export or removal of a person at a time. Raises UsageError where another one goes on."""
+    with locked(place.state_dir, file=LOCK, taken="another backup, restore, export or removal is going on"):
+        _give(place.state_dir, place.state_dir / LOCK)
+        yield
 
 
 async def _backup(place: Place, instance: str, target: Path, command: Sequence[str]) -> Made:

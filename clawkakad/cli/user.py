@@ -11,7 +11,7 @@ import typer
 from clawkakad.assistant.who import find_user, label
 from clawkakad.backups import exporting, making, restoring
 from clawkakad.backups.copier import Copier
-from clawkakad.cli.backup import BUSY, DIRECTORY
+from clawkakad.cli.backup import DIRECTORY, alone
 from clawkakad.cli.common import asked, clock, counted, harmless, say
 from clawkakad.cli.sandbox import ask_daemon, remove_here
 from clawkakad.cli.where import place_here
@@ -39,7 +39,7 @@ def export(
     target = (file or Path(f"clawkakad-export-{person.id}-{clock():%Y%m%d}.tar.gz")).absolute()
     if target.exists():
         raise UsageError(f"{target} is there already: name another file")
-    with locked(place.state_dir, file=making.LOCK, taken=BUSY):
+    with alone(place):
         asyncio.run(_export(place, person, target))
     say(f"{target}: {target.stat().st_size / 1024:.0f} KiB; it holds all that {harmless(label(person))} said")
 
@@ -55,7 +55,7 @@ def rm(
     Without --purge their messages and numbers stay on record. If they are let in and write again, they start anew.
     """
     place = place_here()
-    with locked(place.state_dir, file=making.LOCK, taken=BUSY):
+    with alone(place):
         try:
             person = asyncio.run(_who(place, user))
         except UsageError:

@@ -359,3 +359,17 @@ async def test_without_a_yes_nothing_is_put_back(home: Installation, tmp_path: P
 
     assert isinstance(result.exception, UsageError)
     assert ["after"] == home.expenses(SandboxId(anns))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+async def test_what_root_makes_belongs_to_the_service(home: Installation) -> None:
+    await home.person(ANN)
+    (home.state / "secret").write_text("s3cret")
+    shutil.chown(home.state, 1234, 1234)
+    await home.ok("backup")
+    (file,) = (home.state / "backups").iterdir()
+    await home.ok("restore", file, "--yes")
+
+    made = [path for path in home.state.rglob("*") if path.name not in ("instance",) and "before" not in str(path)]
+    assert {file, home.state / "backup.lock", home.state / "clawkakad.lock", home.state / "secret"} < set(made)
+    assert [] == [path for path in made if path.stat().st_uid != 1234]
