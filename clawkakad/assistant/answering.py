@@ -37,6 +37,7 @@ from clawkakad.registry.inbox import InboxRow
 T = TypeVar("T")
 
 MOST_ATTEMPTS = 5  # a turn that took the daemon down with it so often is given up, so that it blocks nobody
+TURNS_AT_ONCE = 64  # more would only slow each other down, and the storing of what comes in; nobody has room for more
 READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
 PAUSE_S = 5.0  # between two such waits where the engine itself is away
 REGISTRY_PAUSE_S = 1.0  # between two tries where the disk is full or the registry locked
@@ -95,6 +96,7 @@ class Answering:
         self._outgoing = outgoing
         self._on_given_up = on_given_up
         self._in_flight: set[UserId] = set()
+        self._room = asyncio.Semaphore(TURNS_AT_ONCE)  # whoever waits for a sandbox takes none of it
 
     def is_in_flight(self, user_id: UserId) -> bool:
         """True from the moment at which a turn of this person may have been asked for, until it is settled."""
@@ -149,13 +151,14 @@ class Answering:
         quiet = Quiet(self._rules.burst_s)
         left_s = quiet.left_s(waiting, now=self._clock(), tick=time.monotonic())
         sandbox_id = await self._awake_after(user_id, left_s)
-        try:
-            turn = await self._begin(user_id, quiet)
-            if turn is not None:
-                typing.show(turn.newest.wamid)
-                await self._ask(sandbox_id, turn)
-        finally:
-            self._in_flight.discard(user_id)
+        async with self._room:
+            try:
+                turn = await self._begin(user_id, quiet)
+                if turn is not None:
+                    typing.show(turn.newest.wamid)
+                    await self._ask(sandbox_id, turn)
+            finally:
+                self._in_flight.discard(user_id)
 
     async def _awake_after(self, user_id: UserId, left_s: float) -> SandboxId:
         """The sandbox, ready, not before `left_s` have passed."""

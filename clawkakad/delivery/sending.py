@@ -99,7 +99,7 @@ def tell(row: OutboxRow, fate: Fate, *, news: bool) -> None:
     advice = rule_of(fate.code).advice
     match fate.kind:
         case Kind.SENT:
-            logger.info("message sent", **what, origin=row.origin)
+            logger.debug("message sent", **what, origin=row.origin)
         case Kind.BACK:
             logger.warning("not sent; it will be tried again", **what, wait_s=round(fate.wait_s, 1), reason=fate.reason)
         case Kind.STOPPED:
