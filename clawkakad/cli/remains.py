@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from clawkakad.app import OFFLINE_SOCKET
+from clawkakad.backups import making
 from clawkakad.cli import trial
 from clawkakad.directories import IGNORED, LEFTOVERS, SANDBOX, is_ours, matches
 from clawkakad.errors import UsageError
@@ -20,7 +21,7 @@ from clawkakad.simulator import people
 MARKS = (INSTANCE_FILE, trial.MARK, trial.LOCK)
 KEYS = "keys"
 OF_THE_STATE = (
-    *(f"{FILE}*", SECRET_FILE, f".{SECRET_FILE}.*", f".{INSTANCE_FILE}.*", LOCK),
+    *(f"{FILE}*", making.LOCK, SECRET_FILE, f".{SECRET_FILE}.*", f".{INSTANCE_FILE}.*", LOCK),
     *(trial.DAEMON_LOG, trial.DRAFT, people.FILE, f"{Path(people.FILE).stem}.new"),
 )
 OF_A_KEY = (SANDBOX, f".{SANDBOX}.*")
