@@ -60,31 +60,38 @@ class Intake:
 
         Cancelled in the middle, it may have stored: Meta sends again, and duplicates are dropped by wamid.
         """
-        ticket = self._listening.begun()
+        ticket, filed = self._listening.begun(), Filed()
         try:
-            filed = await self._store(delivery)
+            await self._store(delivery, filed)
         except BaseException:
             self._listening.failed(ticket)
             raise
-        self._listening.stored(ticket)
-        self._report(delivery, filed)
+        else:
+            self._listening.stored(ticket)
+            self._report(delivery, filed)
+        finally:
+            self._wake(filed)
+
+    def _wake(self, filed: Filed) -> None:
+        """Tell of what is on disk, also where the rest is not: when that comes again, all of this is known already."""
         for user_id in filed.waiting:
             self._on_message(user_id)
         if filed.outbox:
             self._on_outbox()
 
-    async def _store(self, delivery: Delivery) -> Filed:
+    async def _store(self, delivery: Delivery, filed: Filed) -> None:
         now = self._clock()
         try:
-            return await self._registry.db.write(lambda tx: self._filing.file(tx, delivery, now))
+            filed.add(await self._registry.db.write(lambda tx: self._filing.file(tx, delivery, now)))
         except Exception as error:  # one bad message must not hold back its neighbours, for days
             if not _is_of_the_content(error):
                 raise
-        return await self._store_apart(delivery, now)
+        else:
+            return
+        await self._store_apart(delivery, now, filed)
 
-    async def _store_apart(self, delivery: Delivery, now: datetime) -> Filed:
+    async def _store_apart(self, delivery: Delivery, now: datetime, filed: Filed) -> None:
         """Each part for itself: what cannot be stored is given up, and the rest is as if it had come alone."""
-        filed = Filed()
         for part, work in self._filing.parts(delivery, now):
             try:
                 filed.add(await self._registry.db.write(work))
@@ -93,7 +100,6 @@ class Intake:
                     raise
                 logger.exception("part of a webhook cannot be stored", **_names(part))
                 filed.add(await self._give_up(part, now))
-        return filed
 
     async def _give_up(self, part: Delivery, now: datetime) -> Filed:
         filed = Filed()

@@ -8,13 +8,15 @@ import pytest
 from clawkakad.assistant import words
 from clawkakad.config import Access, Strangers
 from clawkakad.delivery.receipts import Receipts
+from clawkakad.errors import RegistryUnavailable
 from clawkakad.intake.access import Door
-from clawkakad.intake.filing import EDITED, Filing
+from clawkakad.intake.filing import EDITED, Filed, Filing
 from clawkakad.intake.intake import Intake
 from clawkakad.intake.limits import KEPT_OF_A_STRANGER, LINES_TO_STRANGERS, Limits
 from clawkakad.intake.listening import Listening
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, sends
+from clawkakad.registry.database import Transaction
 from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose, Status
 from clawkakad.whatsapp.parsing import parse
 from tests.conftest import Clock
@@ -409,6 +411,40 @@ async def test_a_message_that_cannot_be_stored_spoils_no_neighbour(registry: Reg
     assert await desk.lines() == [words.GAVE_UP]
     assert len(desk.woken) == 2
     assert desk.listening.caught_up
+
+
+class FullFor(Filing):
+    """While it is full, the disk has no room for the last message of a delivery that is stored part by part."""
+
+    is_full = True
+
+    def file(self, tx: Transaction, delivery: Delivery, now: datetime) -> Filed:
+        if self.is_full and [message.wamid for message in delivery.messages] == ["w3"]:
+            raise RegistryUnavailable("full")
+        return super().file(tx, delivery, now)
+
+
+async def test_what_was_stored_before_the_disk_was_full_is_answered_too(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+    filing = FullFor(open_door(), Limits(0, Strangers.SILENT), Receipts())
+    intake = Intake(
+        registry,
+        filing,
+        clock,
+        listening=desk.listening,
+        on_message=desk.woken.append,
+        on_outbox=lambda: None,
+    )
+    delivery = Delivery(messages=(inbound("w1"), poison("w2"), inbound("w3", number="15550100124")))
+
+    with pytest.raises(RegistryUnavailable):
+        await intake.accept(delivery)
+    assert not desk.listening.caught_up
+    filing.is_full = False
+    await intake.accept(delivery)
+
+    assert set(desk.woken) == set(await registry.inbox.users_waiting())
+    assert len(desk.woken) == 2
 
 
 async def test_a_bad_name_or_time_is_no_reason_to_lose_a_message(registry: Registry, clock: Clock) -> None:
