@@ -92,6 +92,8 @@ def answered(
 
     A reply is named after its run: the same run heard again, as a late answer say, adds nothing.
     """
+    if express is not None:
+        express.anew()  # a try before this one may have been undone, and somebody may have closed the messages since
     if inbox.settle(tx, turn.messages, InboxState.ANSWERED, "", now):
         outbox.add(tx, turn.lead.user_id, parts, origin="reply", source=f"run:{run_id}", now=now)
         reminders.told(tx, turn.told)
@@ -117,7 +119,7 @@ def broken(tx: Transaction, user_id: UserId, rules: Rules, now: datetime) -> Non
 
 def still_on_it(tx: Transaction, lead: InboxRow, now: datetime) -> bool:
     """One line while the answer takes long; False where it was said before, or the answer is there."""
-    return inbox.is_open(tx, lead.id) and outbox.add(
+    return inbox.is_open(tx, lead) and outbox.add(
         tx, lead.user_id, [words.STILL_ON_IT], origin="notice", source=f"still:{lead.id}", now=now
     )
 

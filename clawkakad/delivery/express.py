@@ -16,17 +16,24 @@ from clawkakad.registry.sends import Head
 
 
 class Express:
-    """Granted for one transaction: `begin` in it, `go` after it, whatever became of it."""
+    """Granted for one transaction: `begin` in it, `go` after it, whatever became of it.
+
+    Where the transaction may be tried more than once, each try starts with `anew`: what an undone one began is no row.
+    """
 
     def __init__(self, user_id: UserId, go: Callable[[Head | None], None]) -> None:
         self._user_id = user_id
         self._go = go
         self._head: Head | None = None
 
+    def anew(self) -> None:
+        """Nothing is begun."""
+        self._head = None
+
     def begin(self, tx: Transaction, now: datetime) -> None:
         """Begin the send of the person's oldest message, if it may go now. The last call counts."""
+        self.anew()
         head = sends.head_of(tx, self._user_id)
-        self._head = None
         if head is not None and planning.sort_out([head], (), now).queued and sends.begin(tx, [head.row.id], now):
             self._head = head
 

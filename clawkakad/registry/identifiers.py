@@ -174,9 +174,13 @@ def _may_pass(
 
 
 def _pass_on(tx: Transaction, newcomer: UserId | None, user_id: UserId) -> None:
-    """The newcomer was this user all along: what waits for an answer, or to be sent, is theirs."""
+    """The newcomer was this user all along: what waits for an answer, for its time, or to be sent, is theirs.
+
+    A turn that goes on is asked for again, of the agent who knows them; what the newcomer's says comes too late.
+    """
     both = {"from": newcomer, "to": user_id}
-    tx.execute("UPDATE inbox SET user_id = :to WHERE user_id = :from AND state = 'received'", both)
+    tx.execute("UPDATE inbox SET user_id = :to WHERE user_id = :from AND state IN ('received', 'running')", both)
+    tx.execute("UPDATE reminders SET user_id = :to WHERE user_id = :from AND state = 'pending'", both)
     tx.execute(
         "UPDATE outbox SET user_id = :to WHERE user_id = :from AND state IN ('queued', 'sending', 'ambiguous', 'held')",
         both,

@@ -146,18 +146,27 @@ def begin(tx: Transaction, rows: Sequence[InboxRow], lead: InboxRow, prompt: str
     )
 
 
-def is_open(tx: Transaction, inbox_id: int) -> bool:
-    """True while a message has no answer yet."""
-    sql = "SELECT 1 FROM inbox WHERE id = :id AND state IN ('received', 'running')"
-    return tx.one(sql, {"id": inbox_id}) is not None
+def is_open(tx: Transaction, message: InboxRow) -> bool:
+    """True while a message has no answer yet, and is that person's."""
+    sql = "SELECT 1 FROM inbox WHERE id = :id AND user_id = :user AND state IN ('received', 'running')"
+    return tx.one(sql, {"id": message.id, "user": message.user_id}) is not None
 
 
 def settle(tx: Transaction, rows: Sequence[InboxRow], state: InboxState, reason: str, now: datetime) -> bool:
-    """Close messages, once: False where somebody closed all of them before."""
+    """Close messages of one person, once: False where somebody closed all of them before.
+
+    False too where they turned out to be somebody else's: whoever answers those now closes them.
+    """
     return 0 < tx.execute(
         "UPDATE inbox SET state = :state, reason = :reason, changed_at = :now"
-        " WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('received', 'running')",
-        {"ids": _ids(rows), "state": state.value, "reason": reason, "now": times.to_text(now)},
+        " WHERE id IN (SELECT value FROM json_each(:ids)) AND user_id = :user AND state IN ('received', 'running')",
+        {
+            "ids": _ids(rows),
+            "user": rows[0].user_id,
+            "state": state.value,
+            "reason": reason,
+            "now": times.to_text(now),
+        },
     )
 
 

@@ -15,13 +15,17 @@ from clawkakad.assistant.burst import MOST_MESSAGES, Quiet
 from clawkakad.assistant.conversation import Conversations
 from clawkakad.assistant.parts import MOST_PARTS
 from clawkakad.assistant.presence import Presence
-from clawkakad.assistant.turnbook import Rules, begin, still_on_it
-from clawkakad.errors import GatewayRefused, GatewayUnavailable, SandboxGone, TurnFailed
+from clawkakad.assistant.turnbook import Rules, Turn, answered, begin, still_on_it
+from clawkakad.delivery.express import Express
+from clawkakad.errors import GatewayRefused, GatewayUnavailable, RegistryUnavailable, SandboxGone, TurnFailed
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import IdentifierKind, InboxState, SandboxId, UserId, Wamid
-from clawkakad.registry import Registry, inbox
+from clawkakad.registry import Registry, forgetting, inbox
+from clawkakad.registry.database import Transaction
+from clawkakad.registry.identifiers import move
 from clawkakad.registry.inbox import InboxRow
-from clawkakad.registry.users import ensure_user
+from clawkakad.registry.sends import Head
+from clawkakad.registry.users import ensure_user, touch
 from tests.conftest import Clock
 from tests.support import NOWHERE, eventually
 
@@ -559,3 +563,48 @@ async def test_stopping_waits_for_nobody_whose_turn_has_not_begun(
     async with running(registry, agent, clock, BURST):
         await until_settled(registry)
     assert [(text, again) for _, text, again in agent.asked] == [("one", False)]
+
+
+async def test_a_turn_of_one_who_was_no_newcomer_is_answered_once_and_to_their_person(
+    registry: Registry, agent: Agent, clock: Clock
+) -> None:
+    old, new = (IdentifierKind.BSUID, "US.1"), (IdentifierKind.BSUID, "US.2")
+    person, newcomer = [
+        await registry.db.write(functools.partial(ensure_user, known_as=[id_], fresh=NOWHERE, at=clock()))
+        for id_ in (old, new)
+    ]
+    agent.hold.clear()
+
+    async with running(registry, agent, clock) as conversations:
+        await store(registry, clock, newcomer, "hi")
+        conversations.wake(newcomer)
+        await eventually(lambda: agent.asked)
+        assert await registry.db.write(lambda tx: move(tx, old, [new], clock())) == person
+        conversations.wake(person)
+        await eventually(lambda: len(agent.asked) == 2)
+        agent.hold.set()
+        await eventually(lambda: agent.at_once == 0)
+        await eventually(registry.outbox.all)
+
+    assert [(row.user_id, row.origin) for row in await registry.outbox.all()] == [(person, "reply")]
+
+
+async def test_what_an_undone_try_began_to_send_is_not_sent(registry: Registry, clock: Clock, robin: UserId) -> None:
+    await registry.db.write(lambda tx: touch(tx, robin, clock()))
+    await store(registry, clock, robin, "hi")
+    turn = await registry.db.write(lambda tx: begin(tx, robin, RULES, Quiet(0), now=clock(), tick=0))
+    assert isinstance(turn, Turn)
+    went: list[Head | None] = []
+    express = Express(robin, went.append)
+
+    def undone(tx: Transaction) -> None:
+        answered(tx, turn, "run", ["hello"], clock(), express)
+        raise RegistryUnavailable("full")
+
+    with pytest.raises(RegistryUnavailable):
+        await registry.db.write(undone)
+    await registry.db.write(lambda tx: forgetting.close(tx, robin, clock()))  # the operator removes them meanwhile
+    await registry.db.write(lambda tx: answered(tx, turn, "run", ["hello"], clock(), express))
+
+    assert not express.go(stored=True)
+    assert went == [None]

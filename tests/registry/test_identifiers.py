@@ -229,6 +229,15 @@ async def test_a_message_that_overtakes_its_notice_is_no_newcomer_for_long(desk:
     assert row["at"] is not None
 
 
+async def test_the_reminders_of_one_who_was_no_newcomer_reach_their_person(desk: Desk, clock: Clock) -> None:
+    person, newcomer = await desk.wrote(ID), await desk.wrote(NEW_ID)
+    await desk.registry.reminders.add(newcomer, key="k", due_at=clock(), wall="now", zone="UTC", text="tea")
+
+    await desk.moved(ID, NEW_ID)
+
+    assert [reminder.user_id for reminder in await desk.registry.reminders.due(clock())] == [person]
+
+
 async def test_a_notice_about_nobody_changes_nothing(desk: Desk) -> None:
     assert await desk.moved(NUMBER, NEW_NUMBER) is None
     assert await desk.registry.users.all() == []
