@@ -5,6 +5,7 @@ from datetime import datetime
 
 from loguru import logger
 
+from clawkakad.delivery import planning
 from clawkakad.delivery.planning import Sorted
 from clawkakad.delivery.settling import Verdict
 from clawkakad.model import Hold
@@ -37,9 +38,10 @@ class Step:
 
 def write(tx: Transaction, *, step: Step, now: datetime) -> set[int]:
     """One commit for all that was decided; returns the rows whose requests may be written."""
-    for head, reason in step.found.closed:
+    still = _still(tx, step.found, now)
+    for head, reason in still.closed:
         sends.hold(tx, head.row, Hold.WINDOW, reason, now)
-    for head in step.found.homeless:
+    for head in still.homeless:
         sends.fail(tx, head.row, NOBODY_LEFT, now)
     for head in step.found.lost:
         sends.unknown(tx, head.row, NOT_STORED, now)
@@ -49,6 +51,13 @@ def write(tx: Transaction, *, step: Step, now: datetime) -> set[int]:
         else:
             sends.hold(tx, head.row, Hold.UNKNOWN, UNSETTLED, now)
     return sends.begin(tx, [head.row.id for head in step.start], now)
+
+
+def _still(tx: Transaction, found: Sorted, now: datetime) -> Sorted:
+    """Those who could not be sent to, looked at again: they may have written since, and so have released what waits."""
+    people = {head.row.user_id: None for head in (*(head for head, _ in found.closed), *found.homeless)}
+    heads = (sends.head_of(tx, user_id) for user_id in people)
+    return planning.sort_out([head for head in heads if head is not None], (), now)
 
 
 def tell(step: Step) -> None:

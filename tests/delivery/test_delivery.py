@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 import aiohttp
 import pytest
 
+from clawkakad.delivery import planning, steps
 from clawkakad.delivery.circuit import FIRST_WIDTH
 from clawkakad.delivery.delivery import Delivery, SendRules
 from clawkakad.delivery.lookout import LOOK_AGAIN_S
 from clawkakad.delivery.pacing import BURST
+from clawkakad.delivery.steps import Step
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, outbox, pauses, sends, users
 from clawkakad.registry.outbox import OutboxRow
@@ -701,3 +703,16 @@ async def test_a_reset_is_unknown(post: Post, robin: UserId) -> None:
 
     async with post.running():
         await post.until(AMBIGUOUS)
+
+
+async def test_who_writes_at_the_moment_at_which_a_message_is_held_gets_it(post: Post, robin: UserId) -> None:
+    post.clock.advance(hours=25)
+    await post.add(robin, "tea")
+    due = await post.registry.db.read(sends.due)
+    step = Step(planning.sort_out(due.heads, (), post.clock()), (), ())
+    assert step.found.closed
+
+    await post.registry.db.write(lambda tx: users.touch(tx, robin, post.clock()))
+    await post.registry.db.write(lambda tx: steps.write(tx, step=step, now=post.clock()))
+
+    assert await post.states() == [QUEUED]
