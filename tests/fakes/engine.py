@@ -92,9 +92,7 @@ class FakeEngine:
         self.command: Callable[[list[str]], tuple[int, bytes]] = lambda _: (0, b"")
         self.slow_s = 0.0
         self.fail: tuple[str, int] | None = None
-        self.dies_after: int | None = (
-            None  # so many more changes are made, the last one unanswered
-        )
+        self.dies_after: int | None = None  # so many more changes are made, the last one unanswered
         self.break_after: int | None = None  # after so many more calls every one of them fails
         self._executions: dict[str, tuple[list[str], int]] = {}
         self._followers: set[asyncio.Queue[dict[str, Any]]] = set()
