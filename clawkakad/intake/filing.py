@@ -144,7 +144,7 @@ class Filing:
         return InboxState.IGNORED, message.text
 
     def _within_limit(self, tx: Transaction, user_id: UserId, now: datetime) -> bool:
-        return self._hourly.allows(user_id, lambda: inbox.count_hour(tx, user_id, now - limits.HOUR))
+        return self._hourly.allows(user_id, now, lambda: inbox.count_hour(tx, user_id, now - limits.HOUR))
 
     @staticmethod
     def _say(tx: Transaction, message: Inbound, user_id: UserId, state: InboxState, now: datetime) -> bool:

@@ -12,6 +12,7 @@ from clawkakad.config import Strangers
 from clawkakad.model import UserId
 
 HOUR = timedelta(hours=1)
+RECOUNT = timedelta(seconds=10)  # with what is kept of a flood a count takes long, and each message would wait for one
 LINES_TO_STRANGERS = 50  # a day, to all of them together: each is paid for, and a number can get known to many
 KEPT_OF_A_STRANGER = 20  # rows a day: enough for the operator to see who knocks, too few to fill a disk
 STRANGER_LINE_WITHIN = timedelta(hours=1)  # of the message; what comes later answers nothing any more
@@ -32,18 +33,26 @@ class Hourly:
     def __init__(self, most: int) -> None:
         self._most = most
         self._left: dict[UserId, int] = {}  # what surely is left: more may be, as the hour moves on
+        self._full_at: dict[UserId, datetime] = {}  # when it was last counted that nothing is
 
-    def allows(self, user_id: UserId, count: Callable[[], int]) -> bool:
+    def allows(self, user_id: UserId, now: datetime, count: Callable[[], int]) -> bool:
         """`count`: the messages of the last hour in the registry; asked only where what is left is not sure."""
         if not self._most:
             return True
+        full_at = self._full_at.get(user_id)
+        if full_at is not None and timedelta(0) <= now - full_at < RECOUNT:
+            return False
         left = self._left.pop(user_id, 0)
         if left <= 0:
             left = self._most - count()
-        if len(self._left) >= MOST_REMEMBERED:
+        if max(len(self._left), len(self._full_at)) >= MOST_REMEMBERED:
             self._left.clear()
+            self._full_at.clear()
+        self._full_at.pop(user_id, None)
         if left > 0:
             self._left[user_id] = left - 1
+        else:
+            self._full_at[user_id] = now
         return left > 0
 
 
