@@ -155,7 +155,7 @@ def refusal(error: ErrorShape | None, doing: str) -> GatewayUnavailable | Gatewa
     if error.retryable:
         wait_ms = error.retry_after_ms
         return GatewayUnavailable(text, retry_after_s=None if wait_ms is None else max(wait_ms, 0) / 1000)
-    return GatewayRefused(text, code=error.code, reason=error.reason)
+    return GatewayRefused(text, code=printable(error.code), reason=error.reason)
 
 
 def printable(text: str, limit: int = 300) -> str:

@@ -9,7 +9,7 @@ sandbox is the caller's duty.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from loguru import logger
 
@@ -54,7 +54,8 @@ class Turns:
         self._tempo = tempo
         self._clock = clock
         self._desks: dict[SandboxId, Desk] = {}
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._deliveries: dict[SandboxId, asyncio.Task[None]] = {}
+        self._closing = False
         pool.listen(self._hear)
         pool.listen_retired(self._forget)
 
@@ -126,9 +127,12 @@ class Turns:
 
     async def aclose(self) -> None:
         """Wait a moment for strays that are being handed on, then let go of them."""
-        if self._deliveries:
-            await asyncio.wait(self._deliveries, timeout=self._tempo.stop_s)
-        for task in self._deliveries:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._tempo.stop_s):
+                while self._deliveries:
+                    await asyncio.wait(self._deliveries.values())
+        self._closing = True
+        for task in self._deliveries.values():
             task.cancel()
 
     # Stopping what is overdue --------------------------------------------------------------------------------
@@ -187,11 +191,22 @@ class Turns:
         self._desks.pop(sandbox_id, None)
 
     def _hand_on(self, sandbox_id: SandboxId, desk: Desk) -> None:
-        for outcome in desk.strays():
-            answer = Answer(outcome.run_id, outcome.text)
-            task = asyncio.create_task(self._deliver(sandbox_id, answer), name=f"stray-{sandbox_id}")
-            self._deliveries.add(task)
-            task.add_done_callback(self._deliveries.discard)
+        """Strays go one after the other; the desk holds what comes meanwhile, and no more than it may."""
+        if self._closing or sandbox_id in self._deliveries:
+            return
+        answers = [Answer(outcome.run_id, outcome.text) for outcome in desk.strays()]
+        if answers:
+            task = asyncio.create_task(self._deliver_all(sandbox_id, answers), name=f"strays-{sandbox_id}")
+            self._deliveries[sandbox_id] = task
+            task.add_done_callback(lambda _: self._delivered(sandbox_id, desk))
+
+    def _delivered(self, sandbox_id: SandboxId, desk: Desk) -> None:
+        del self._deliveries[sandbox_id]
+        self._hand_on(sandbox_id, desk)
+
+    async def _deliver_all(self, sandbox_id: SandboxId, answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            await self._deliver(sandbox_id, answer)
 
     async def _deliver(self, sandbox_id: SandboxId, answer: Answer) -> None:
         pause_s = self._tempo.poll_s

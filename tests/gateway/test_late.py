@@ -7,6 +7,7 @@ import pytest
 
 from clawkakad.errors import GatewayUnavailable, TurnFailed
 from clawkakad.gateway.asking import SECOND_RUN
+from clawkakad.gateway.desk import MAX_HELD
 from clawkakad.gateway.turns import Answer
 from tests.fakes import gateway_frames as frames
 from tests.fakes.gateway import FakeGateway
@@ -310,3 +311,17 @@ async def test_a_second_run_is_given_up_as_the_first(world: World) -> None:
         await world.ask(again=True, timeout_s=0.5)
 
     await eventually(lambda: world.strays == [Answer("k.2", "late")])
+
+
+async def test_a_sandbox_that_talks_by_itself_fills_no_memory_while_nobody_can_take_it(world: World) -> None:
+    await world.connected()
+    world.stray_troubles = 1_000_000
+    before = len(asyncio.all_tasks())
+
+    said = [await world.gateway.stray(f"text {number}") for number in range(MAX_HELD + 20)]
+    await world.idle()
+    assert len(asyncio.all_tasks()) - before < 10
+
+    world.stray_troubles = 0
+    await eventually(lambda: world.strays and world.strays[-1].run_id == said[-1])
+    assert [answer.run_id for answer in world.strays] == [said[0], *said[-MAX_HELD:]]

@@ -184,10 +184,12 @@ def test_unknown_events_are_counted_within_bounds() -> None:
 
 
 def test_a_refusal_of_a_sandbox_is_printable_and_short() -> None:
-    problem = refusal(ErrorShape(code="X", message="a\x1b[31m\nb" + "c" * 5000), "chat.send")
+    problem = refusal(ErrorShape(code="X\n" * 500, message="a\x1b[31m\nb" + "c" * 5000), "chat.send")
 
-    assert str(problem).isprintable()
-    assert len(str(problem)) < 400
+    assert isinstance(problem, GatewayRefused)
+    for text in (str(problem), problem.code):
+        assert text.isprintable()
+        assert len(text) < 400
 
 
 def test_only_allowed_moves_are_made() -> None:
