@@ -20,6 +20,7 @@ class LateAnswers:
         self._registry = registry
         self._clock = clock
         self._on_outbox = on_outbox
+        self._told: dict[SandboxId, datetime] = {}  # when the log was last told that a sandbox says too much
 
     async def take(self, sandbox_id: SandboxId, answer: Answer) -> None:
         """Queue it for the owner of the sandbox; the same run again adds nothing."""
@@ -28,9 +29,19 @@ class LateAnswers:
             return
         hour_ago = self._clock() - timedelta(hours=1)
         if await self._registry.outbox.count_since(sandbox.user_id, "late", hour_ago) >= MOST_AN_HOUR:
-            logger.error("an agent speaks up too often by itself; dropped", sandbox=sandbox_id)
+            logger.log(
+                self._level(sandbox_id, hour_ago), "an agent speaks up too often by itself; dropped", sandbox=sandbox_id
+            )
             return
         parts = parts_of(answer.text)
         if await self._registry.outbox.add(sandbox.user_id, parts, origin="late", source=f"run:{answer.run_id}"):
             logger.info("late answer queued", sandbox=sandbox_id)
             self._on_outbox()
+
+    def _level(self, sandbox_id: SandboxId, hour_ago: datetime) -> str:
+        """It could go on without end: the operator hears of it once an hour."""
+        told_at = self._told.get(sandbox_id)
+        if told_at is not None and told_at > hour_ago:
+            return "DEBUG"
+        self._told[sandbox_id] = self._clock()
+        return "ERROR"
