@@ -31,7 +31,7 @@ from clawkakad.assistant.turnbook import Rules
 from clawkakad.config import ModelKind, OldMessages, Settings
 from clawkakad.delivery.delivery import Delivery, SendRules
 from clawkakad.delivery.receipts import Receipts
-from clawkakad.directories import RUNTIME_MARKS, STATE_MARKS, claim
+from clawkakad.directories import OUTLIVES, RUNTIME_MARKS, STATE_MARKS, claim
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.gateway.pool import Pool
 from clawkakad.gateway.turns import Turns
@@ -81,7 +81,7 @@ class Parts:
 async def serve(settings: Settings) -> None:
     """Run the daemon until SIGTERM or Ctrl-C; a second signal ends it at once. Raises UsageError before it begins."""
     stop = _stop_signal()
-    claim(settings.state_dir, marks=STATE_MARKS)
+    claim(settings.state_dir, marks=STATE_MARKS, beside=OUTLIVES)
     claim(settings.runtime_dir, marks=RUNTIME_MARKS)
     with locked(settings.state_dir):
         async with contextlib.AsyncExitStack() as stack:

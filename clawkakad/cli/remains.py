@@ -11,7 +11,7 @@ from pathlib import Path
 from clawkakad.app import OFFLINE_SOCKET
 from clawkakad.backups import making
 from clawkakad.cli import trial
-from clawkakad.directories import IGNORED, LEFTOVERS, SANDBOX, is_ours, matches
+from clawkakad.directories import IGNORED, LEFTOVERS, OUTLIVES, SANDBOX, is_ours, matches
 from clawkakad.errors import UsageError
 from clawkakad.registry import FILE, LOCK
 from clawkakad.sandboxes.paths import SandboxPaths
@@ -31,7 +31,7 @@ SHOWN = 5  # names of what stays
 def require_ours(state_dir: Path) -> None:
     """Raises UsageError for a directory that no clawkakad made its state in."""
     try:
-        ours = is_ours(state_dir, marks=MARKS)
+        ours = is_ours(state_dir, marks=MARKS, beside=OUTLIVES)
     except OSError as error:
         raise UsageError(f"{state_dir} cannot be looked at: {error.strerror}") from error
     if not ours:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clawkakad.config import LONGEST_SOCKET, SOCKET_PATH_LIMIT
-from clawkakad.directories import claim, is_ours
+from clawkakad.directories import OUTLIVES, claim, is_ours
 from clawkakad.errors import UsageError
 from clawkakad.registry import locked
 from clawkakad.simulator.server import Secrets
@@ -69,7 +69,7 @@ def remove(directory: Path) -> None:
     """Remove a trial and everything that it made. Raises UsageError for what is no trial, or cannot be removed."""
     if not any(directory.iterdir()):
         return
-    if not is_ours(directory, marks=MARKS):
+    if not is_ours(directory, marks=MARKS, beside=OUTLIVES):
         raise UsageError(f"{directory} was not made by `clawkakad try`: it is not removed")
     runtime = str(runtime_dir_of(directory))
     command = [sys.executable, "-m", "clawkakad", "nuke", "--state", str(directory), "--runtime", runtime, "--yes"]
@@ -117,7 +117,7 @@ def last_words(output: str) -> str:
 
 
 def _make(directory: Path) -> None:
-    claim(directory, marks=MARKS)
+    claim(directory, marks=MARKS, beside=OUTLIVES)
     runtime = runtime_dir_of(directory)
     try:
         runtime.mkdir(exist_ok=True, mode=0o700)

@@ -234,6 +234,34 @@ async def test_nuke_leaves_sockets_alone_that_another_installation_has_in_use(st
     assert await stage.world.ask(stage.person("Mika"), "hello") == "echo: hello"
 
 
+async def test_backups_outlive_a_nuke_and_the_state_begins_anew_beside_them(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(), "hello")
+    await stage.world.daemon.stop()
+    state = stage.world.daemon.state_dir
+    (state / "backup.lock").touch()
+    (state / "backups").mkdir()
+    (state / "backups" / "kept").touch()
+
+    for _ in range(2):
+        code, output = await command(stage, "nuke", "--yes")
+        assert code == 0, output
+        assert output.endswith(f"{state} stays, for what else is in it: backups\n")
+
+    await stage.world.daemon.start()
+    assert await stage.world.ask(stage.person("Mika"), "hello") == "echo: hello"
+    assert (state / "backups" / "kept").exists()
+
+
+async def test_a_lock_that_is_left_alone_goes_too(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "backup.lock").touch()
+
+    code, output = await command(stage, "nuke", "--yes", "--state", str(tmp_path))
+
+    assert code == 0, output
+    assert not tmp_path.exists()
+
+
 @pytest.mark.parametrize("words", [("nuke", "--yes"), ("try", "hi", "--fresh"), ("try", "hi")], ids=" ".join)
 async def test_a_directory_of_somebody_else_is_left_as_it_is(stage: Stage, tmp_path: Path, words: list[str]) -> None:
     (tmp_path / "precious").write_text("x")

@@ -71,6 +71,20 @@ class TestDirectory:
         assert [path.name for path in tmp_path.iterdir()] == ["precious"]
         assert tmp_path.stat().st_mode & 0o777 == 0o755
 
+    @pytest.mark.parametrize("fresh", [False, True])
+    def test_backups_and_measurements_are_no_hindrance_and_stay(
+        self, directory: Path, monkeypatch: pytest.MonkeyPatch, *, fresh: bool
+    ) -> None:
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{directory}/no-engine")
+        for name in ("backups", "bench"):
+            (directory / name).mkdir(parents=True)
+            (directory / name / "kept").write_text("x")
+
+        with opened_trial(directory, fresh=fresh):
+            assert (directory / MARK).exists()
+        assert (directory / "backups" / "kept").exists()
+        assert (directory / "bench" / "kept").exists()
+
     def test_what_is_no_directory_is_told_in_a_line(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
 
