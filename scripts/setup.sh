@@ -1,6 +1,7 @@
 # Sourced by the other scripts (bash): makes this machine ready, one thing a function. Each says in a line what it does
 # before it takes time, does nothing when it is done already, and refuses with a line that says what to do instead.
 #
+#   answer_help "$@"         -h or --help: the script's head comment, and nothing is done
 #   ensure_venv [dev|run]    .venv with the locked packages (dev: those of the tests too) and the `clawkakad` command
 #   ensure_engine            a Docker engine that answers; installed and started where we are root
 #   ensure_packages PKG...   Debian packages
@@ -18,6 +19,20 @@ setup_say() { printf '==> %s\n' "$*" >&2; }
 setup_refuse() {
   printf '%s: %s\n' "$(basename "$0")" "$*" >&2
   exit 1
+}
+
+# Words behind -- are no options. The script has changed its directory: a relative path to it counts from the one before.
+answer_help() {
+  local word
+  for word in "$@"; do
+    case $word in
+      --) return 0 ;;
+      -h | --help)
+        (cd "${OLDPWD:-.}" && sed -n '1d; /^#/!q; s/^# \{0,1\}//p' "$0")
+        exit 0
+        ;;
+    esac
+  done
 }
 
 setup_is_root() { [ "$(id -u)" = 0 ]; }

@@ -52,14 +52,34 @@ def test_every_script_can_be_read_by_bash(script: Path) -> None:
     assert run("bash", "-n", script).stderr == ""
 
 
-def test_a_script_works_through_a_link_and_helps_without_making_anything(checkout: Path, tmp_path: Path) -> None:
-    program(checkout / ".venv" / "bin" / "clawkakad", 'echo "clawkakad $*"')
-    link = tmp_path / "try-it"
-    link.symlink_to(checkout / "scripts" / "try")
+@pytest.mark.parametrize("word", ["-h", "--help"])
+@pytest.mark.parametrize("name", [path.name for path in SCRIPTS if path.name != "setup.sh"])
+def test_a_script_helps_without_making_anything(checkout: Path, name: str, word: str) -> None:
+    before = set(checkout.rglob("*"))
+    script = checkout / "scripts" / name
 
-    done = run(link, "--help")
+    done = run(f"scripts/{name}", "first", word, cwd=checkout)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "clawkakad try --help\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *_ = done.stdout.splitlines()
+    assert f"# {first}\n" in script.read_text()
+    assert "set -" not in done.stdout
+    assert set(checkout.rglob("*")) == before
+
+
+def test_a_script_helps_through_a_link(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "try-it").symlink_to(checkout / "scripts" / "try")
+
+    done = run("./try-it", "--help", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Try the whole thing on this machine")
+
+
+def test_a_message_may_be_the_word_for_help(checkout: Path) -> None:
+    done = sourced(checkout, "answer_help hi -- --help", "echo went on")
+
+    assert done.stdout == "went on\n"
 
 
 def test_the_launcher_works_wherever_the_checkout_is(checkout: Path) -> None:
