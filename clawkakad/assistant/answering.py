@@ -15,7 +15,7 @@ from loguru import logger
 
 from clawkakad.assistant import apology, prompt, turnbook, words
 from clawkakad.assistant.burst import Quiet, turn_of
-from clawkakad.assistant.parts import parts_of
+from clawkakad.assistant.parts import parts_beside
 from clawkakad.assistant.presence import Presence, Typing
 from clawkakad.assistant.turnbook import Rules, Turn, lead_of
 from clawkakad.delivery.express import Express
@@ -40,6 +40,7 @@ MOST_ATTEMPTS = 5  # a turn that took the daemon down with it so often is given 
 TURNS_AT_ONCE = 64  # more would only slow each other down, and the storing of what comes in; nobody has room for more
 READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
 PAUSE_S = 5.0  # between two such waits where the engine itself is away
+COMMIT_S = 2.0  # for a commit that has begun, when the daemon stops
 REGISTRY_PAUSE_S = 1.0  # between two tries where the disk is full or the registry locked
 
 
@@ -222,17 +223,21 @@ class Answering:
 
     async def _answered(self, turn: Turn, answer: Answer) -> None:
         """The reply on disk, and on its way where it may go out at once."""
-        parts = parts_of(answer.text)
+        parts = await parts_beside(answer.text)
         express = self._outgoing.express(turn.lead.user_id)
-        stored = went = False
+        work = self._store(
+            lambda tx, now: turnbook.answered(tx, turn, answer.run_id, parts, now, express), quietly=True
+        )
+        storing = asyncio.create_task(work, name=f"storing a reply {turn.lead.id}")
         try:
-            await self._store(
-                lambda tx, now: turnbook.answered(tx, turn, answer.run_id, parts, now, express), quietly=True
-            )
-            stored = True
+            await asyncio.shield(storing)
+        except asyncio.CancelledError:  # the daemon stops: what the commit has begun must go out, or it looks unknown
+            await asyncio.wait([storing], timeout=COMMIT_S)
+            raise
         finally:
-            if express is not None:
-                went = express.go(stored=stored)
+            stored = storing.done() and not storing.cancelled() and storing.exception() is None
+            storing.cancel()
+            went = express is not None and express.go(stored=stored)
             if not went:
                 self._outgoing.wake()
 

@@ -12,7 +12,7 @@ from typing import Protocol
 from loguru import logger
 
 from clawkakad.assistant import pace, prompt, walltime
-from clawkakad.assistant.parts import parts_of
+from clawkakad.assistant.parts import parts_beside
 from clawkakad.delivery.window import in_window
 from clawkakad.errors import ClawkakaError, RegistryUnavailable
 from clawkakad.gateway.turns import Answer
@@ -115,7 +115,8 @@ class Heartbeats:
             if answer is not None and answer.text.strip():
                 # Named after its due time: a second try after a crash adds nothing.
                 source = f"heartbeat:{user.id}:{due_at.timestamp():.0f}"
-                await self._registry.outbox.add(user.id, parts_of(answer.text), origin="heartbeat", source=source)
+                parts = await parts_beside(answer.text)
+                await self._registry.outbox.add(user.id, parts, origin="heartbeat", source=source)
                 self._on_outbox()
             await self._pulses.pulse(sandbox_id, mark=True)
             await self._plan(user.id, self._clock(), "spoke" if answer else "silent")

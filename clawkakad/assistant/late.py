@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 
-from clawkakad.assistant.parts import parts_of
+from clawkakad.assistant.parts import parts_beside
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import SandboxId
 from clawkakad.registry import Registry
@@ -33,7 +33,7 @@ class LateAnswers:
                 self._level(sandbox_id, hour_ago), "an agent speaks up too often by itself; dropped", sandbox=sandbox_id
             )
             return
-        parts = parts_of(answer.text)
+        parts = await parts_beside(answer.text)
         if await self._registry.outbox.add(sandbox.user_id, parts, origin="late", source=f"run:{answer.run_id}"):
             logger.info("late answer queued", sandbox=sandbox_id)
             self._on_outbox()

@@ -10,6 +10,8 @@ from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.whatsapp.cleaning import clean_label
 from clawkakad.whatsapp.errors import LIMIT_WITHOUT_CODE, TABLE, Reaction
 
+LONGEST_RETRY_AFTER_S = 3600.0
+
 
 def decipher(status: int, headers: Mapping[str, str], body: bytes) -> GraphUnavailable | GraphRejected | SendUnknown:
     """The exception that an answer other than success stands for. The caller raises it.
@@ -77,9 +79,9 @@ def _words(value: object) -> str:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds from Retry-After, at most a day. Meta does not document the header, so its date form is left alone."""
+    """Seconds from Retry-After, at most an hour: a proxy may say so. Undocumented, so its date form is left alone."""
     try:
         seconds = float(headers.get("Retry-After", ""))
     except ValueError:
         return None
-    return min(seconds, 86400.0) if math.isfinite(seconds) and seconds >= 0 else None
+    return min(seconds, LONGEST_RETRY_AFTER_S) if math.isfinite(seconds) and seconds >= 0 else None

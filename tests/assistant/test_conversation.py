@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +21,7 @@ from clawkakad.assistant.turnbook import Rules, Turn, answered, begin, still_on_
 from clawkakad.delivery.express import Express
 from clawkakad.errors import GatewayRefused, GatewayUnavailable, RegistryUnavailable, SandboxGone, TurnFailed
 from clawkakad.gateway.turns import Answer
-from clawkakad.model import IdentifierKind, InboxState, SandboxId, UserId, Wamid
+from clawkakad.model import IdentifierKind, InboxState, OutboxState, SandboxId, UserId, Wamid
 from clawkakad.registry import Registry, forgetting, inbox
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.identifiers import move
@@ -84,6 +86,16 @@ class Nobody:
         return None
 
 
+class Recorder(Nobody):
+    """Grants an express, and remembers whether what it began was stored."""
+
+    def __init__(self) -> None:
+        self.went: list[bool] = []
+
+    def express(self, user_id: UserId) -> Express:  # type: ignore[override]
+        return Express(user_id, lambda head: self.went.append(head is not None))
+
+
 @pytest.fixture
 def agent() -> Agent:
     return Agent()
@@ -94,11 +106,23 @@ RULES = Rules(timeout_s=5, burst_s=0, still_on_it_s=0, old_after=timedelta(hours
 
 @contextlib.asynccontextmanager
 async def running(
-    registry: Registry, agent: Agent, clock: Clock, rules: Rules = RULES, marks: Marks | None = None
+    registry: Registry,
+    agent: Agent,
+    clock: Clock,
+    rules: Rules = RULES,
+    marks: Marks | None = None,
+    outgoing: Nobody | None = None,
 ) -> AsyncIterator[Conversations]:
     presence = Presence(marks or Marks())
     conversations = Conversations(
-        registry, agent, agent, presence, clock, rules, outgoing=Nobody(), on_given_up=agent.given_up.append
+        registry,
+        agent,
+        agent,
+        presence,
+        clock,
+        rules,
+        outgoing=outgoing or Nobody(),
+        on_given_up=agent.given_up.append,
     )
     task = asyncio.create_task(conversations.run())
     try:
@@ -608,3 +632,25 @@ async def test_what_an_undone_try_began_to_send_is_not_sent(registry: Registry, 
 
     assert not express.go(stored=True)
     assert went == [None]
+
+
+async def test_a_stop_in_the_commit_of_a_reply_lets_what_it_began_go_out(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId, tmp_path: Path
+) -> None:
+    await write(registry, clock, robin, "one")
+    await registry.db.write(lambda tx: touch(tx, robin, clock()))
+    agent.hold.clear()
+    recorder = Recorder()
+    async with running(registry, agent, clock, outgoing=recorder) as conversations:
+        await eventually(lambda: agent.asked)
+        with contextlib.closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            agent.hold.set()
+            await asyncio.sleep(0.05)
+            draining = asyncio.create_task(conversations.drain(0.05))
+            await asyncio.sleep(0.2)
+            other.execute("ROLLBACK")
+        await draining
+
+    assert recorder.went == [True]
+    assert [row.state for row in await registry.outbox.all()] == [OutboxState.SENDING]
