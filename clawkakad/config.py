@@ -22,6 +22,24 @@ EXAMPLES = frozenset({"changeme", "change-me", "your-token", "your-secret", "sec
 SOCKET_PATH_LIMIT = 107  # bytes, sun_path of Linux (man 7 unix) without its final NUL
 LONGEST_SOCKET = "/s1234567890/gateway/gateway.sock"
 
+PATTERNED = {  # what a setting with a pattern must be
+    "WHATSAPP_SENDER_PHONE_NUMBER_ID": "must be digits alone: the id that Meta shows for the number, not the number",
+    "WHATSAPP_API_VERSION": "must look like v25.0",
+    "DOCKER_HOST": "must begin with unix:// or http://, such as unix:///var/run/docker.sock",
+    "CLAWKAKA_SANDBOX_RUNTIME": "must be the name of a runtime, such as runsc",
+    "CLAWKAKA_LOG": "must be 'auto', 'human' or 'json'",
+    "CLAWKAKA_LOG_LEVEL": "must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
+}
+IN_WORDS = {  # by the type of pydantic's error
+    "enum": "must be {expected}",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than_equal": "must be {le:g} or less",
+    "too_short": "names nothing",
+}
+
 
 class Access(StrEnum):
     """Who may write to the assistant."""
@@ -301,9 +319,11 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        problems += [_in_words(e) for e in error.errors()]
+        found = [_in_words(e) for e in error.errors()]
     else:
-        problems += list(_contradictions(settings))
+        found = list(_contradictions(settings))
+    told = {problem.partition(":")[0] for problem in problems}  # what cannot be read is not told as absent too
+    problems += [problem for problem in found if problem.partition(":")[0] not in told]
     if problems:
         raise ConfigError("\n".join(problems))
     return settings
@@ -334,7 +354,8 @@ def _collect(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         try:
             value = _value(name, environ)
         except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{name}: its file cannot be read: {error}")
+            why = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else "it is not text"
+            problems.append(f"{name}: its file cannot be read: {why}")
             continue
         if value:
             values[name] = value
@@ -361,6 +382,10 @@ def _in_words(error: Mapping[str, Any]) -> str:
     name = str(error["loc"][0]) if error["loc"] else "settings"
     if error["type"] == "missing":
         return f"{name}: is not set: {names().get(name, '')}"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{name}: {PATTERNED[name]}"
+    if error["type"] in IN_WORDS:
+        return f"{name}: {IN_WORDS[error['type']].format(**error.get('ctx', {}))}"
     return f"{name}: {str(error['msg']).removeprefix('Value error, ')}"
 
 

@@ -87,7 +87,40 @@ def test_a_secret_may_be_a_file_or_a_credential(tmp_path: Path) -> None:
 def test_a_secret_file_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     problems = problems_of({**GOOD, "WHATSAPP_ACCESS_TOKEN": "", "WHATSAPP_ACCESS_TOKEN_FILE": str(tmp_path / "no")})
 
-    assert any(line.startswith("WHATSAPP_ACCESS_TOKEN: its file cannot be read") for line in problems)
+    assert problems == [f"WHATSAPP_ACCESS_TOKEN: its file cannot be read: {tmp_path / 'no'}: No such file or directory"]
+
+
+def test_a_list_whose_file_is_not_there_is_told_once(tmp_path: Path) -> None:
+    problems = problems_of({**GOOD, "CLAWKAKA_ALLOW": "", "CLAWKAKA_ALLOW_FILE": str(tmp_path)})
+
+    assert problems == [f"CLAWKAKA_ALLOW: its file cannot be read: {tmp_path}: Is a directory"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("WHATSAPP_API_VERSION", "25", "must look like v25.0"),
+        ("DOCKER_HOST", "tcp://x", "must begin with unix:// or http://, such as unix:///var/run/docker.sock"),
+        ("CLAWKAKA_LOG", "xml", "must be 'auto', 'human' or 'json'"),
+        ("CLAWKAKA_LOG_LEVEL", "LOUD", "must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("CLAWKAKA_ACCESS", "all", "must be 'listed' or 'open'"),
+        ("PORT", "seventy", "must be a whole number"),
+        ("PORT", "70000", "must be 65535 or less"),
+        ("CLAWKAKA_SANDBOX_MEMORY_MB", "1000", "must be 1024 or more"),
+        ("CLAWKAKA_SANDBOX_CPUS", "0", "must be more than 0"),
+        ("CLAWKAKA_BURST_S", "a while", "must be a number"),
+        ("WHATSAPP_APP_SECRET", ",", "names nothing"),
+    ],
+)
+def test_what_to_write_is_said_in_words(name: str, value: str, words: str) -> None:
+    assert problems_of({**GOOD, name: value}) == [f"{name}: {words}"]
+
+
+@pytest.mark.parametrize("value", ["-1", "?!", "1e9", "nan", "0.5"])
+def test_no_setting_answers_in_the_words_of_a_library(value: str) -> None:
+    problems = "\n".join(problems_of(dict.fromkeys(names(), value)))
+
+    assert not re.search("Input|String|Value|pattern", problems), problems
 
 
 def test_secrets_do_not_show_in_the_settings_text() -> None:
