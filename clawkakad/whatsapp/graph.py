@@ -126,14 +126,34 @@ class GraphClient:
                 body = await _at_most(response.content, _ANSWER_LIMIT)
                 status, headers = response.status, response.headers
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
-            raise GraphUnavailable(f"not reached: {type(error).__name__}") from error
+            raise GraphUnavailable(f"WhatsApp cannot be reached: {_unreached(error)}") from error
         except aiohttp.InvalidURL as error:
             raise GraphRejected("not sent: the address of the Graph API is not a URL") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise SendUnknown(f"no answer: {type(error).__name__}") from error
+            raise SendUnknown(_unanswered(error)) from error
         if not 200 <= status < 300:
             raise decipher(status, headers, body)
         return body
+
+
+def _unreached(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name could not be looked up"
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "no connection in time"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return "the proxy refuses the connection"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "no secure connection could be made"
+    return "no connection could be made"
+
+
+def _unanswered(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "WhatsApp did not answer in time"
+    if isinstance(error, (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)):
+        return "WhatsApp's answer could not be read"
+    return "the connection broke before WhatsApp answered"
 
 
 def _never_reached(error: BaseException) -> bool:

@@ -164,7 +164,7 @@ async def test_what_may_have_been_sent_is_unknown_and_never_repeated(
 async def test_silence_ends_at_the_deadline_as_unknown(session: aiohttp.ClientSession, graph: FakeGraph) -> None:
     graph.script = [Reply(fault=Fault.HANG)]
 
-    with pytest.raises(SendUnknown):
+    with pytest.raises(SendUnknown, match="^WhatsApp did not answer in time$"):
         await client_of(session, graph.base_url, total_s=0.3).send_text(ROBIN, "hello", callback_data="out-1")
 
 
@@ -181,10 +181,11 @@ async def test_nobody_listening_means_nothing_sent(session: aiohttp.ClientSessio
         await client.send_text(ROBIN, "hello", callback_data="out-1")
 
     assert caught.value.code is None
+    assert str(caught.value) == "WhatsApp cannot be reached: no connection could be made"
 
 
 async def test_a_name_that_does_not_resolve_means_nothing_sent(session: aiohttp.ClientSession) -> None:
-    with pytest.raises(GraphUnavailable):
+    with pytest.raises(GraphUnavailable, match="its name could not be looked up"):
         await client_of(session, "http://graph.invalid").mark_read(Wamid("wamid.IN"), typing=False)
 
 
@@ -255,7 +256,7 @@ async def test_a_connection_dropped_while_the_answer_is_read_frees_the_session(
     client: GraphClient, graph: FakeGraph
 ) -> None:
     graph.script = [Reply(fault=Fault.DROP_IN_ANSWER)]
-    with pytest.raises(SendUnknown):
+    with pytest.raises(SendUnknown, match="^WhatsApp's answer could not be read$"):
         await client.send_text(ROBIN, "hello", callback_data="out-1")
 
     async def sent() -> bool:
