@@ -44,4 +44,5 @@ async def _list(everything: bool, user: str | None, state: InboxState | None, te
     elif everything or state or user:
         console.print("there are no such messages")
     else:
-        console.print("every message is answered; none is parked, and none failed in the last day")
+        console.print("no message waits for a turn, none is parked, and none failed in the last day")
+        console.print("replies on their way: `clawkakad outbox list`")

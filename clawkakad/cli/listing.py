@@ -1,8 +1,9 @@
-"""How lists of messages are shown: a table where there is room, else some short lines for each message.
+"""How lists are shown: a table where there is room, else some short lines for each message, person or sandbox.
 
 Numbers are masked; texts are shown only where they were asked for. What a person or Meta wrote commands no terminal.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
@@ -12,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from clawkakad.cli.common import age, harmless, plain
+from clawkakad.delivery.planning import WINDOW_CLOSED
 from clawkakad.log import mask, redact
+from clawkakad.model import Hold, OutboxState
 from clawkakad.registry.overview import Entry
 from clawkakad.registry.pauses import Pause, Scope
 from clawkakad.whatsapp.errors import rule_of
@@ -20,7 +23,9 @@ from clawkakad.whatsapp.errors import rule_of
 LATELY = timedelta(days=1)  # failures are listed for so long
 LONGEST_NAME = 20
 ROOM = 110  # columns from which on a table reads well
+SETTLING = "waits about a minute for WhatsApp's status, then is sent again or held"
 _COLOURS = {"held": "yellow", "ambiguous": "yellow", "failed": "red", "parked": "red"}
+_CODE = re.compile(r"error (\d{1,9})\b")
 
 
 def show(console: Console, entries: Sequence[Entry], now: datetime, *, text: bool) -> None:
@@ -30,6 +35,28 @@ def show(console: Console, entries: Sequence[Entry], now: datetime, *, text: boo
         return
     for entry in entries:
         _print_block(console, entry, now, text=text)
+
+
+def show_rows(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, folds: str) -> None:
+    """Print rows that begin with an id. `folds`: the column that is given what room is left; "-" is nothing."""
+    if console.width < ROOM:
+        for id_, *cells in rows:
+            console.print(Text(id_, "bold"))
+            known = [f"{heading}: {cell}" for heading, cell in zip(headings[1:], cells, strict=True) if cell != "-"]
+            console.print(Padding(plain(" · ".join(known)), (0, 0, 0, 4), expand=False))
+        return
+    table = Table(*headings, box=None, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = column.header != folds
+    for row in rows:
+        table.add_row(*map(plain, row))
+    console.print(table)
+
+
+def code_of(reason: str) -> int | None:
+    """Meta's error code, where the reason is one of Meta's."""
+    found = _CODE.match(reason)
+    return int(found[1]) if found else None
 
 
 def pause_lines(pauses: Sequence[Pause], now: datetime) -> Iterator[Text]:
@@ -92,7 +119,16 @@ def _state(entry: Entry) -> Text:
 
 
 def _more(entry: Entry, *, text: bool) -> Iterator[str]:
+    code = code_of(entry.reason)
+    if entry.hold is Hold.WINDOW and code is not None:
+        yield WINDOW_CLOSED
     if entry.reason:
         yield redact(entry.reason)
+    if entry.state == OutboxState.FAILED and (advice := rule_of(code).advice):
+        yield f"→ {advice}"
+    if entry.state == OutboxState.AMBIGUOUS:
+        yield SETTLING
+    if entry.behind is not None:
+        yield f"waits for message {entry.behind}, of which nobody knows yet whether it was sent"
     if text and entry.text:
         yield f"“{harmless(entry.text)}”"

@@ -2,31 +2,42 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from clawkakad.assistant.who import find_user
-from clawkakad.cli.common import clock, counted, plain
-from clawkakad.cli.listing import LATELY, pause_lines, show
+from clawkakad.cli.common import clock, counted
+from clawkakad.cli.listing import LATELY, code_of, pause_lines, show
 from clawkakad.cli.where import place_here
 from clawkakad.delivery.window import in_window
 from clawkakad.errors import UsageError
 from clawkakad.model import Hold, OutboxState
-from clawkakad.registry import FILE, edit_registry, outbox, overview, pauses, read_registry, users
+from clawkakad.registry import FILE, edit_registry, locked, outbox, overview, pauses, read_registry, users
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.registry.overview import Wanted
+from clawkakad.whatsapp.errors import WINDOW_CLOSED
 
 AGAIN = (OutboxState.HELD, OutboxState.FAILED, OutboxState.DROPPED)
+MOST = 2**63 - 1  # no id of SQLite's is greater
+HELP = "Ids, as the list shows them."
+ALL_OF = "All that nobody knows the fate of, and all that failed in the last day."
+
+
+def _id(text: str | int) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no id; ids are the numbers that `clawkakad outbox list` shows") from None
+
 
 app = typer.Typer(no_args_is_help=True)
 
-Ids = Annotated[list[int], typer.Argument(metavar="ID…", help="Ids, as the list shows them.", show_default=False)]
-MaybeIds = Annotated[
-    list[int] | None, typer.Argument(metavar="ID…", help="Ids, as the list shows them.", show_default=False)
-]
+Ids = Annotated[list[int], typer.Argument(metavar="ID…", help=HELP, show_default=False, parser=_id)]
+MaybeIds = Annotated[list[int] | None, typer.Argument(metavar="ID…", help=HELP, show_default=False, parser=_id)]
 All = Annotated[bool, typer.Option("--all", help="The latest 200, whatever became of them.")]
 User = Annotated[str | None, typer.Option("--user", help="Of one person: id, phone number, or name.")]
 State = Annotated[OutboxState | None, typer.Option("--state", help="Only those in one state.")]
@@ -40,7 +51,7 @@ def list_(all_: All = False, user: User = None, state: State = None, text: ShowT
 
 
 @app.command()
-def retry(ids: MaybeIds = None, all_: Annotated[bool, typer.Option("--all", help="All.")] = False) -> None:
+def retry(ids: MaybeIds = None, all_: Annotated[bool, typer.Option("--all", help=ALL_OF)] = False) -> None:
     """Send held, failed or dropped messages after all. Paused sending is tried at once.
 
     --all: those that are held because nobody knows whether they were sent, and those that failed in the last day.
@@ -74,34 +85,41 @@ async def _list(everything: bool, user: str | None, state: OutboxState | None, t
 async def _retry(ids: Sequence[int], everything: bool) -> None:
     if bool(ids) == everything:
         raise UsageError("name the ids of messages, or --all: `clawkakad outbox list` shows them")
-    now, console = clock(), Console(highlight=False)
+    now, console, place = clock(), Console(highlight=False), place_here()
 
     def work(tx: Transaction) -> tuple[list[OutboxRow], int, int]:
         rows = _rows(tx, _retriable(tx) if everything else ids, AGAIN, "be sent again")
         outbox.retry(tx, [row.id for row in rows], now)
         return rows, pauses.try_now(tx, now), sum(_is_closed(tx, row) for row in rows)
 
-    async with edit_registry(place_here().state_dir / FILE, clock) as registry:
+    async with edit_registry(place.state_dir / FILE, clock) as registry:
         rows, paused, closed = await registry.db.write(work)
     console.print(f"{counted(len(rows), 'message is', 'messages are')} queued again")
     if unknown := sum(row.unknowns > 0 for row in rows):
         console.print(f"{_of(unknown, rows)} may have arrived before: nobody knows")
     if closed:
-        console.print(f"{_of(closed, rows)} will be held until its person writes: the service window is closed")
+        console.print(f"{_of(closed, rows)} will be held again until its person writes: the service window is closed")
     if paused:
         console.print("sending was paused: one message is tried now")
+    if rows and not _daemon_runs(place.state_dir):
+        console.print("no daemon runs now: sending goes on when it does")
 
 
 async def _drop(ids: Sequence[int]) -> None:
     now = clock()
     allowed = (OutboxState.QUEUED, OutboxState.AMBIGUOUS, OutboxState.HELD, OutboxState.FAILED)
 
-    def work(tx: Transaction) -> int:
-        return outbox.drop(tx, [row.id for row in _rows(tx, ids, allowed, "be dropped")], now)
+    def work(tx: Transaction) -> list[OutboxRow]:
+        rows = _rows(tx, ids, allowed, "be dropped")
+        outbox.drop(tx, [row.id for row in rows], now)
+        return rows
 
     async with edit_registry(place_here().state_dir / FILE, clock) as registry:
-        dropped = await registry.db.write(work)
-    Console(highlight=False).print(plain(f"{counted(dropped, 'message is', 'messages are')} dropped"))
+        rows = await registry.db.write(work)
+    console = Console(highlight=False)
+    console.print(f"{counted(len(rows), 'message is', 'messages are')} dropped")
+    if unknown := sum(row.unknowns > 0 for row in rows):
+        console.print(f"{_of(unknown, rows)} may have arrived: nobody knows")
 
 
 def _of(count: int, rows: Sequence[OutboxRow]) -> str:
@@ -112,7 +130,7 @@ def _rows(tx: Transaction, ids: Collection[int], allowed: Sequence[OutboxState],
     """These messages, each once. Raises UsageError where one is not there, or not in a state for it."""
     rows = []
     for id_ in dict.fromkeys(ids):
-        row = outbox.get(tx, id_)
+        row = outbox.get(tx, id_) if 0 < id_ <= MOST else None
         if row is None:
             raise UsageError(f"there is no message {id_} in the outbox; nothing was changed")
         if row.state not in allowed:
@@ -129,5 +147,16 @@ def _retriable(tx: Transaction) -> list[int]:
 
 
 def _is_closed(tx: Transaction, row: OutboxRow) -> bool:
+    """Whether the window is, by the clock, or as Meta said, whose clock decides."""
     user = users.get(tx, row.user_id)
-    return user is not None and not in_window(clock(), user.last_inbound_at)
+    by_meta = row.hold is Hold.WINDOW and code_of(row.reason) == WINDOW_CLOSED
+    return by_meta or (user is not None and not in_window(clock(), user.last_inbound_at))
+
+
+def _daemon_runs(state_dir: Path) -> bool:
+    """Whether somebody has the lock that a daemon takes."""
+    try:
+        with locked(state_dir):
+            return False
+    except UsageError:
+        return True

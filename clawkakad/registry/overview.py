@@ -14,6 +14,9 @@ Table = Literal["inbox", "outbox"]
 _OUTBOX = """
     SELECT m.id, m.user_id, u.name, m.origin AS what, m.text, m.state, m.hold, m.attempt, m.unknowns,
            m.created_at AS at, m.changed_at, m.reason,
+           CASE WHEN m.state = 'queued' THEN
+               (SELECT min(b.id) FROM outbox b WHERE b.user_id = m.user_id AND b.id < m.id AND b.state = 'ambiguous')
+           END AS behind,
            (SELECT value FROM identifiers i WHERE i.user_id = m.user_id
             ORDER BY kind = 'wa_id' DESC, added_at DESC LIMIT 1) AS address
     FROM outbox m JOIN users u ON u.id = m.user_id
@@ -23,7 +26,7 @@ _OUTBOX = """
     ORDER BY m.id DESC LIMIT :limit"""
 _INBOX = """
     SELECT m.id, m.user_id, u.name, m.kind AS what, m.text, m.state, NULL AS hold, m.attempt, 0 AS unknowns,
-           m.received_at AS at, m.changed_at, m.reason,
+           m.received_at AS at, m.changed_at, m.reason, NULL AS behind,
            (SELECT value FROM identifiers i WHERE i.user_id = m.user_id
             ORDER BY kind = 'wa_id' DESC, added_at DESC LIMIT 1) AS address
     FROM inbox m JOIN users u ON u.id = m.user_id
@@ -36,7 +39,10 @@ _SELECT = {"outbox": _OUTBOX, "inbox": _INBOX}
 
 @dataclass(frozen=True)
 class Entry:
-    """A message in a list. `what`: the kind of one in, the origin of one out; `unknowns`: sends of unknown outcome."""
+    """A message in a list. `what`: the kind of one in, the origin of one out; `unknowns`: sends of unknown outcome.
+
+    `behind`: the message of unknown outcome that has to be settled before this one is sent.
+    """
 
     id: int
     user_id: UserId
@@ -51,6 +57,7 @@ class Entry:
     at: datetime
     changed_at: datetime
     reason: str
+    behind: int | None
 
 
 @dataclass(frozen=True)
@@ -118,4 +125,5 @@ def _entry(row: Row) -> Entry:
         at=times.from_text(row["at"]),
         changed_at=times.from_text(row["changed_at"]),
         reason=row["reason"],
+        behind=row["behind"],
     )
