@@ -8,11 +8,11 @@ from typing import Annotated
 import aiohttp
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from clawkakad.assistant.who import find_user, label
-from clawkakad.cli.common import age, asked, clock, counted, harmless, plain, say
+from clawkakad.cli.common import age, asked, clock, counted, harmless, say
 from clawkakad.cli.keys import key_source
+from clawkakad.cli.listing import show_rows
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
 from clawkakad.errors import EngineUnavailable, UsageError
@@ -24,6 +24,7 @@ from clawkakad.sandboxes.secrets import read_instance_id
 
 WAIT_FOR_DAEMON_S = 60.0
 LOOK_EVERY_S = 0.5
+HEADINGS = ("sandbox", "user", "name", "state", "since", "container", "reason")
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -74,15 +75,18 @@ async def _list(place: Place) -> None:
         rows = await registry.sandboxes.all()
         people = {row.id: await registry.users.get(row.user_id) for row in rows}
     containers, trouble = await _containers(place)
-    table = Table("sandbox", "user", "name", "state", "since", "container", "reason", box=None)
+    lines = []
     for row in rows:
         person = people[row.id]
         said = "?" if trouble else _said(containers.get(container_name(row.id)))
         state = "removing" if row.remove_wanted else row.state.value
         since = age(row.changed_at, datetime.now(UTC))
-        cells = (row.id, row.user_id, label(person) if person else "-", state, since, said, _why(row))
-        table.add_row(*(plain(cell) for cell in cells))
-    Console().print(table if rows else "there are no sandboxes yet")
+        lines.append((row.id, row.user_id, label(person) if person else "-", state, since, said, _why(row)))
+    console = Console(highlight=False)
+    if lines:
+        show_rows(console, HEADINGS, lines, folds="reason")
+    else:
+        console.print("there are no sandboxes yet")
     if trouble:
         say(trouble)
 

@@ -4,13 +4,14 @@ import asyncio
 from datetime import UTC, datetime
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from clawkakad.cli.common import age, clock, plain
+from clawkakad.cli.common import age, clock
+from clawkakad.cli.listing import show_rows
 from clawkakad.cli.where import place_here
 from clawkakad.log import mask
 from clawkakad.registry import FILE, Registry, UserRow, read_registry
+
+HEADINGS = ("user", "name", "identifiers", "zone", "last message", "sandbox", "refused")
 
 
 def users() -> None:
@@ -20,18 +21,18 @@ def users() -> None:
 
 async def _users() -> None:
     async with read_registry(place_here().state_dir / FILE, clock) as registry:
-        everybody = await registry.users.all()
-        table = Table("user", "name", "identifiers", "zone", "last message", "sandbox", "refused", box=None)
-        for user in everybody:
-            table.add_row(*await _row(registry, user))
-    console = Console()
-    console.print(table if everybody else "nobody has written yet")
+        rows = [await _row(registry, user) for user in await registry.users.all()]
+    console = Console(highlight=False)
+    if rows:
+        show_rows(console, HEADINGS, rows, folds="identifiers")
+    else:
+        console.print("nobody has written yet")
 
 
-async def _row(registry: Registry, user: UserRow) -> list[Text]:
+async def _row(registry: Registry, user: UserRow) -> list[str]:
     sandbox = await registry.sandboxes.of_user(user.id)
     refused = await registry.inbox.count_refused(user.id)
-    cells = [
+    return [
         user.id,
         user.profile.name or "-",
         ", ".join(mask(value) for _, value in user.identifiers),
@@ -40,4 +41,3 @@ async def _row(registry: Registry, user: UserRow) -> list[Text]:
         sandbox.state.value if sandbox else "-",
         str(refused) if refused else "-",
     ]
-    return [plain(cell) for cell in cells]

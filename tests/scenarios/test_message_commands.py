@@ -236,6 +236,23 @@ async def test_a_narrow_terminal_has_readable_lines(stage: Stage, columns: int) 
     assert re.match(r"\d+  Robin 91…10 · reply · held · \d+ s\n    tries: 1 \(1 unknown\)\n    nobody knows", output)
 
 
+@pytest.mark.parametrize("columns", [45, 80, 120])
+async def test_ids_can_be_copied_from_any_terminal(stage: Stage, columns: int) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.world.person("Robin of the long name", "+91 98765 43210"), "hello")
+    (row,) = stage.world.daemon.rows("SELECT id, user_id FROM sandboxes")
+    change(stage, f"UPDATE sandboxes SET reason = '{'a long reason ' * 9}'")
+    stage.world.daemon.environ = {**stage.world.daemon.environ, "COLUMNS": str(columns)}
+
+    people, sandboxes = (await command(stage, "users"))[1], (await command(stage, "sandbox", "list"))[1]
+
+    assert max(map(len, (people + sandboxes).splitlines())) <= columns
+    assert row["user_id"] in people
+    assert row["id"] in sandboxes
+    assert row["user_id"] in sandboxes
+    assert "…" not in sandboxes
+
+
 async def test_what_was_parked_is_listed_and_the_doctor_counts_it(stage: Stage) -> None:
     await held(stage)
     change(stage, "UPDATE inbox SET state = 'parked', attempt = 2, reason = 'interrupted twice' WHERE id = 1")
