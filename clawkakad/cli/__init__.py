@@ -51,7 +51,7 @@ def main() -> None:
     """Run a command; what an operator can fix is said in a line, without a traceback."""
     log.configure("human", "WARNING")  # `run` has settings of its own for it
     try:
-        app()
+        app(prog_name="clawkakad")
     except UsageError as error:
         complain(error)
         sys.exit(2)

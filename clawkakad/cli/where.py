@@ -21,6 +21,8 @@ def place_here() -> Place:
 def environ_here() -> Mapping[str, str]:
     """The environment that settings are read from; a trial's own where one is looked at, which is said in a line."""
     if not is_trial_here(os.environ):
+        if not _is_settled(os.environ) and not INSTALLED.exists():
+            say(f"there is no {INSTALLED} (in a trial's directory: run it where {trial.DIRECTORY} is)")
         return os.environ
     say(f"looking at the trial in {trial.DIRECTORY}")
     url = f"http://127.0.0.1:{trial.PAGE_PORT}"
@@ -31,6 +33,10 @@ def environ_here() -> Mapping[str, str]:
 
 def is_trial_here(environ: Mapping[str, str], *, installed: Path = INSTALLED) -> bool:
     """Whether this directory holds a trial, and nothing says that something else is meant."""
-    if any(environ.get(name) for name in SETTLED_BY) or installed.exists():
+    if _is_settled(environ) or installed.exists():
         return False
     return (trial.DIRECTORY / trial.MARK).is_file()
+
+
+def _is_settled(environ: Mapping[str, str]) -> bool:
+    return any(environ.get(name) for name in SETTLED_BY)

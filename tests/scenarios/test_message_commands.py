@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +121,14 @@ async def test_what_is_no_id_is_told_in_plain_words(stage: Stage) -> None:
 
     assert code == 2
     assert "'first' is no id" in output
+
+
+async def test_the_help_names_the_program_and_what_all_is(stage: Stage) -> None:
+    code, output = await command(stage, "outbox", "retry", "--help")
+
+    assert code == 0
+    assert "Usage: clawkakad outbox retry " in output
+    assert "All that nobody knows the fate of, and all that failed in the last day." in output
 
 
 async def test_a_retry_without_a_daemon_says_when_it_goes_on(stage: Stage) -> None:
@@ -251,6 +260,16 @@ async def test_ids_can_be_copied_from_any_terminal(stage: Stage, columns: int) -
     assert row["id"] in sandboxes
     assert row["user_id"] in sandboxes
     assert "…" not in sandboxes
+
+
+@pytest.mark.skipif(Path("/var/lib/clawkakad").exists(), reason="an installation is here")
+async def test_where_nothing_is_the_way_to_a_trial_is_told(stage: Stage) -> None:
+    stage.world.daemon.environ = {}
+
+    code, output = await command(stage, "users")
+
+    assert code == 2
+    assert "(in a trial's directory: run it where .clawkaka is)" in output
 
 
 async def test_what_was_parked_is_listed_and_the_doctor_counts_it(stage: Stage) -> None:
