@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clawkakad.simulator.offline import meeting, scripts
-from clawkakad.simulator.offline.intents import Intent, Kind, tidy_name, understand
+from clawkakad.simulator.offline.intents import Intent, Kind, tidy_name, understand, understand_all
 from clawkakad.simulator.offline.prompt import Message, Turn, read_turn
 from clawkakad.simulator.offline.results import plain
 
@@ -66,11 +66,13 @@ def answer(turn: Turn) -> meeting.Script:
 def asked(turn: Turn) -> list[Intent]:
     """What the person asks for. Lines count one by one only if each of them is understood."""
     lines = [line for line in turn.text.splitlines() if line.strip()]
-    each = [understand(line) for line in lines]
+    each = understand_all(lines)
     if not 1 < len(lines) <= MOST_LINES or any(intent.kind is Kind.UNKNOWN for intent in each):
         each = [understand(turn.text) if len(lines) <= 2 else Intent(Kind.UNKNOWN, turn.text)]
     if each[0].kind is Kind.UNKNOWN and _was_asked(turn, meeting.ASK_NAME) and (name := tidy_name(turn.text)):
         return [Intent(Kind.NAME, turn.text, {"name": name})]
+    # Who says hello and what they want hears of what they want.
+    each = [intent for intent in each if intent.kind is not Kind.GREETING] or each[:1]
     return [replace(intent, values={"first": "yes"}) if _is_first_hello(turn, intent) else intent for intent in each]
 
 

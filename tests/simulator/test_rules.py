@@ -47,6 +47,10 @@ COMMANDS = {
     "add task pay rent by friday": ["task", "add", "Pay rent", "--due", "friday"],
     "I need to call the bank tomorrow at 9": ["task", "add", "Call the bank", "--due", "tomorrow 9:00"],
     "todo: milk": ["task", "add", "Milk"],
+    "add milk": ["task", "add", "Milk"],
+    "Please add milk and eggs to my shopping list": ["task", "add", "Milk and eggs"],
+    "add call mom tomorrow": ["task", "add", "Call mom", "--due", "tomorrow"],
+    "add lunch 450": ["expense", "add", "450", "--what", "Lunch", "--category", "Food"],
     "what are my tasks?": ["task", "list"],
     "done 3": ["task", "done", "3"],
     "done pay rent": ["task", "list"],
@@ -174,6 +178,24 @@ def test_lines_are_taken_one_by_one_if_all_are_understood() -> None:
     assert command(text, first)[:3] == ["pa", "task", "add"]
     answer = said(text, first, 'ok task 1: "Pay rent"')
     assert answer.splitlines() == ["100 INR, Transport: Uber. Logged.", "On your list: Pay rent."]
+
+
+def test_a_burst_of_little_messages_is_one_thing() -> None:
+    text = "hi\nadd milk\nand eggs"
+    milk, eggs = 'ok task 1: "Milk"', 'ok task 2: "Eggs"'
+
+    assert command(text)[:4] == ["pa", "task", "add", "Milk"]
+    assert command(text, milk)[:4] == ["pa", "task", "add", "Eggs"]
+    before = [person("x"), assistant("y")]
+    assert said(text, milk, eggs, before=before) == "On your list: Milk.\nOn your list: Eggs."
+    new = said(text, milk, eggs, TestFirstConversation.PROFILE, notes=NEW)
+    assert new.splitlines()[:2] == ["On your list: Milk.", "On your list: Eggs."]
+    assert new.count(meeting.ASK_NAME) == 1
+
+
+@pytest.mark.parametrize("text", ["and eggs", "add a contact Bob", "add what?"])
+def test_what_is_added_to_nothing_is_not_understood(text: str) -> None:
+    assert said(text).startswith(scripts.WHAT_I_AM)
 
 
 def test_a_letter_is_not_taken_apart() -> None:

@@ -4,6 +4,7 @@ Rules are tried in the order of RULES; what none of them is sure of is UNKNOWN.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -63,6 +64,18 @@ def understand(line: str) -> Intent:
     return Intent(Kind.UNKNOWN, text)
 
 
+def understand_all(lines: Sequence[str]) -> list[Intent]:
+    """What each line asks for; "and eggs" behind a line with a task is one more task."""
+    found: list[Intent] = []
+    for line in lines:
+        intent = understand(line)
+        more = patterns.ITEM_MORE.fullmatch(intent.source) if intent.kind is Kind.UNKNOWN else None
+        if more and found and found[-1].kind is Kind.TASK_ADD:
+            intent = _new_task(intent.source, more["what"])
+        found.append(intent)
+    return found
+
+
 TALK = {
     Kind.GREETING: patterns.GREETING,
     Kind.THANKS: patterns.THANKS,
@@ -106,12 +119,21 @@ def _tasks(text: str) -> Intent | None:
     if patterns.TASK_LIST.fullmatch(text):
         return Intent(Kind.TASK_LIST, text)
     if match := patterns.TASK_ADD.fullmatch(text):
-        due = patterns.DUE.fullmatch(match["what"])
-        values = {"what": due["what"], "due": tidy_when(due["by"] or due["on"])} if due else {"what": match["what"]}
-        return Intent(Kind.TASK_ADD, text, {**values, "what": capital(values["what"])})
+        return _new_task(text, match["what"])
     if match := patterns.TASK_DONE.fullmatch(text):
         return Intent(Kind.TASK_DONE, text, {"what": (match["first"] or match["last"]).strip()})
     return None
+
+
+def _new_task(text: str, words: str) -> Intent:
+    due = patterns.DUE.fullmatch(words)
+    values = {"what": due["what"], "due": tidy_when(due["by"] or due["on"])} if due else {"what": words}
+    return Intent(Kind.TASK_ADD, text, {**values, "what": capital(values["what"])})
+
+
+def _item(text: str) -> Intent | None:
+    match = patterns.ITEM.fullmatch(text)
+    return _new_task(text, match["what"]) if match else None
 
 
 def _totals(text: str) -> Intent | None:
@@ -160,7 +182,7 @@ def _expense(text: str) -> Intent | None:
     return Intent(Kind.EXPENSE if sure else Kind.MAYBE_EXPENSE, text, values)
 
 
-RULES = (_talk, _remind, _profile, _tasks, _meal, _totals, _income, _expense)
+RULES = (_talk, _remind, _profile, _tasks, _meal, _totals, _income, _expense, _item)
 
 
 def category_of(text: str) -> str:

@@ -39,6 +39,12 @@ TASK_ADD = re.compile(
     r"|i must|don't let me forget to)\b\s*[:\-]?\s*(?:to\s+)?(?P<what>.+?)[.!]*",
     I,
 )
+ITEM = re.compile(  # what pa keeps elsewhere is no task
+    r"(?:please\s+)?add\s+(?!(?:an?\s+|my\s+)?(?:contact|birthday|reminder|expense|income|meal|goal)\b)(?P<what>[^?]+?)"
+    r"(?:\s+to\s+(?:my|the)\s+(?:[\w-]+\s+)?list)?[.!]*",
+    I,
+)
+ITEM_MORE = re.compile(r"(?:and|also|plus)\s+(?:also\s+)?(?:add\s+)?(?P<what>[^?]+?)(?:\s+too)?[.!]*", I)
 DUE = re.compile(rf"(?P<what>.+?)\s+(?:(?:by|due|before|until)\s+(?P<by>{WHEN}|end of day)|(?P<on>{WHEN}))", I)
 TASK_DONE = re.compile(
     r"(?:(?:i(?:'m| am|'ve| have)?\s+)?(?:done|finished|completed)(?:\s+with)?\s*[:\-]?\s*(?:task\s+)?(?P<first>.+?)"
