@@ -24,6 +24,7 @@ LATELY = timedelta(days=1)  # failures are listed for so long
 LONGEST_NAME = 20
 ROOM = 110  # columns from which on a table reads well
 SETTLING = "waits about a minute for WhatsApp's status, then is sent again or held"
+_OUT = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
 _COLOURS = {"held": "yellow", "ambiguous": "yellow", "failed": "red", "parked": "red"}
 _CODE = re.compile(r"error (\d{1,9})\b")
 
@@ -128,6 +129,8 @@ def _more(entry: Entry, *, text: bool) -> Iterator[str]:
         yield f"→ {advice}"
     if entry.state == OutboxState.AMBIGUOUS:
         yield SETTLING
+    if entry.state in _OUT and entry.unknowns and entry.tries > 1:
+        yield f"it may have arrived {entry.tries} times"
     if entry.behind is not None:
         yield f"waits for message {entry.behind}, of which nobody knows yet whether it was sent"
     if text and entry.text:

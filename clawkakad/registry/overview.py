@@ -21,7 +21,7 @@ _OUTBOX = """
             ORDER BY kind = 'wa_id' DESC, added_at DESC LIMIT 1) AS address
     FROM outbox m JOIN users u ON u.id = m.user_id
     WHERE (:all OR m.state IN ('queued', 'sending', 'ambiguous', 'held')
-           OR m.state = 'failed' AND m.changed_at > :since)
+           OR (m.state = 'failed' OR m.unknowns > 0 AND m.attempt > 1) AND m.changed_at > :since)
       AND (:user IS NULL OR m.user_id = :user) AND (:state IS NULL OR m.state = :state)
     ORDER BY m.id DESC LIMIT :limit"""
 _INBOX = """

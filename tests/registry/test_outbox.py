@@ -2,11 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import pytest
 
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
-from clawkakad.registry import Registry, outbox, sends
+from clawkakad.registry import Registry, outbox, overview, sends
 from clawkakad.registry.outbox import OutboxRow
 from tests.conftest import Clock
 
@@ -299,3 +300,17 @@ async def test_who_was_sent_to_lately_is_known_after_a_restart(
 
     recent = await registry.db.read(lambda tx: sends.recent(tx, clock().replace(minute=1)))
     assert recent == [(robin, clock())]
+
+
+async def test_what_may_have_arrived_twice_is_listed_for_a_day(registry: Registry, clock: Clock, robin: UserId) -> None:
+    for text in ("doubtful", "plain"):
+        await registry.outbox.add(robin, [text], origin="reply", source=text)
+    await registry.db.execute("UPDATE outbox SET state = 'delivered', attempt = iif(text = 'doubtful', 2, 1)")
+    await registry.db.execute("UPDATE outbox SET unknowns = attempt - 1")
+
+    async def listed(since: datetime) -> list[str | None]:
+        entries = await registry.db.read(lambda tx: overview.messages(tx, "outbox", overview.Wanted(since)))
+        return [entry.text for entry in entries]
+
+    assert await listed(clock() - timedelta(days=1)) == ["doubtful"]
+    assert await listed(clock() + timedelta(seconds=1)) == []

@@ -164,7 +164,7 @@ async def test_what_may_have_been_sent_is_unknown_and_never_repeated(
 async def test_silence_ends_at_the_deadline_as_unknown(session: aiohttp.ClientSession, graph: FakeGraph) -> None:
     graph.script = [Reply(fault=Fault.HANG)]
 
-    with pytest.raises(SendUnknown, match="^WhatsApp did not answer in time$"):
+    with pytest.raises(SendUnknown, match=r"^WhatsApp did not answer in time$"):
         await client_of(session, graph.base_url, total_s=0.3).send_text(ROBIN, "hello", callback_data="out-1")
 
 
@@ -256,7 +256,7 @@ async def test_a_connection_dropped_while_the_answer_is_read_frees_the_session(
     client: GraphClient, graph: FakeGraph
 ) -> None:
     graph.script = [Reply(fault=Fault.DROP_IN_ANSWER)]
-    with pytest.raises(SendUnknown, match="^WhatsApp's answer could not be read$"):
+    with pytest.raises(SendUnknown, match=r"^WhatsApp's answer could not be read$"):
         await client.send_text(ROBIN, "hello", callback_data="out-1")
 
     async def sent() -> bool:
