@@ -46,7 +46,7 @@ ShowText = Annotated[bool, typer.Option("--text", help="Show what the messages s
 
 @app.command("list")
 def list_(all_: All = False, user: User = None, state: State = None, text: ShowText = False) -> None:
-    """List what is on its way or held, what failed or may have come twice in the last day, and why sending is paused."""
+    """List what is on its way or held, what failed or may have come twice in the last day; why sending is paused."""
     asyncio.run(_list(all_, user, state, text))
 
 
