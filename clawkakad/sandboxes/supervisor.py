@@ -299,12 +299,13 @@ class Supervisor:
         if odd.id != row.container_id:
             await self._set_aside(odd)
             return
-        if named is not None:
-            await self._set_aside(named)
-            await self._engine.rename(named.id, f"{name}-double-{named.id[:8]}")
         logger.warning("a sandbox's container gets its name back", sandbox=row.id, was=odd.name)
+        if named is not None:
+            await self._engine.rename(named.id, f"{name}-double-{named.id[:8]}")
         await self._engine.rename(odd.id, name)
         self._nudge(row.id)
+        if named is not None:  # last: at its end the keeper looks by name, and must not find and start this one
+            await self._set_aside(named)
 
     async def _set_aside(self, double: Container) -> None:
         if double.id not in self._strays:

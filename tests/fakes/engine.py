@@ -103,7 +103,7 @@ class FakeEngine:
         """Listen."""
         app = web.Application(middlewares=[self._knobs], client_max_size=0)
         app.add_routes(self._routes())
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.UnixSite(self._runner, str(self.socket)).start()
 
