@@ -1,10 +1,11 @@
 """Presence: read and typing at once, refreshed, always stopped, and never in anybody's way."""
 
 import asyncio
+import contextlib
 
 import pytest
 
-from clawkakad.assistant.presence import MOST_SHOWN, Presence
+from clawkakad.assistant.presence import AT_ONCE, MOST_SHOWN, Presence
 from clawkakad.errors import GraphUnavailable
 from clawkakad.model import Wamid
 from tests.support import eventually
@@ -95,3 +96,25 @@ async def test_it_is_not_shown_for_hours() -> None:
         await asyncio.sleep(0.05)
 
     assert len(marks.asked) == MOST_SHOWN
+
+
+async def test_a_crowd_is_served_a_few_at_a_time() -> None:
+    class Slow(Marks):
+        at_once = most = 0
+
+        async def mark_read(self, wamid: Wamid, *, typing: bool) -> None:
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+            await asyncio.sleep(0.002)
+            self.at_once -= 1
+            await super().mark_read(wamid, typing=typing)
+
+    marks = Slow()
+    presence = Presence(marks, refresh_s=60)
+
+    async with contextlib.AsyncExitStack() as crowd:
+        for number in range(100):
+            await crowd.enter_async_context(presence.typing(Wamid(f"wamid.{number}")))
+        await eventually(lambda: len(marks.asked) == 100)
+
+    assert marks.most == AT_ONCE
