@@ -60,7 +60,8 @@ async def test_it_grows_no_bigger(stage: Stage) -> None:
     first, last = warm[: len(warm) // 3], warm[-(len(warm) // 3) :]
     print(f"{rounds * AT_ONCE} messages; at first {middle(first)}, at last {middle(last)}")
     assert middle(last).rss_mib - middle(first).rss_mib < GROWTH_MIB
-    assert middle(last).descriptors <= middle(first).descriptors + 1
+    # Kept-alive connections come and go by a few; what leaks with each message would be hundreds.
+    assert middle(last).descriptors <= middle(first).descriptors + 10
     assert middle(last).tasks <= middle(first).tasks
 
 
