@@ -2,7 +2,7 @@
 
 Read `_round` as the table of contents: look, sort, decide about what is unsettled, choose who is sent to, write that
 down, send. Each send is on disk as `sending` before its request is written. A request whose outcome is not known is
-settled by a status that carries our key; where none comes it is sent once more, or held for the operator, by the rule
+settled by a status that carries our key; where none comes it is sent again, or held for the operator, by the rule
 of `settling`. Nothing is ever given up without a line that says so.
 """
 

@@ -1,7 +1,7 @@
 """Receipts: what Meta's statuses say of our messages, taken in the transaction that stores them.
 
 Good news moves a row forward. A failed status is what a refusal is at sending, only later: the same table of codes
-decides whether the message is given up, held until the person writes, or sent once more; whether sending is paused.
+decides whether the message is given up, held until the person writes, or sent again; whether sending is paused.
 """
 
 from datetime import datetime, timedelta

@@ -65,7 +65,7 @@ def tell(step: Step) -> None:
     resent = sum(verdict is Verdict.RESEND for _, verdict in step.verdicts)
     held = len(step.verdicts) - resent
     if resent:
-        logger.warning("sent once more: no status came for them", messages=resent)
+        logger.warning("sent again: no status came for them", messages=resent)
     if held:
         logger.warning("held: nobody knows whether they were sent; see `clawkakad outbox list`", messages=held)
     if step.found.closed:

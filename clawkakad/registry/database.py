@@ -69,11 +69,6 @@ class Database:
         self._waiting: deque[_Waiting] = deque()
         self._writing: asyncio.Task[None] | None = None
 
-    @property
-    def backlog(self) -> int:
-        """How many works wait to be written."""
-        return len(self._waiting)
-
     async def write(self, work: Work[T]) -> T:
         """Carry out a work in a transaction and return what it returned, once that is on disk.
 

@@ -118,7 +118,7 @@ def put_back(tx: Transaction, row: OutboxRow, reason: str, *, not_before: dateti
 
 
 def again(tx: Transaction, row: OutboxRow, now: datetime) -> bool:
-    """No status came for it: it is sent once more."""
+    """No status came for it: it is sent again."""
     return _move(tx, row, OutboxState.QUEUED, None, row.reason, now)
 
 
