@@ -1,8 +1,10 @@
 """The SQLite file: how it is opened, how it is written, how its schema moves forward.
 
-A transaction is a plain function that runs on the writer's thread: it cannot wait for anything, so it never holds the
-file across the network, and a cancellation cannot leave it half done. What is written at the same moment shares one
-commit (group commit, each work in a savepoint of its own). A second connection reads.
+A transaction is a plain function: it cannot wait for anything, so it never holds the file across the network, and a
+cancellation cannot leave it half done. What is written at the same moment shares one commit (group commit).
+Statements run on the event loop's thread, some 20 us each: on a thread of their own each of them would have to wait for
+the interpreter. Only what the disk, or another process, may make slow is done on the writer's thread: the commit, and
+a lock that is waited for. A second connection reads, on its own thread.
 A commit is on disk when `write` returns (WAL with synchronous=FULL): a 200 to Meta is a promise.
 """
 
@@ -17,12 +19,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import aiosqlite
+from loguru import logger
 
 from clawkakad import faults
 from clawkakad.errors import RegistryUnavailable, UsageError
 
 BUSY_TIMEOUT_MS = 5000  # another process (the CLI, a backup) may hold the lock for a moment
-MOST_TOGETHER = 256  # works in one commit: the first of them waits for the last
+MOST_TOGETHER = 64  # works in one commit: the first of them waits for the last, and so does the event loop
+BEGIN = "BEGIN IMMEDIATE"
 
 Row = sqlite3.Row
 Params = Mapping[str, Any]
@@ -58,6 +62,19 @@ class _Waiting:
 
     work: Work[Any]
     done: asyncio.Future[Any]
+
+
+@dataclass(frozen=True)
+class _Failed:
+    error: Exception
+
+
+@dataclass(frozen=True)
+class _Done:
+    result: Any
+
+
+_Outcome = _Done | _Failed
 
 
 class Database:
@@ -116,9 +133,8 @@ class Database:
         count = min(len(self._waiting), MOST_TOGETHER)
         batch = [self._waiting.popleft() for _ in range(count)]
         batch = [waiting for waiting in batch if not waiting.done.cancelled()]
-        works = [waiting.work for waiting in batch]
         try:
-            outcomes = await _on_thread(self._writer, lambda connection: _commit_together(connection, works))
+            outcomes = await self._commit_together([waiting.work for waiting in batch])
         except Exception as error:  # nothing was written: each of those who wait is told, and nobody else
             outcomes = [_Failed(error) for _ in batch]
         else:
@@ -126,18 +142,26 @@ class Database:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             _tell(waiting.done, outcome)
 
+    async def _commit_together(self, works: Sequence[Work[Any]]) -> Sequence[_Outcome]:
+        """Carry out works in one transaction, each for itself. Raises where nothing of it is on disk."""
+        await self._begin()
+        connection = self._writer._conn
+        try:
+            outcomes = _carry_out_all(connection, works)
+            await _on_thread(self._writer, lambda connection: connection.execute("COMMIT"))
+        except Exception:
+            _roll_back(connection)
+            raise
+        return outcomes
 
-@dataclass(frozen=True)
-class _Failed:
-    error: Exception
-
-
-@dataclass(frozen=True)
-class _Done:
-    result: Any
-
-
-_Outcome = _Done | _Failed
+    async def _begin(self) -> None:
+        """Take the write lock: at once, or on the thread where another process has it."""
+        try:
+            self._writer._conn.execute(BEGIN)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the rest says which kind of busy
+                raise
+            await _on_thread(self._writer, _begin_patiently)
 
 
 def _tell(done: asyncio.Future[Any], outcome: _Outcome) -> None:
@@ -149,17 +173,18 @@ def _tell(done: asyncio.Future[Any], outcome: _Outcome) -> None:
         done.set_exception(_converted(outcome.error))
 
 
-def _commit_together(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[_Outcome]:
-    """Carry out works in one transaction, each for itself. Raises where nothing of it is on disk."""
-    connection.execute("BEGIN IMMEDIATE")
+def _carry_out_all(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> Sequence[_Outcome]:
+    """The works one after the other; where one of them fails, all are done again, each in a savepoint of its own."""
+    transaction = Transaction(connection)
     try:
-        outcomes = [_carry_out(connection, work) for work in works]
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk may have rolled back by itself
-            connection.execute("ROLLBACK")
-        raise
-    return outcomes
+        return [_Done(work(transaction)) for work in works]
+    except Exception as error:
+        _roll_back(connection)
+        if len(works) == 1:
+            raise
+        logger.debug("a work failed among others, which are carried out again", error=type(error).__name__)
+    connection.execute(BEGIN)
+    return [_carry_out(connection, work) for work in works]
 
 
 def _carry_out(connection: sqlite3.Connection, work: Work[Any]) -> _Outcome:
@@ -175,6 +200,19 @@ def _carry_out(connection: sqlite3.Connection, work: Work[Any]) -> _Outcome:
         outcome = _Failed(error)
     connection.execute("RELEASE work")
     return outcome
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # a full disk may have rolled back by itself
+        connection.execute("ROLLBACK")
+
+
+def _begin_patiently(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    try:
+        connection.execute(BEGIN)
+    finally:
+        connection.execute("PRAGMA busy_timeout = 0")
 
 
 def _look(connection: sqlite3.Connection, work: Work[T]) -> T:
@@ -203,13 +241,8 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     path.touch(mode=0o600, exist_ok=True)
     async with _connection(path) as writer:
         await _on_thread(writer, lambda connection: _migrate(connection, path))
-        async with _connection(path) as reader:
-            await reader.execute_fetchall("PRAGMA query_only = ON")
-            database = Database(writer, reader)
-            try:
-                yield database
-            finally:
-                await database.settle()
+        async with _beside(writer, path) as database:
+            yield database
 
 
 @contextlib.asynccontextmanager
@@ -220,11 +253,21 @@ async def open_beside(path: Path, *, writing: bool) -> AsyncIterator[Database]:
     """
     if not path.exists():
         raise UsageError(f"no registry at {path}: has the daemon ever run with this CLAWKAKA_STATE_DIR?")
-    async with _connection(path) as connection:
-        await _on_thread(connection, lambda opened: _check_version(opened, path))
+    async with _connection(path) as writer:
+        await _on_thread(writer, lambda connection: _check_version(connection, path))
         if not writing:
-            await connection.execute_fetchall("PRAGMA query_only = ON")
-        database = Database(connection, connection)
+            await writer.execute_fetchall("PRAGMA query_only = ON")
+        async with _beside(writer, path) as database:
+            yield database
+
+
+@contextlib.asynccontextmanager
+async def _beside(writer: aiosqlite.Connection, path: Path) -> AsyncIterator[Database]:
+    """The database of a writer, with a reader of its own."""
+    async with _connection(path) as reader:
+        await reader.execute_fetchall("PRAGMA query_only = ON")
+        await writer.execute_fetchall("PRAGMA busy_timeout = 0")  # only `_begin_patiently` may wait for a lock
+        database = Database(writer, reader)
         try:
             yield database
         finally:
@@ -233,7 +276,8 @@ async def open_beside(path: Path, *, writing: bool) -> AsyncIterator[Database]:
 
 @contextlib.asynccontextmanager
 async def _connection(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    connection = await aiosqlite.connect(path, isolation_level=None)
+    # Two threads use it, one after the other.
+    connection = await aiosqlite.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.row_factory = sqlite3.Row
         await _on_thread(connection, lambda opened: _set_pragmas(opened, path))
