@@ -20,7 +20,7 @@ FLOORS = [
     ["gateway"],
     ["whatsapp"],
     ["registry"],
-    ["config", "directories", "log", "loops", "notify"],
+    ["config", "directories", "interpreter", "log", "loops", "notify"],
     ["model", "errors", "faults"],
 ]
 HEIGHT = {name: len(FLOORS) - i for i, floor in enumerate(FLOORS) for name in floor}

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from clawkakad import app, log
+from clawkakad import app, interpreter, log
 from clawkakad.config import load_settings
 
 
@@ -10,4 +10,5 @@ def run() -> None:
     """Run the daemon until it is told to stop (SIGTERM, Ctrl-C)."""
     settings = load_settings()
     log.configure(settings.log_format, settings.log_level)
+    interpreter.settle_in()
     asyncio.run(app.serve(settings))
