@@ -151,7 +151,15 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     )
     door = Door(settings.access, frozenset(settings.allow))
     filing = Filing(door, Limits(settings.messages_per_hour, settings.strangers), receipts)
-    intake = Intake(registry, filing, _now, listening=listening, on_message=conversations.wake, on_outbox=delivery.wake)
+    intake = Intake(
+        registry,
+        filing,
+        _now,
+        listening=listening,
+        opening=conversations.opening,
+        on_message=conversations.wake,
+        on_outbox=delivery.wake,
+    )
     return Parts(registry, intake, conversations, missed, delivery, reminders, heartbeats, supervisor)
 
 

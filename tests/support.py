@@ -7,10 +7,14 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from clawkakad.model import Profile
+from clawkakad.assistant.opening import Opening
+from clawkakad.assistant.turnbook import Turn
+from clawkakad.model import Profile, UserId
+from clawkakad.registry.database import Transaction
 
 T = TypeVar("T")
 
@@ -20,6 +24,24 @@ SCALE = float(os.environ.get("TEST_TIME_SCALE", "1"))
 """All waits of the tests are multiplied by this: raise it on a slow machine."""
 
 DATA = Path(__file__).parent / "data"
+
+
+class _Nobody:
+    """Grants no opening: whoever is to answer has to be woken."""
+
+    def grant(self, user_id: UserId) -> bool:
+        return False
+
+    def open(self, tx: Transaction, user_id: UserId, now: datetime) -> Turn | None:
+        raise AssertionError("not granted")
+
+    def go(self, user_id: UserId, turn: Turn | None) -> None:
+        raise AssertionError("not granted")
+
+
+def nobody_opens() -> Opening:
+    """An opening that begins nothing."""
+    return Opening(_Nobody())
 
 
 async def eventually(condition: Callable[[], T | Awaitable[T]], *, within_s: float = 5.0, every_s: float = 0.02) -> T:

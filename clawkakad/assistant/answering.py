@@ -7,7 +7,7 @@ one ends with a line to the person, so that no message can block those behind it
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -49,6 +49,9 @@ class Sandboxes(Protocol):
 
     async def ensure(self, user_id: UserId) -> SandboxId:
         """The person's sandbox, wanted awake from now on; returns at once."""
+
+    def is_awake(self, user_id: UserId) -> bool:
+        """Whether it can be asked at this moment."""
 
 
 class Agent(Protocol):
@@ -103,8 +106,21 @@ class Answering:
         """True from the moment at which a turn of this person may have been asked for, until it is settled."""
         return user_id in self._in_flight
 
+    def could_ask(self, user_id: UserId) -> bool:
+        """Whether a turn of this person could be asked for without waiting for anything."""
+        waits = self._rules.burst_s > 0 or self._lock(user_id).locked() or self._room.locked()
+        return not waits and self._sandboxes.is_awake(user_id)
+
+    def open(self, tx: Transaction, user_id: UserId, now: datetime) -> Turn | None:
+        """Begin the turn of the one message that waits, in the transaction that stores it; None in any other case."""
+        return turnbook.open_(tx, user_id, self._rules, now)
+
+    async def take_begun(self, turn: Turn) -> bool:
+        """Take a turn that was begun already, to its end; otherwise as `take_next`."""
+        return await self._guarded(turn.messages, lambda typing: self._take_begun(turn, typing))
+
     async def take_next(self, user_id: UserId) -> bool:
-        """Take the person's next turn, to its end; False where nothing waits. Raises RegistryUnavailable.
+        """Take the person's next turn, to its end; False where nothing waits any more. Raises RegistryUnavailable.
 
         Cancelled, it leaves what waits in the inbox, and a turn that was asked for goes on without us.
         """
@@ -114,13 +130,18 @@ class Answering:
             return False
         if await self._is_closed_unasked(messages):
             return True
+        return await self._guarded(messages, lambda typing: self._take(user_id, waiting, typing))
+
+    async def _guarded(self, messages: Sequence[InboxRow], take: Callable[[Typing], Awaitable[bool]]) -> bool:
+        """Take a turn while its person sees that somebody is at it; whatever happens, it blocks nobody for ever."""
+        user_id = messages[0].user_id
         try:
             async with (
                 self._presence.typing(messages[-1].wamid) as typing,
                 self._still_on_it(lead_of(messages)),
                 self._lock(user_id),
             ):
-                await self._take(user_id, waiting, typing)
+                return await take(typing)
         except SandboxGone:
             logger.info("the sandbox was removed in a turn; its messages go to a new one", inbox=messages[0].id)
         except RegistryUnavailable:
@@ -147,7 +168,7 @@ class Answering:
         logger.warning("messages came too late and were not answered", messages=skipped)
         return True
 
-    async def _take(self, user_id: UserId, waiting: Sequence[InboxRow], typing: Typing) -> None:
+    async def _take(self, user_id: UserId, waiting: Sequence[InboxRow], typing: Typing) -> bool:
         """The sandbox wakes while the burst is gathered; then the turn is begun, and asked for."""
         quiet = Quiet(self._rules.burst_s)
         left_s = quiet.left_s(waiting, now=self._clock(), tick=time.monotonic())
@@ -155,9 +176,21 @@ class Answering:
         async with self._room:
             try:
                 turn = await self._begin(user_id, quiet)
-                if turn is not None:
-                    typing.show(turn.newest.wamid)
-                    await self._ask(sandbox_id, turn)
+                if turn is None:
+                    return True
+                typing.show(turn.newest.wamid)
+                return await self._ask(sandbox_id, turn)
+            finally:
+                self._in_flight.discard(user_id)
+
+    async def _take_begun(self, turn: Turn, typing: Typing) -> bool:
+        user_id = turn.lead.user_id
+        sandbox_id = await self._awake(user_id)
+        async with self._room:
+            self._in_flight.add(user_id)
+            try:
+                typing.show(turn.newest.wamid)
+                return await self._ask(sandbox_id, turn)
             finally:
                 self._in_flight.discard(user_id)
 
@@ -200,8 +233,8 @@ class Answering:
 
     # The turn, and its end
 
-    async def _ask(self, sandbox_id: SandboxId, turn: Turn) -> None:
-        """Ask the agent, and store what came of it."""
+    async def _ask(self, sandbox_id: SandboxId, turn: Turn) -> bool:
+        """Ask the agent, and store what came of it; False where nothing else waits for the person."""
         try:
             answer = await self._agent.ask(
                 sandbox_id,
@@ -217,12 +250,13 @@ class Answering:
             state, kind, text = apology.for_failure(error)
             logger.error("turn failed", inbox=turn.lead.id, kind=kind, state=state.value)
             await self._give_up(turn.messages, state, str(error), text)
-        else:
-            await self._answered(turn, answer)
-            logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
+            return True
+        more = await self._answered(turn, answer)
+        logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
+        return more
 
-    async def _answered(self, turn: Turn, answer: Answer) -> None:
-        """The reply on disk, and on its way where it may go out at once."""
+    async def _answered(self, turn: Turn, answer: Answer) -> bool:
+        """The reply on disk, and on its way where it may go out at once; whether more waits for the person."""
         parts = await parts_beside(answer.text)
         express = self._outgoing.express(turn.lead.user_id)
         work = self._store(
@@ -230,7 +264,7 @@ class Answering:
         )
         storing = asyncio.create_task(work, name=f"storing a reply {turn.lead.id}")
         try:
-            await asyncio.shield(storing)
+            return await asyncio.shield(storing)
         except asyncio.CancelledError:  # the daemon stops: what the commit has begun must go out, or it looks unknown
             await asyncio.wait([storing], timeout=COMMIT_S)
             raise

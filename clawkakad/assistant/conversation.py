@@ -11,11 +11,13 @@ from datetime import datetime
 from loguru import logger
 
 from clawkakad.assistant.answering import REGISTRY_PAUSE_S, Agent, Answering, Outgoing, Sandboxes
+from clawkakad.assistant.opening import Opening
 from clawkakad.assistant.presence import Presence
-from clawkakad.assistant.turnbook import Rules
+from clawkakad.assistant.turnbook import Rules, Turn
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import UserId
 from clawkakad.registry import Registry
+from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
 
 
@@ -51,6 +53,7 @@ class Conversations:
         )
         self._workers: dict[UserId, asyncio.Task[None]] = {}
         self._woken: set[UserId] = set()
+        self._granted: set[UserId] = set()  # whose turn may begin in a transaction that is under way
         self._locks: dict[UserId, asyncio.Lock] = {}
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._closing = False
@@ -62,9 +65,37 @@ class Conversations:
     def wake(self, user_id: UserId) -> None:
         """There is something to answer for this person. Never waits; while they have a worker it will find it."""
         self._woken.add(user_id)
-        if user_id in self._workers or self._closing:
-            return
-        task = asyncio.create_task(self._work(user_id), name=f"conversation {user_id}")
+        if not (user_id in self._workers or user_id in self._granted or self._closing):
+            self._start(user_id)
+
+    def opening(self) -> Opening:
+        """For a transaction that stores messages: turns that can begin in it."""
+        return Opening(self)
+
+    def grant(self, user_id: UserId) -> bool:
+        """See `opening.Host`."""
+        is_busy = user_id in self._workers or user_id in self._granted or self._closing
+        if is_busy or not self._answering.could_ask(user_id):
+            return False
+        self._granted.add(user_id)
+        return True
+
+    def open(self, tx: Transaction, user_id: UserId, now: datetime) -> Turn | None:
+        """See `opening.Host`."""
+        return self._answering.open(tx, user_id, now)
+
+    def go(self, user_id: UserId, turn: Turn | None) -> None:
+        """See `opening.Host`."""
+        self._granted.discard(user_id)
+        if self._closing:
+            return  # begun or not, it is on disk: the next start takes it up
+        if turn is not None:
+            self._start(user_id, turn)
+        elif user_id in self._woken:
+            self._start(user_id)
+
+    def _start(self, user_id: UserId, begun: Turn | None = None) -> None:
+        task = asyncio.create_task(self._work(user_id, begun), name=f"conversation {user_id}")
         self._workers[user_id] = task
         task.add_done_callback(self._ended)
 
@@ -104,7 +135,7 @@ class Conversations:
         if error is not None and not self._failure.done():
             self._failure.set_exception(error)
 
-    async def _work(self, user_id: UserId) -> None:
+    async def _work(self, user_id: UserId, begun: Turn | None) -> None:
         """Answer until nothing waits. A wake() during the last look at the inbox means one more look: between that
         decision and the removal from `_workers` nothing is awaited, so no message can fall between two workers.
         """
@@ -112,14 +143,18 @@ class Conversations:
             try:
                 while not self._closing:
                     self._woken.discard(user_id)
-                    if not await self._take_next(user_id) and user_id not in self._woken:
+                    more = await self._take_next(user_id, begun)
+                    begun = None
+                    if not more and user_id not in self._woken:
                         return
             finally:
                 del self._workers[user_id]
 
-    async def _take_next(self, user_id: UserId) -> bool:
-        """Take their next turn; False where nothing waits."""
+    async def _take_next(self, user_id: UserId, begun: Turn | None) -> bool:
+        """Take the turn that was begun, or their next one; False where nothing waits any more."""
         try:
+            if begun is not None:
+                return await self._answering.take_begun(begun)
             return await self._answering.take_next(user_id)
         except RegistryUnavailable as error:
             logger.warning("the registry cannot be used now; messages wait", error=str(error))

@@ -65,9 +65,25 @@ def begin(
     left_s = quiet.left_s(waiting, now=now, tick=tick)
     if left_s > 0:
         return left_s
-    messages = burst.turn_of(waiting, window_s=rules.burst_s)
+    return _begin(tx, burst.turn_of(waiting, window_s=rules.burst_s), rules, now)
+
+
+def open_(tx: Transaction, user_id: UserId, rules: Rules, now: datetime) -> Turn | None:
+    """Begin the turn of a message in the transaction that stores it.
+
+    None where that is not all: where more waits, a turn was begun before, or the message is too old to be asked for.
+    """
+    waiting = inbox.waiting(tx, user_id)
+    if len(waiting) != 1 or waiting[0].state is not InboxState.RECEIVED:
+        return None
+    if rules.skip_old and prompt.is_old(waiting[0], now, rules.old_after):
+        return None
+    return _begin(tx, waiting, rules, now)
+
+
+def _begin(tx: Transaction, messages: Sequence[InboxRow], rules: Rules, now: datetime) -> Turn:
     lead = lead_of(messages)
-    sent = reminders.untold(tx, user_id)
+    sent = reminders.untold(tx, lead.user_id)
     text = _prompt(tx, messages, sent, rules, now) if lead.prompt is None else lead.prompt
     inbox.begin(tx, messages, lead, text, now)
     lines = set(text.splitlines())
@@ -87,10 +103,11 @@ def _prompt(
 
 def answered(
     tx: Transaction, turn: Turn, run_id: str, parts: Sequence[str], now: datetime, express: Express | None = None
-) -> None:
+) -> bool:
     """The reply, the end of its messages, and where it may go out at once, the beginning of its send.
 
-    A reply is named after its run: the same run heard again, as a late answer say, adds nothing.
+    True where more of the person's messages wait. A reply is named after its run: the same run heard again, as a late
+    answer say, adds nothing.
     """
     if express is not None:
         express.anew()  # a try before this one may have been undone, and somebody may have closed the messages since
@@ -99,6 +116,7 @@ def answered(
         reminders.told(tx, turn.told)
         if express is not None:
             express.begin(tx, now)
+    return inbox.is_anything_waiting(tx, turn.lead.user_id)
 
 
 def given_up(

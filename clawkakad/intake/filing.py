@@ -12,6 +12,7 @@ from datetime import datetime
 from loguru import logger
 
 from clawkakad.assistant import words
+from clawkakad.assistant.opening import Opening
 from clawkakad.config import Strangers
 from clawkakad.delivery.receipts import Receipts
 from clawkakad.intake import limits, places
@@ -53,13 +54,17 @@ class Filing:
         self._hourly = Hourly(limits_.messages_per_hour)
         self._unkept = Tally()
 
-    def file(self, tx: Transaction, delivery: Delivery, now: datetime) -> Filed:
+    def file(self, tx: Transaction, delivery: Delivery, now: datetime, opening: Opening | None = None) -> Filed:
         """All of a delivery. What is wrong with one part of it is raised."""
         filed = Filed()
+        if opening is not None:
+            opening.anew()
         for change in delivery.changes:
             self._change(tx, change, now, filed)
         for message in delivery.messages:
             self._message(tx, message, now, filed)
+        if opening is not None:  # last: what is stored after a turn has begun would not be in it
+            filed.waiting = [user_id for user_id in filed.waiting if not opening.begin(tx, user_id, now)]
         for status in delivery.statuses:
             filed.outbox |= self._receipts.take(tx, status, now)
         return filed

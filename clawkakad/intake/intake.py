@@ -13,6 +13,7 @@ from datetime import datetime
 
 from loguru import logger
 
+from clawkakad.assistant.opening import Opening
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.intake.filing import Filed, Filing
 from clawkakad.intake.listening import Listening
@@ -29,7 +30,10 @@ LINES_PER_S = 20  # of the log; a line costs as much as storing a message
 
 
 class Intake:
-    """Stores deliveries. `on_message` is told who has something to answer, `on_outbox` that the outbox changed."""
+    """Stores deliveries. `opening` begins turns with the commit that stores their messages, where it can.
+
+    `on_message` is told who else has something to answer, `on_outbox` that the outbox changed.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Intake:
         clock: Callable[[], datetime],
         *,
         listening: Listening,
+        opening: Callable[[], Opening],
         on_message: Callable[[UserId], None],
         on_outbox: Callable[[], None],
     ) -> None:
@@ -45,6 +50,7 @@ class Intake:
         self._filing = filing
         self._clock = clock
         self._listening = listening
+        self._opening = opening
         self._on_message = on_message
         self._on_outbox = on_outbox
         self._lines = _Lines()
@@ -80,15 +86,17 @@ class Intake:
             self._on_outbox()
 
     async def _store(self, delivery: Delivery, filed: Filed) -> None:
-        now = self._clock()
+        now, opening, stored = self._clock(), self._opening(), False
         try:
-            filed.add(await self._registry.db.write(lambda tx: self._filing.file(tx, delivery, now)))
+            filed.add(await self._registry.db.write(lambda tx: self._filing.file(tx, delivery, now, opening)))
+            stored = True
         except Exception as error:  # one bad message must not hold back its neighbours, for days
             if not _is_of_the_content(error):
                 raise
-        else:
-            return
-        await self._store_apart(delivery, now, filed)
+        finally:
+            opening.go(stored=stored)
+        if not stored:
+            await self._store_apart(delivery, now, filed)
 
     async def _store_apart(self, delivery: Delivery, now: datetime, filed: Filed) -> None:
         """Each part for itself: what cannot be stored is given up, and the rest is as if it had come alone."""

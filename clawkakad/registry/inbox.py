@@ -133,6 +133,12 @@ def waiting(tx: Transaction, user_id: UserId) -> list[InboxRow]:
     return [_inbound(row) for row in rows]
 
 
+def is_anything_waiting(tx: Transaction, user_id: UserId) -> bool:
+    """Whether a person has messages without an answer."""
+    sql = "SELECT 1 FROM inbox WHERE user_id = :user AND state IN ('received', 'running') LIMIT 1"
+    return tx.one(sql, {"user": user_id}) is not None
+
+
 def begin(tx: Transaction, rows: Sequence[InboxRow], lead: InboxRow, prompt: str, now: datetime) -> None:
     """A turn is about to be asked for: from here on the agent may have heard these messages.
 

@@ -82,6 +82,7 @@ class Supervisor:
         self._removals_every_s = removals_every_s
         self._oom_at_once_s = oom_at_once_s
         self._keepers: dict[SandboxId, tuple[Keeper, asyncio.Task[None]]] = {}
+        self._of_user: dict[UserId, SandboxId] = {}  # of those with a keeper
         self._leaving: set[SandboxId] = set()  # being removed, or gone: ids are never used again
         self._removal_not_before: dict[SandboxId, float] = {}
         self._strays: set[str] = set()
@@ -109,6 +110,10 @@ class Supervisor:
         """The person has a sandbox and it is kept; nobody waits for it here. Raises Transient while it is removed."""
         if self._stopped:
             raise Transient("clawkakad is stopping")
+        known = self._of_user.get(user_id)
+        if known is not None and self.is_awake(user_id):
+            self._keepers[known][0].address()
+            return known
         row = await self._registry.sandboxes.ensure(user_id)
         if row.remove_wanted or row.id in self._leaving:
             raise Transient("the sandbox is being removed")
@@ -116,6 +121,11 @@ class Supervisor:
         if row.id in self._keepers:
             self._keepers[row.id][0].address()
         return row.id
+
+    def is_awake(self, user_id: UserId) -> bool:
+        """Whether the person's sandbox can be asked at this moment."""
+        sandbox_id = self._of_user.get(user_id)
+        return sandbox_id in self._keepers and self._pool.get(sandbox_id) is not None
 
     async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
         """What needs attention and is news, as seen inside the sandbox; empty if nothing is. `mark`: it has been said.
@@ -150,6 +160,7 @@ class Supervisor:
         )
         task = asyncio.create_task(keeper.run(), name=f"keeper {row.id}")
         self._keepers[row.id] = (keeper, task)
+        self._of_user[row.user_id] = row.id
         task.add_done_callback(lambda ended: self._keeper_ended(row.id, ended))
 
     def _keeper_ended(self, sandbox_id: SandboxId, task: asyncio.Task[None]) -> None:
@@ -197,6 +208,7 @@ class Supervisor:
     async def _carry_out(self, row: SandboxRow) -> None:
         self._leaving.add(row.id)
         self._pool.retire(row.id)
+        self._of_user.pop(row.user_id, None)
         await self._let_go(row.id)
         await remove_sandbox(
             row,

@@ -49,6 +49,9 @@ class Agent:
     async def ensure(self, user_id: UserId) -> SandboxId:
         return SandboxId(f"s-{user_id}")
 
+    def is_awake(self, user_id: UserId) -> bool:
+        return self.awake.is_set()
+
     async def ready(self, sandbox_id: SandboxId, *, timeout_s: float) -> None:
         await self.awake.wait()
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from clawkakad.assistant import words
+from clawkakad.assistant.opening import Opening
 from clawkakad.config import Access, Strangers
 from clawkakad.delivery.receipts import Receipts
 from clawkakad.errors import RegistryUnavailable
@@ -20,7 +21,7 @@ from clawkakad.registry.database import Transaction
 from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose, Status
 from clawkakad.whatsapp.parsing import parse
 from tests.conftest import Clock
-from tests.support import DATA
+from tests.support import DATA, nobody_opens
 from tests.whatsapp.expectations import EXPECTED, PHONE_NUMBER_ID
 
 SENT = datetime(2026, 11, 22, 9, 59, tzinfo=UTC)
@@ -47,6 +48,7 @@ class Desk:
             Filing(door, Limits(messages_per_hour, strangers), Receipts()),
             clock,
             listening=self.listening,
+            opening=nobody_opens,
             on_message=self.woken.append,
             on_outbox=self._on_outbox,
         )
@@ -418,10 +420,10 @@ class FullFor(Filing):
 
     is_full = True
 
-    def file(self, tx: Transaction, delivery: Delivery, now: datetime) -> Filed:
+    def file(self, tx: Transaction, delivery: Delivery, now: datetime, opening: Opening | None = None) -> Filed:
         if self.is_full and [message.wamid for message in delivery.messages] == ["w3"]:
             raise RegistryUnavailable("full")
-        return super().file(tx, delivery, now)
+        return super().file(tx, delivery, now, opening)
 
 
 async def test_what_was_stored_before_the_disk_was_full_is_answered_too(registry: Registry, clock: Clock) -> None:
@@ -432,6 +434,7 @@ async def test_what_was_stored_before_the_disk_was_full_is_answered_too(registry
         filing,
         clock,
         listening=desk.listening,
+        opening=nobody_opens,
         on_message=desk.woken.append,
         on_outbox=lambda: None,
     )

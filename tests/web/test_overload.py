@@ -26,7 +26,7 @@ from clawkakad.web.listener import listening
 from clawkakad.web.public import WEBHOOK, public_app
 from clawkakad.whatsapp.signature import HEADER, sign
 from tests.conftest import Clock
-from tests.support import DATA, SCALE, eventually
+from tests.support import DATA, SCALE, eventually, nobody_opens
 from tests.whatsapp.expectations import PHONE_NUMBER_ID
 
 SECRET = "test-app-secret"
@@ -75,6 +75,7 @@ async def site(tmp_path: Path, clock: Clock) -> AsyncIterator[Site]:
             Filing(Door(Access.OPEN, ()), Limits(0, Strangers.SILENT), Receipts()),
             clock,
             listening=known,
+            opening=nobody_opens,
             on_message=lambda _: None,
             on_outbox=lambda: None,
         )

@@ -1,0 +1,55 @@
+"""Opening: a turn that begins with the very commit that stores its message.
+
+What the express is to a reply. Where a person's agent is awake, nothing else of theirs waits, and no burst is waited
+for, the transaction that stores their message also begins its turn: one commit and two looks at the inbox less before
+the agent is asked. Conversations alone grant this; until it has gone nobody else begins a turn for that person.
+"""
+
+from datetime import datetime
+from typing import Protocol
+
+from clawkakad.assistant.turnbook import Turn
+from clawkakad.model import UserId
+from clawkakad.registry.database import Transaction
+
+
+class Host(Protocol):
+    """Who grants it, and takes the turn from there."""
+
+    def grant(self, user_id: UserId) -> bool:
+        """Whether a turn could be asked for at once: then nobody else begins one until `go`."""
+
+    def open(self, tx: Transaction, user_id: UserId, now: datetime) -> Turn | None:
+        """Begin the turn; None where this is not the simple case."""
+
+    def go(self, user_id: UserId, turn: Turn | None) -> None:
+        """The transaction is over: ask, or let go of the person."""
+
+
+class Opening:
+    """Of one transaction: `begin` in it, `go` after it, whatever became of it.
+
+    Where the transaction may be tried more than once, each try starts with `anew`.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._granted: dict[UserId, Turn | None] = {}
+
+    def anew(self) -> None:
+        """What an undone try began is not begun."""
+        self.go(stored=False)
+
+    def begin(self, tx: Transaction, user_id: UserId, now: datetime) -> bool:
+        """Begin the turn of a message that this transaction has stored. False: the conversation has to be woken."""
+        if not self._host.grant(user_id):
+            return False
+        self._granted[user_id] = None
+        turn = self._granted[user_id] = self._host.open(tx, user_id, now)
+        return turn is not None
+
+    def go(self, *, stored: bool) -> None:
+        """Ask the agents of what was begun and stored; let go of the others."""
+        granted, self._granted = self._granted, {}
+        for user_id, turn in granted.items():
+            self._host.go(user_id, turn if stored else None)
