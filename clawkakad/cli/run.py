@@ -1,6 +1,6 @@
 """`clawkakad run`: the daemon."""
 
-import asyncio
+import uvloop
 
 from clawkakad import app, interpreter, log
 from clawkakad.config import load_settings
@@ -11,4 +11,4 @@ def run() -> None:
     settings = load_settings()
     log.configure(settings.log_format, settings.log_level)
     interpreter.settle_in()
-    asyncio.run(app.serve(settings))
+    uvloop.run(app.serve(settings))

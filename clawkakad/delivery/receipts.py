@@ -48,7 +48,7 @@ class Receipts:
             return self._failed(tx, row, status, now)
         if state is OutboxState.SENT and row.sent_at is not None:
             self.lags.note((now - row.sent_at).total_seconds())
-        outbox.apply_status(tx, wamid=status.wamid, key=row.key, state=state, reason="", now=now)
+        outbox.apply_status(tx, row, wamid=status.wamid, state=state, reason="", now=now)
         return row.state in _OPEN
 
     def _failed(self, tx: Transaction, row: OutboxRow, status: Status, now: datetime) -> bool:
@@ -79,6 +79,6 @@ class Receipts:
 
     @staticmethod
     def _given_up(tx: Transaction, row: OutboxRow, status: Status, reason: str, now: datetime) -> None:
-        outbox.apply_status(tx, wamid=status.wamid, key=row.key, state=OutboxState.FAILED, reason=reason, now=now)
+        outbox.apply_status(tx, row, wamid=status.wamid, state=OutboxState.FAILED, reason=reason, now=now)
         if status.error_code == meta.UNREACHABLE:
             sends.set_unreachable(tx, row.user_id, reason, now)

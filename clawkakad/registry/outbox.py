@@ -97,11 +97,10 @@ def find(tx: Transaction, wamid: Wamid, key: str | None) -> OutboxRow | None:
 
 
 def apply_status(
-    tx: Transaction, *, wamid: Wamid, key: str | None, state: OutboxState, reason: str, now: datetime
+    tx: Transaction, row: OutboxRow, *, wamid: Wamid, state: OutboxState, reason: str, now: datetime
 ) -> bool:
-    """Move the row of a status forward. False where there is none, or nothing is new."""
-    row = find(tx, wamid, key)
-    if row is None or _RANK[row.state] >= _RANK[state]:
+    """Move a row, as it was found in this transaction, forward. False where nothing is new."""
+    if _RANK[row.state] >= _RANK[state]:
         return False
     if state is OutboxState.FAILED and not row.was_last_sent_as(wamid):
         return False

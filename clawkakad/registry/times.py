@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 
 def to_text(instant: datetime) -> str:
     """`instant` must be aware: a naive one is a bug."""
-    if instant.tzinfo is None:
-        raise ValueError("naive datetime")
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if instant.tzinfo is not UTC:
+        if instant.tzinfo is None:
+            raise ValueError("naive datetime")
+        instant = instant.astimezone(UTC)
+    return instant.isoformat(timespec="milliseconds")[:-6] + "Z"  # without +00:00
 
 
 def from_text(text: str) -> datetime:

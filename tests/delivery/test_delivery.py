@@ -130,7 +130,7 @@ class Post:
     async def status(self, row: OutboxRow, state: OutboxState = DELIVERED) -> None:
         await self.registry.db.write(
             lambda tx: outbox.apply_status(
-                tx, wamid=Wamid(f"w{row.id}"), key=row.key, state=state, reason="", now=self.clock()
+                tx, outbox.get(tx, row.id), wamid=Wamid(f"w{row.id}"), state=state, reason="", now=self.clock()
             )
         )
         if self.delivery is not None:

@@ -8,6 +8,7 @@ import pytest
 
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, outbox, overview, sends
+from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import OutboxRow
 from tests.conftest import Clock
 
@@ -44,9 +45,13 @@ class Queue:
         await self.registry.db.write(lambda tx: sends.again(tx, row, self.clock()))
 
     async def status(self, state: OutboxState, *, wamid: Wamid = WAMID, key: str | None = None) -> bool:
-        return await self.registry.db.write(
-            lambda tx: outbox.apply_status(tx, wamid=wamid, key=key, state=state, reason="", now=self.clock())
-        )
+        def work(tx: Transaction) -> bool:
+            row = outbox.find(tx, wamid, key)
+            return row is not None and outbox.apply_status(
+                tx, row, wamid=wamid, state=state, reason="", now=self.clock()
+            )
+
+        return await self.registry.db.write(work)
 
     async def rows(self) -> Sequence[OutboxRow]:
         return list(reversed(await self.registry.outbox.all()))
