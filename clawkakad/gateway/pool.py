@@ -69,6 +69,9 @@ class Pool:
 
         Raises `GatewayUnavailable` after `timeout_s`, and `SandboxGone` as soon as the sandbox is retired.
         """
+        connection = self.get(sandbox_id)
+        if connection is not None:
+            return connection
         try:
             async with asyncio.timeout(timeout_s):
                 while (connection := self.get(sandbox_id)) is None:
