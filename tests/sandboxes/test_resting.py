@@ -339,3 +339,44 @@ async def test_the_pulse_of_one_that_rests_is_not_taken(world: World) -> None:
 
         with pytest.raises(Rejected):
             await supervisor.pulse(row.id, mark=False)
+
+
+# Cut off in the middle
+
+
+@pytest.mark.parametrize("rest", [Rest.DOZE, Rest.SLEEP])
+@pytest.mark.parametrize("after", [1, 2, 3])
+async def test_a_daemon_killed_while_it_puts_one_to_rest_leaves_nothing_to_mend(
+    world: World, rest: Rest, after: int
+) -> None:
+    """Frozen, with some of its memory gone, or stopped; its gateway suspended; not written down."""
+    async with world.daemon() as supervisor:
+        ann, row = await _awake(world, supervisor)
+        world.engine.dies_after = after
+        await world.registry.sandboxes.want_rest(row.id, rest)
+        await asyncio.sleep(0.3)
+    world.engine.dies_after = None
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await world.ready(ann)
+
+        assert (world.container(row.id).status, _limit(world, row.id)) == ("running", 512)
+        assert world.gateways.suspended == set()
+        assert rest is Rest.SLEEP or world.engine.count("/start") == 1, "what was frozen goes on"
+        assert row.container_id == (await world.row(ann)).container_id
+
+
+@pytest.mark.parametrize("after", [1, 2])
+async def test_a_daemon_killed_while_it_wakes_one_goes_on_with_it(world: World, after: int) -> None:
+    async with world.daemon() as supervisor:
+        ann, row = await _awake(world, supervisor)
+        await _rests(world, ann)
+        world.engine.dies_after = after
+        await supervisor.ensure(ann)
+        await asyncio.sleep(0.3)
+    world.engine.dies_after = None
+    async with world.daemon():
+        await world.ready(ann)
+
+        assert (world.container(row.id).status, _limit(world, row.id)) == ("running", 512)
+        assert world.engine.count("/start") == 1
