@@ -81,7 +81,6 @@ class HostApi:
     async def close(self, sandbox_id: SandboxId) -> None:
         """Stop listening, and let requests under way finish within two seconds."""
         await self._shut(sandbox_id)
-        del self._open_requests[sandbox_id]
         self._proxy.forget(sandbox_id)
 
     async def aclose(self) -> None:
@@ -114,6 +113,8 @@ class HostApi:
                 return await handler(request)
             finally:
                 self._open_requests[sandbox_id] -= 1
+                if not self._open_requests[sandbox_id]:
+                    del self._open_requests[sandbox_id]
 
         app = web.Application(middlewares=[counted])
         app.router.add_get("/v1/models", models)

@@ -244,6 +244,19 @@ async def test_one_whose_gateway_does_not_go_on_is_started_again(world: World) -
         assert world.engine.count("/start") == 2
 
 
+async def test_slow_answers_are_forgiven_while_its_memory_comes_back_and_no_longer(world: World) -> None:
+    async with world.daemon() as supervisor:
+        ann, _ = await _awake(world, supervisor)
+        await _rests(world, ann)
+        world.gateways.mute = True
+        await supervisor.ensure(ann)
+        await world.ready(ann)
+        await asyncio.sleep(0.6)  # three misses take less
+        assert (await world.is_ready(ann), world.engine.count("/start")) == (True, 1)
+
+        await eventually(lambda: world.engine.count("/start") == 2)
+
+
 async def test_they_wake_a_few_at_once_and_who_waits_long_for_memory_is_told_once(world: World) -> None:
     world.long_s = 0.3
     async with world.daemon() as supervisor:
