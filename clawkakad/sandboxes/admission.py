@@ -27,9 +27,13 @@ class Crowded(Transient):
 
 @dataclass(eq=False)
 class _Waiting:
-    """`cold`: it is started, not only let go on; `is_waited_for`: a person, or somebody for them, waits."""
+    """`cold`: it is started, not only let go on; `is_waited_for`: a person, or somebody for them, waits.
+
+    `has_memory`: it runs, and is started anew.
+    """
 
     cold: bool
+    has_memory: bool
     is_waited_for: Callable[[], bool]
     granted: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -70,13 +74,18 @@ class Admission:
 
     @contextlib.asynccontextmanager
     async def place(
-        self, *, cold: bool, is_waited_for: Callable[[], bool], on_long: Callable[[], Awaitable[None]]
+        self,
+        *,
+        cold: bool,
+        has_memory: bool = False,
+        is_waited_for: Callable[[], bool],
+        on_long: Callable[[], Awaitable[None]],
     ) -> AsyncIterator[None]:
         """A place while the block lasts; waits for it. `on_long` is called once, when the wait gets long.
 
         Raises Crowded where there is no memory, and nobody waits for it.
         """
-        waiting = _Waiting(cold, is_waited_for)
+        waiting = _Waiting(cold, has_memory, is_waited_for)
         self._queue.append(waiting)
         try:
             await self._wait(waiting, on_long)
@@ -96,7 +105,7 @@ class Admission:
                     await waiting.granted.wait()
             if waiting.granted.is_set():
                 return
-            if not waiting.is_waited_for() and not self.has_room():
+            if not (waiting.has_memory or waiting.is_waited_for() or self.has_room()):
                 raise Crowded("the host is short of memory")
             if not told and time.monotonic() - since >= self._long_s:
                 told = True
@@ -104,7 +113,8 @@ class Admission:
 
     def _grant(self) -> None:
         for waiting in sorted(self._queue, key=lambda one: not one.is_waited_for()):
-            if len(self._inside) >= self._wakes_at_once or not (self.has_room() or self._alone()):
+            has_memory = waiting.has_memory or self.has_room() or self._alone()
+            if len(self._inside) >= self._wakes_at_once or not has_memory:
                 return
             if waiting.cold and sum(one.cold for one in self._inside) >= self._starts_at_once:
                 continue

@@ -103,6 +103,7 @@ class Keeper:
         self._in_vain = False  # it did not help
         self._wanted_of: str | None = None
         self._decided_at = 0.0
+        self._runs = False
         self._is_waited_for = False
         self._patient_until = 0.0  # it was let go on a moment ago
         self._is_watching = False
@@ -170,6 +171,7 @@ class Keeper:
         await self._builder.lay_out(self._row)
         await self._doors.open(self._row.id, self._row.user_id, self._builder.paths(self._row.id))
         found = await self._builder.find(self._row.id)
+        self._runs = found is not None and found.running
         self._wanted_of = await self._builder.made_of(self._row.id)
         standing = await self._ledger.standing()
         if standing is None:
@@ -192,7 +194,7 @@ class Keeper:
         observed = Observed(
             state=self._ledger.state,
             exists=found is not None,
-            running=found is not None and found.running,
+            running=self._runs,
             frozen=found is not None and found.frozen,
             exit_code=0 if found is None else found.exit_code,
             usable=self._usable,
@@ -279,7 +281,10 @@ class Keeper:
                 await self._builder.thaw(found)  # somebody may have let one go on that dozed
             return await self._connect(self._left_to_start(None if found is None else found.started_at))
         place = self._admission.place(
-            cold=decision.do is Do.START, is_waited_for=self._is_needed_now, on_long=self._ledger.tell_waking
+            cold=decision.do is Do.START,
+            has_memory=self._runs,
+            is_waited_for=self._is_needed_now,
+            on_long=self._ledger.tell_waking,
         )
         async with place:
             if decision.do is Do.WAKE:

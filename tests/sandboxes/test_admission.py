@@ -38,20 +38,22 @@ class Hall:
         )
         return self.admission
 
-    async def comes(self, name: str, *, cold: bool = False, waited_for: bool = True) -> None:
+    async def comes(self, name: str, *, cold: bool = False, waited_for: bool = True, has_memory: bool = False) -> None:
         self._leave[name] = asyncio.Event()
-        self.tasks[name] = asyncio.create_task(self._visit(name, cold, waited_for))
+        self.tasks[name] = asyncio.create_task(self._visit(name, cold, waited_for, has_memory))
         await asyncio.sleep(0.01)
 
     async def leaves(self, name: str) -> None:
         self._leave[name].set()
         await self.tasks.pop(name)
 
-    async def _visit(self, name: str, cold: bool, waited_for: bool) -> None:
+    async def _visit(self, name: str, cold: bool, waited_for: bool, has_memory: bool) -> None:
         async def tell() -> None:
             self.told.append(name)
 
-        async with self.admission.place(cold=cold, is_waited_for=lambda: waited_for, on_long=tell):
+        async with self.admission.place(
+            cold=cold, has_memory=has_memory, is_waited_for=lambda: waited_for, on_long=tell
+        ):
             self.entered.append(name)
             await self._leave[name].wait()
 
@@ -122,6 +124,13 @@ async def test_nobody_waits_for_memory_for_whom_nobody_waits(hall: Hall) -> None
     with pytest.raises(Crowded):
         await hall.tasks.pop("a")
     assert hall.admission.wanted_mb == 0
+
+
+async def test_one_that_runs_and_is_started_anew_needs_no_more_memory(hall: Hall) -> None:
+    hall.host = replace(hall.host, available_mb=0)
+    await hall.comes("a", cold=True, waited_for=False, has_memory=True)
+
+    assert hall.entered == ["a"]
 
 
 async def test_who_waits_long_is_told_once(hall: Hall) -> None:
