@@ -30,6 +30,7 @@ class Rows(Protocol):
     async def tell_parked(self, sandbox_id: SandboxId, text: str) -> bool: ...
     async def standing(self, sandbox_id: SandboxId) -> Standing | None: ...
     async def retrying(self, sandbox_id: SandboxId) -> None: ...
+    async def pin(self, sandbox_id: SandboxId) -> None: ...
 
 
 class Ledger:
@@ -75,6 +76,10 @@ class Ledger:
     async def retrying(self) -> None:
         """The operator's wish is carried out."""
         await self._rows.retrying(self._id)
+
+    async def proven(self) -> None:
+        """It is ready: what its container is made of stays its image, until an upgrade."""
+        await self._rows.pin(self._id)
 
     def _may(self, state: SandboxState, reason: str) -> bool:
         before = self.state

@@ -28,6 +28,7 @@ from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import Sealing, container_name
 from clawkakad.sandboxes.supervisor import Supervisor
+from clawkakad.sandboxes.upgradeplan import Patience
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
 from tests.support import eventually, short_directory
 
@@ -49,6 +50,9 @@ FAST = Timing(
     engine_last_delay_s=0.05,
     owner_uids=frozenset({os.geteuid()}),
 )
+
+
+QUICK = Patience(idle_s=0.0, canary_s=0.3, look_every_s=0.05)
 
 
 @dataclass
@@ -137,7 +141,9 @@ class World:
         return self.engine.containers[container_name(sandbox_id)]
 
     @contextlib.asynccontextmanager
-    async def daemon(self, *, timing: Timing = FAST, gid: int | None = None) -> AsyncIterator[Supervisor]:
+    async def daemon(
+        self, *, timing: Timing = FAST, patience: Patience = QUICK, gid: int | None = None
+    ) -> AsyncIterator[Supervisor]:
         """One life of the daemon's part that cares for sandboxes."""
         self.pool, gid = Pool(), os.getegid() if gid is None else gid
         async with open_engine(self.engine.address) as engine, aiohttp.ClientSession() as session:
@@ -168,6 +174,7 @@ class World:
                 parked_text=PARKED,
                 on_outbox=lambda: None,
                 timing=timing,
+                patience=patience,
                 reconcile_every_s=0.2,
                 oom_at_once_s=OOM_AT_ONCE_S,
                 removals_every_s=0.05,
