@@ -47,8 +47,9 @@ def keep(data: Path, store: Path) -> dict[str, object]:
                     tar.add(path, name)
                     count += 1
     (store / "one").unlink(missing_ok=True)
-    os.sync()
+    _sync(partial)  # only this: the rest of the machine may have a lot to write
     partial.rename(store / KEPT)
+    _sync(store)
     return {"files": count, "bytes": (store / KEPT).stat().st_size}
 
 
@@ -63,8 +64,9 @@ def put_back(data: Path, store: Path) -> dict[str, object]:
             _bring(tar, member, data / name)
     for name, member in reversed(kept.items()):
         if member.isdir():
+            _sync(data / name)
             (data / name).chmod(stat.S_IMODE(member.mode))
-    os.sync()
+    _sync(data)
     return {"files": sum(member.isreg() for member in kept.values())}
 
 
@@ -87,9 +89,19 @@ def _bring(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
         assert source is not None
         with open(beside, "wb") as target:
             shutil.copyfileobj(source, target)
+        _sync(beside)
         beside.chmod(stat.S_IMODE(member.mode))
         os.utime(beside, (member.mtime, member.mtime))
     beside.rename(path)
+
+
+def _sync(path: Path) -> None:
+    """A file's content, or a directory's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _take_away(path: Path) -> None:

@@ -57,9 +57,14 @@ QUICK = Patience(idle_s=0.0, canary_s=0.3, look_every_s=0.05)
 
 @dataclass
 class Gateways:
-    """The gateways of the containers that run. `mute`: health is not answered; `dead`: none is opened at a start."""
+    """The gateways of the containers that run.
+
+    `mute`: health is not answered; `dead`: none is opened at a start; `busy`: not to be suspended now.
+    """
 
     mute: bool = False
+    busy: bool = False
+    suspensions: int = 0  # how often one was asked for
     dead: bool = False
     close_codes: list[int | None] = field(default_factory=list)
     _running: dict[str, web.AppRunner] = field(default_factory=dict)
@@ -90,8 +95,12 @@ class Gateways:
         await socket.send_json({"type": "event", "event": "connect.challenge", "payload": {"nonce": "n", "ts": 1}})
         async for message in socket:
             asked: dict[str, Any] = message.json()
+            payload = _answer(asked)
+            if asked["method"] == "gateway.suspend.prepare":
+                self.suspensions += 1
+                payload = {"status": "busy" if self.busy else "ready"}
             if not (self.mute and asked["method"] == "health"):
-                await socket.send_json({"type": "res", "id": asked["id"], "ok": True, "payload": _answer(asked)})
+                await socket.send_json({"type": "res", "id": asked["id"], "ok": True, "payload": payload})
         self.close_codes.append(socket.close_code)
         return socket
 
