@@ -255,6 +255,7 @@ class Upgrader:
         found = await self._builder.find(row.id)
         if found is not None:
             await self._builder.engine.remove(found.id)
+        await self._registry.sandboxes.set_container(row.id, container_id=None, image_id=None, config_hash=None)
         try:
             await self._keepsakes.put_back(row.id)
         except Rejected as error:

@@ -89,8 +89,9 @@ class Town:
         steps = [] if upgrade is None else await self.world.registry.upgrades.steps(upgrade.id)
         return any(step.state is state and sandbox_id in (None, step.sandbox_id) for step in steps)
 
-    async def images(self, *people: UserId) -> list[str | None]:
-        return [(await self.world.ready(person)).image_id for person in people]
+    async def images(self, *people: UserId) -> list[str]:
+        """What their containers are made of, as the engine says."""
+        return [self.world.container((await self.world.ready(person)).id).image_id for person in people]
 
     async def all_ready(self, *people: UserId) -> list[SandboxRow]:
         return [await self.world.ready(person) for person in people]
