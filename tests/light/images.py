@@ -57,6 +57,7 @@ async def build(
         for path, content in (files or {}).items():
             (context / path).parent.mkdir(parents=True, exist_ok=True)
             (context / path).write_bytes(content)
+            (context / path).chmod(0o755 if content.startswith(b"#!") else 0o644)
         await _docker("build", "--quiet", "--network", "none", "--tag", tag, str(context))
 
 

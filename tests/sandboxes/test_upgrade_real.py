@@ -1,11 +1,14 @@
 """Upgrades on the real engine, with light images that are good, broken or hanging; volumes, SQLite and pa are real."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from clawkakad.gateway.runs import Answer
 from clawkakad.gateway.turns import Turns
@@ -14,8 +17,10 @@ from clawkakad.registry.upgrades import Step, Upgrade
 from clawkakad.sandboxes import image, paths
 from clawkakad.sandboxes.engine import Engine, open_engine
 from clawkakad.sandboxes.keeper import Timing
+from clawkakad.sandboxes.modelproxy import Upstream
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import container_name
+from clawkakad.simulator.model import offline_model_app
 from tests.e2e.conftest import ENGINE_SOCKET, docker, remove_all
 from tests.light.images import build, light_image
 from tests.sandboxes.world import QUICK, World, open_world
@@ -34,9 +39,10 @@ SCHEMA_2 = {
 }
 """An image that knows one more schema."""
 COPIES = (
-    "USER 0:0\nCOPY seed migrate /usr/local/lib/clawkaka/\nRUN chmod 755 /usr/local/lib/clawkaka/*\n"
-    "COPY schema.sql /usr/local/share/clawkaka/\nCOPY migrations/ /usr/local/share/clawkaka/migrations/\nUSER 1000:1000"
+    "COPY seed migrate /usr/local/lib/clawkaka/\n"
+    "COPY schema.sql /usr/local/share/clawkaka/\nCOPY migrations/ /usr/local/share/clawkaka/migrations/"
 )
+REAL = replace(Timing(), owner_uids=frozenset({1000}))
 TIMING = replace(
     Timing(),
     owner_uids=frozenset({1000}),
@@ -77,14 +83,14 @@ class House:
     async def says(self, sandbox_id: SandboxId, key: str, text: str) -> str:
         return (await self.turns.ask(sandbox_id, key=key, text=text, again=False, timeout_s=30 * SCALE)).text
 
-    async def upgraded(self) -> tuple[Upgrade, list[Step]]:
+    async def upgraded(self, *, within_s: float = 40) -> tuple[Upgrade, list[Step]]:
         upgrades = self.world.registry.upgrades
         asked, _ = await upgrades.ask(None)
 
         async def over() -> bool:
             return await upgrades.open() is None
 
-        await eventually(over, within_s=40)
+        await eventually(over, within_s=within_s)
         ended = await upgrades.get(asked.id)
         assert ended is not None
         return ended, await upgrades.steps(asked.id)
@@ -163,3 +169,43 @@ async def test_a_bad_image_is_taken_back_with_the_data_as_it_was(house: House, m
 
 
 LISTING = "find /data -not -name '*-wal' -not -name '*-shm' -printf '%P %m %l\\n' | sort"
+
+
+async def test_the_real_gateway_is_upgraded_and_the_conversation_goes_on() -> None:
+    own = f"clawkaka-upgrade:{uuid.uuid4().hex[:12]}"
+    async with open_world() as world, open_engine(ADDRESS) as engine, serving_model(world.runtime.parent) as model:
+        world.engine.address, world.image, world.instance, world.upstream = ADDRESS, own, own[-12:], model
+        await docker("tag", "clawkaka-sandbox:latest", own)
+        ann = await world.person()
+        try:
+            async with world.daemon(timing=REAL, patience=QUICK, gid=paths.socket_gid()) as supervisor:
+                house = House(world, engine, Turns(world.pool, on_stray=_unheard), ann, ann)
+                sandbox_id = await supervisor.ensure(ann)
+                await world.pool.ready(sandbox_id, timeout_s=150)
+                assert "280" in await house.says(sandbox_id, "k1", "Uber to office 280")
+                before = await house.image(sandbox_id)
+                await docker("build", "--quiet", "--tag", own, "-", stdin=f"FROM {before}\nLABEL clawkaka.more=1\n")
+                ended, _ = await house.upgraded(within_s=150)
+
+                assert UpgradeState.DONE is ended.state, ended.reason
+                assert before != await house.image(sandbox_id) == ended.image_id
+                assert "Uber" in await house.pa(sandbox_id, "sql", "SELECT what FROM expenses")
+                said = await (await world.pool.ready(sandbox_id, timeout_s=60)).history(20, timeout_s=20)
+                assert "Uber to office 280" in str(said)
+                assert "280" in await house.says(sandbox_id, "k2", "how much today?")
+                await house.turns.aclose()
+        finally:
+            await remove_all(world.instance)
+            await docker("rmi", own, check=False)
+
+
+@contextlib.asynccontextmanager
+async def serving_model(directory: Path) -> AsyncIterator[Upstream]:
+    """The offline model."""
+    runner = web.AppRunner(offline_model_app(), access_log=None)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(directory / "model.sock")).start()
+        yield Upstream("http://offline/v1", "offline", directory / "model.sock")
+    finally:
+        await runner.cleanup()

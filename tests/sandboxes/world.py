@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from clawkakad.gateway.pool import Pool
@@ -23,7 +22,7 @@ from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
-from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream
+from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import Sealing, container_name
@@ -116,6 +115,7 @@ class World:
         self.keys: KeySource = SharedKey(None)
         self.image = "clawkaka-sandbox:latest"
         self.memory_mb = 1280
+        self.upstream = Upstream("http://127.0.0.1:1/v1", "m")  # nobody's
         self.instance = INSTANCE  # on an engine that others use too: one of its own
         self.pool = Pool()
 
@@ -155,7 +155,7 @@ class World:
     ) -> AsyncIterator[Supervisor]:
         """One life of the daemon's part that cares for sandboxes."""
         self.pool, gid = Pool(), os.getegid() if gid is None else gid
-        async with open_engine(self.engine.address) as engine, aiohttp.ClientSession() as session:
+        async with open_engine(self.engine.address) as engine, open_upstream(self.upstream) as session:
             builder = Builder(
                 engine=engine,
                 sealing=Sealing(instance=self.instance, image=self.image, gid=gid, memory_mb=self.memory_mb),
@@ -168,7 +168,7 @@ class World:
             )
             proxy = ModelProxy(
                 session,
-                upstream=Upstream("http://127.0.0.1:1/v1", "m"),
+                upstream=self.upstream,
                 key_for=self.keys.key,
                 usage=self.registry.usage,
             )
