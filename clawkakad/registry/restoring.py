@@ -75,6 +75,12 @@ def add_user(path: Path, source: Path, user_id: UserId) -> SandboxId | None:
         for table in _OF_A_USER:
             _copy_rows(connection, table, user_id)
         row = connection.execute("SELECT id FROM sandboxes WHERE user_id = :user", {"user": user_id}).fetchone()
+        if row is not None:  # what an upgrade kept of it is older than what comes back now
+            connection.execute(
+                "UPDATE upgrade_steps SET state = 'skipped', reason = 'restored' WHERE sandbox_id = :id"
+                " AND state IN ('waiting', 'keeping', 'trying', 'returning')",
+                {"id": row[0]},
+            )
     return None if row is None else SandboxId(row[0])
 
 

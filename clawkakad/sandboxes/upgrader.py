@@ -88,8 +88,8 @@ class Upgrader:
             pause_s = self._patience.look_every_s
             try:
                 upgrade = await self._rows.open()
-                if upgrade is not None and await self._move(upgrade):
-                    pause_s = 0.0
+                if upgrade is not None:
+                    pause_s = 0.0 if await self._move(upgrade) else 5 * pause_s  # everybody is busy
                 self._troubled = False
             except Transient as error:
                 logger.log("DEBUG" if self._troubled else "WARNING", "an upgrade has to wait", error=str(error))
