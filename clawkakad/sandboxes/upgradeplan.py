@@ -38,11 +38,12 @@ class Patience:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Somebody who waits for their turn, and when their person wrote last."""
+    """Somebody who waits for their turn; when their person wrote last, and whether they wait for an answer."""
 
     step: Step
     row: SandboxRow
     wrote_at: datetime | None
+    is_waiting: bool
 
 
 def moved(rows: Sequence[SandboxRow], image_id: str) -> list[SandboxRow]:

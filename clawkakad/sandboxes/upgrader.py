@@ -157,23 +157,24 @@ class Upgrader:
             if standing is None or standing.row.remove_wanted:
                 await self._rows.skip(step, "removed")
             else:
-                candidates.append(Candidate(step, standing.row, standing.wrote_at))
+                candidates.append(Candidate(step, standing.row, standing.wrote_at, standing.waiting))
         for candidate in in_order(candidates):
-            if await self._is_free(candidate.row):
+            if await self._is_free(candidate):
                 awake = candidate.row.state is not SandboxState.ASLEEP
                 await self._rows.take(candidate.step, awake=awake)
                 return True
         return False
 
-    async def _is_free(self, row: SandboxRow) -> bool:
+    async def _is_free(self, candidate: Candidate) -> bool:
         """Nobody is in the middle of anything. The gateway's word counts; from then on it begins nothing new."""
-        if row.state in ON_THE_WAY:
-            return False
-        if row.state in UNWELL:
+        state, sandbox_id = candidate.row.state, candidate.row.id
+        if state in UNWELL:
             return True
-        if not await self._keepers.is_idle(row.id, self._patience.idle_s):
+        if state in ON_THE_WAY or candidate.is_waiting:
             return False
-        connection = self._keepers.connection(row.id)
+        if not await self._keepers.is_idle(sandbox_id, self._patience.idle_s):
+            return False
+        connection = self._keepers.connection(sandbox_id)
         return connection is None or await _suspended(connection)
 
     # One in hand

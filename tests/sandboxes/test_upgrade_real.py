@@ -42,7 +42,7 @@ COPIES = (
     "COPY seed migrate /usr/local/lib/clawkaka/\n"
     "COPY schema.sql /usr/local/share/clawkaka/\nCOPY migrations/ /usr/local/share/clawkaka/migrations/"
 )
-REAL = replace(Timing(), owner_uids=frozenset({1000}))
+REAL = replace(Timing(), owner_uids=frozenset({1000}), start_s=120.0 * SCALE)
 TIMING = replace(
     Timing(),
     owner_uids=frozenset({1000}),
@@ -171,6 +171,7 @@ async def test_a_bad_image_is_taken_back_with_the_data_as_it_was(house: House, m
 LISTING = "find /data -not -name '*-wal' -not -name '*-shm' -printf '%P %m %l\\n' | sort"
 
 
+@pytest.mark.timeout(900)
 async def test_the_real_gateway_is_upgraded_and_the_conversation_goes_on() -> None:
     own = f"clawkaka-upgrade:{uuid.uuid4().hex[:12]}"
     async with open_world() as world, open_engine(ADDRESS) as engine, serving_model(world.runtime.parent) as model:
@@ -181,7 +182,7 @@ async def test_the_real_gateway_is_upgraded_and_the_conversation_goes_on() -> No
             async with world.daemon(timing=REAL, patience=QUICK, gid=paths.socket_gid()) as supervisor:
                 house = House(world, engine, Turns(world.pool, on_stray=_unheard), ann, ann)
                 sandbox_id = await supervisor.ensure(ann)
-                await world.pool.ready(sandbox_id, timeout_s=150)
+                await world.pool.ready(sandbox_id, timeout_s=150 * SCALE)
                 assert "280" in await house.says(sandbox_id, "k1", "Uber to office 280")
                 before = await house.image(sandbox_id)
                 await docker("build", "--quiet", "--tag", own, "-", stdin=f"FROM {before}\nLABEL clawkaka.more=1\n")
