@@ -90,11 +90,6 @@ class Upgrades:
         now = times.to_text(self._clock())
         await self._db.write(lambda tx: _move(tx, step, StepState.KEEPING, "", now, awake=awake))
 
-    async def tell(self, step: Step, reason: str) -> None:
-        """What is being done with it, in words for the operator."""
-        now = times.to_text(self._clock())
-        await self._db.write(lambda tx: _move(tx, step, step.state, reason, now))
-
     async def try_new(self, step: Step, image_id: str) -> None:
         """Its data is kept: from now on it is pinned to the new image."""
         await self._move_pinned(step, StepState.TRYING, "", image_id)

@@ -79,7 +79,10 @@ class Ledger:
 
     async def proven(self) -> None:
         """It is ready: what its container is made of stays its image, until an upgrade."""
-        await self._rows.pin(self._id)
+        try:
+            await self._rows.pin(self._id)
+        except RegistryUnavailable as error:  # the next time that it is ready, then
+            logger.warning("a sandbox's image was not stored", error=str(error))
 
     def _may(self, state: SandboxState, reason: str) -> bool:
         before = self.state

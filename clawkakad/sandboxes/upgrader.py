@@ -130,14 +130,22 @@ class Upgrader:
             logger.info("an upgrade begins", image=image_id[:19], sandboxes=len(chosen))
 
     async def _finish(self, upgrade: Upgrade, steps: list[Step], why_not: str) -> None:
-        for step in steps:  # what a crash may have left behind
-            if step.state is not StepState.FAILED:
-                await self._keepsakes.drop(step.sandbox_id)
+        await self._sweep(steps)
         if why_not:
             logger.error("an upgrade stops", reason=why_not)
         elif steps:
             logger.info("an upgrade is done", sandboxes=sum(step.state is StepState.DONE for step in steps))
         await self._rows.finish(upgrade.id, UpgradeState.FAILED if why_not else UpgradeState.DONE, why_not)
+
+    async def _sweep(self, steps: list[Step]) -> None:
+        """Copies that a crash may have left behind. What could not be put back stays where it is."""
+        for step in steps:
+            if step.state in (StepState.DONE, StepState.SKIPPED):
+                await self._keepsakes.drop(step.sandbox_id)
+
+    async def _give_up(self, step: Step, reason: str) -> None:
+        await self._sweep(await self._rows.steps(step.upgrade_id))
+        await self._rows.give_up(step, reason)
 
     async def _unwell(self, steps: list[Step]) -> str:
         """Why nobody else should follow those who were moved: the first of them did not stay well."""
@@ -206,7 +214,7 @@ class Upgrader:
         except Rejected as error:
             logger.error("an upgrade stops: the data of a sandbox cannot be kept", error=str(error))
             await self._keepsakes.drop(row.id)
-            await self._rows.give_up(step, f"its data cannot be kept: {error}")
+            await self._give_up(step, f"its data cannot be kept: {error}")
             await self._let_go(row.id, awake=step.awake)
             return
         if kept is None:
@@ -262,7 +270,7 @@ class Upgrader:
         except Rejected as error:
             logger.error("the data of before cannot be put back: it stays as the new image left it", error=str(error))
             reason = f"{reason}; its data could not be put back: {error}"
-        await self._rows.give_up(step, reason)
+        await self._give_up(step, reason)
         await self._let_go(row.id, awake=step.awake)
         if reason == step.reason:
             await self._keepsakes.drop(row.id)
