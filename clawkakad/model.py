@@ -56,6 +56,27 @@ class Hold(StrEnum):
     UNKNOWN = "unknown"  # it may have been sent; nobody will know: the operator decides
 
 
+class UpgradeState(StrEnum):
+    """The life of an upgrade: of one sandbox, or of all."""
+
+    WANTED = "wanted"  # an operator asked for it
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"  # it stopped where a sandbox did not bear it; that one is as it was before
+
+
+class StepState(StrEnum):
+    """Where one sandbox stands in an upgrade."""
+
+    WAITING = "waiting"  # not touched yet
+    KEEPING = "keeping"  # stopped, and its data is copied; nothing else has changed
+    TRYING = "trying"  # the copy is there; it is started with the new image
+    RETURNING = "returning"  # the new image did not do: old data, old image
+    DONE = "done"
+    FAILED = "failed"  # it is as it was before
+    SKIPPED = "skipped"  # removed meanwhile, or not reached
+
+
 class SandboxState(StrEnum):
     """The life of a sandbox, as observed."""
 

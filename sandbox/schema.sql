@@ -6,7 +6,7 @@
 --   * day      the calendar date in that zone, so that "today" stays the day that the person lived through;
 --   * source   the person's own words that a row came from;
 --   * ids      never used twice (AUTOINCREMENT): "task 3" means one thing for ever.
--- Later versions only add to this, so an older program can work on a newer file.
+-- Later versions only add to this: what leads to them is in migrations/, and this file is always the newest one.
 -- Safe to load again: nothing that exists is touched.
 
 PRAGMA busy_timeout = 5000;

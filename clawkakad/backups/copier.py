@@ -6,7 +6,6 @@ It carries a label of its own, so that nobody takes it for a sandbox, and is gon
 crash left is removed by the next one, and with its sandbox.
 """
 
-import asyncio
 import contextlib
 import json
 import tarfile
@@ -16,19 +15,16 @@ from importlib import resources
 from typing import Any
 
 from clawkakad.backups.tar import BLOCK, padding
-from clawkakad.errors import EngineUnavailable, ImageMissing, Rejected
+from clawkakad.errors import EngineUnavailable, ImageMissing
 from clawkakad.model import SandboxId
+from clawkakad.sandboxes.copying import EXCHANGE, copier_body, worked
 from clawkakad.sandboxes.engine import Engine
 from clawkakad.sandboxes.paths import SANDBOX_UID
 from clawkakad.sandboxes.profile import volume_name
-from clawkakad.sandboxes.removal import COPIER_LABEL, copier_name, remove_copier
-from clawkakad.sandboxes.seccomp import seccomp_option
+from clawkakad.sandboxes.removal import copier_name, remove_copier
 
-EXCHANGE = "/tmp"  # noqa: S108 (inside the container)
 PACKED = "data.tar.gz"
 WORK_S = 3600.0  # packing one sandbox
-LOOK_S = 0.1
-MEMORY = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Copier:
     @contextlib.asynccontextmanager
     async def _container(self, sandbox_id: SandboxId, words: list[str]) -> AsyncIterator[str]:
         name = copier_name(sandbox_id)
-        await remove_copier(self.engine, self.instance, sandbox_id)
+        await remove_copier(self.engine, self.instance, name)
         try:
             await self.engine.create(name, self._body(sandbox_id, words))
             yield name
@@ -73,43 +69,15 @@ class Copier:
             raise ImageMissing(f"the image {self.image} is needed to copy sandboxes: clawkakad image build") from error
         finally:
             with contextlib.suppress(EngineUnavailable):  # the next one removes it
-                await remove_copier(self.engine, self.instance, sandbox_id)
+                await remove_copier(self.engine, self.instance, name)
 
     async def _work(self, name: str) -> dict[str, Any]:
         """Start it, wait for its end, and read its report."""
-        await self.engine.start(name)
-        deadline = asyncio.get_running_loop().time() + WORK_S
-        while (found := await self.engine.inspect(name)) is not None and found.status in ("created", "running"):
-            if asyncio.get_running_loop().time() > deadline:
-                raise Rejected(f"the data cannot be copied: not done after {WORK_S:g} s")
-            await asyncio.sleep(LOOK_S)
-        lines = await self.engine.logs(name, tail=20) or ["it was removed"]
-        if found is None or found.exit_code != 0:
-            raise Rejected(f"the data cannot be copied: {lines[-1]}")
-        return dict(json.loads(lines[-1]))
+        return await worked(self.engine, name, within_s=WORK_S)
 
     def _body(self, sandbox_id: SandboxId, words: list[str]) -> dict[str, object]:
         program = (resources.files("clawkakad.backups") / "inside.py").read_text(encoding="utf-8")
-        return {
-            "Image": self.image,
-            "Entrypoint": ["/usr/bin/python3", "-c", program],
-            "Cmd": words,
-            "WorkingDir": "/",
-            "User": f"{SANDBOX_UID}:{SANDBOX_UID}",
-            "Labels": {COPIER_LABEL: self.instance},
-            "HostConfig": {
-                "NetworkMode": "none",
-                "CapDrop": ["ALL"],
-                "SecurityOpt": ["no-new-privileges", seccomp_option()],
-                "IpcMode": "private",
-                "PidsLimit": 16,
-                "Memory": MEMORY,
-                "MemorySwap": MEMORY,
-                "CpuShares": 128,  # people's turns go first
-                "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "1"}},
-                "Mounts": [{"Type": "volume", "Source": volume_name(sandbox_id), "Target": "/data", "ReadOnly": False}],
-            },
-        }
+        return copier_body(self.instance, self.image, volume_name(sandbox_id), [program, *words])
 
 
 async def _only_file(stream: AsyncIterator[bytes]) -> tuple[int, AsyncIterator[bytes]]:

@@ -90,6 +90,7 @@ async def _build(order: image_build.Order) -> None:
     with display.shown:
         built = await image_build.build(order, display)
     typer.echo(f"{built.tag} is built ({_megabytes(built.size)}, {time.monotonic() - started:.0f} s)")
+    typer.echo("sandboxes that were ready with another one keep it until: clawkakad sandbox upgrade --all", err=True)
 
 
 def _megabytes(size: int) -> str:

@@ -1,4 +1,4 @@
-"""`clawkakad sandbox …`: look at people's sandboxes, try them again, remove them, with or without a running daemon."""
+"""`clawkakad sandbox …`: look at people's sandboxes, try them again, upgrade or remove them, daemon or not."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from clawkakad.assistant.who import find_user, label
 from clawkakad.cli.common import age, asked, clock, counted, harmless, say
 from clawkakad.cli.keys import key_source
 from clawkakad.cli.listing import show_rows
+from clawkakad.cli.upgrade import upgrade
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
 from clawkakad.errors import EngineUnavailable, UsageError
@@ -28,6 +29,7 @@ LOOK_EVERY_S = 0.5
 HEADINGS = ("sandbox", "user", "name", "state", "since", "container", "reason")
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(upgrade)
 
 User = Annotated[str, typer.Argument(help="A user id, a sandbox id, a phone number, or a name.")]
 

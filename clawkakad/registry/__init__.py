@@ -19,6 +19,7 @@ from clawkakad.registry.inbox import Inbox
 from clawkakad.registry.outbox import Outbox
 from clawkakad.registry.reminders import Reminders
 from clawkakad.registry.sandboxes import Sandboxes, SandboxRow
+from clawkakad.registry.upgrades import Upgrades
 from clawkakad.registry.usage import Usage
 from clawkakad.registry.users import UserRow, Users
 
@@ -39,6 +40,7 @@ class Registry:
     reminders: Reminders
     heartbeats: Heartbeats
     sandboxes: Sandboxes
+    upgrades: Upgrades
     usage: Usage
 
 
@@ -88,5 +90,6 @@ def _registry(db: Database, clock: Callable[[], datetime]) -> Registry:
         reminders=Reminders(db, clock),
         heartbeats=Heartbeats(db),
         sandboxes=Sandboxes(db, clock),
+        upgrades=Upgrades(db, clock),
         usage=Usage(db, clock),
     )

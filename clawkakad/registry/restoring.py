@@ -22,7 +22,8 @@ def settle(path: Path, made_at: str, now: datetime) -> None:
     """Nothing is sent again, nothing is asked again: what was open when the backup was made waits for the operator.
 
     Messages to people are held; messages from people are parked, begun or not (they may have been answered since);
-    reminders whose time has passed count as fired, and their messages are held. Sandboxes have no container yet.
+    reminders whose time has passed count as fired, and their messages are held. Sandboxes have no container yet, and
+    an upgrade that was going on is over.
     """
     since = f"restored from the backup of {made_at[:16]}"
     with _opened(path) as connection:
@@ -40,6 +41,11 @@ def settle(path: Path, made_at: str, now: datetime) -> None:
         )
         connection.execute("UPDATE inbox SET turn = NULL WHERE state IN ('failed', 'parked')")
         _fire_late(connection, values)
+        connection.execute(
+            "UPDATE upgrades SET state = 'failed', reason = 'restored', changed_at = :now"
+            " WHERE state IN ('wanted', 'running')",
+            values,
+        )
         present = {row[1] for row in connection.execute("PRAGMA table_info(sandboxes)")}
         seen = ", ".join(f"{column} = NULL" for column in _SEEN if column in present)
         connection.execute(
@@ -69,6 +75,12 @@ def add_user(path: Path, source: Path, user_id: UserId) -> SandboxId | None:
         for table in _OF_A_USER:
             _copy_rows(connection, table, user_id)
         row = connection.execute("SELECT id FROM sandboxes WHERE user_id = :user", {"user": user_id}).fetchone()
+        if row is not None:  # what an upgrade kept of it is older than what comes back now
+            connection.execute(
+                "UPDATE upgrade_steps SET state = 'skipped', reason = 'restored' WHERE sandbox_id = :id"
+                " AND state IN ('waiting', 'keeping', 'trying', 'returning')",
+                {"id": row[0]},
+            )
     return None if row is None else SandboxId(row[0])
 
 

@@ -17,6 +17,7 @@ class SandboxRow:
     """One sandbox. `reason`: why it is in its state, in words for the operator.
 
     `parked_with`: what it was to be made of when it was parked; `ooms`: how often something in it ran out of memory.
+    `pinned`: the image that it is made of until an upgrade; None until it has been ready once.
     """
 
     id: SandboxId
@@ -36,6 +37,7 @@ class SandboxRow:
     oom_at: datetime | None
     created_at: datetime
     changed_at: datetime
+    pinned: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,21 @@ class Sandboxes:
             config=config_hash,
         )
 
+    async def pin(self, sandbox_id: SandboxId) -> None:
+        """It has been ready: it stays with the image that its container is made of. Pinned already: nothing happens."""
+        await self._db.execute(
+            "UPDATE sandboxes SET pinned = image_id WHERE id = :id AND pinned IS NULL", {"id": sandbox_id}
+        )
+
+    async def unpin(self, sandbox_id: SandboxId) -> None:
+        """Its image is gone: the next one with which it is ready will be its own."""
+        await self._db.execute("UPDATE sandboxes SET pinned = NULL WHERE id = :id", {"id": sandbox_id})
+
+    async def pinned(self, sandbox_id: SandboxId) -> str | None:
+        """The image that it is to be made of; None: the one that the tag names."""
+        row = await self._db.one("SELECT pinned FROM sandboxes WHERE id = :id", {"id": sandbox_id})
+        return None if row is None or row["pinned"] is None else str(row["pinned"])
+
     async def set_key_hash(self, sandbox_id: SandboxId, key_hash: str | None) -> None:
         """Record the hash by which the provider knows the person's model key (never the key)."""
         await self._update(sandbox_id, "key_hash = :hash", hash=key_hash)
@@ -245,4 +262,5 @@ def _sandbox(row: Row) -> SandboxRow:
         oom_at=times.maybe(row["oom_at"]),
         created_at=times.from_text(row["created_at"]),
         changed_at=times.from_text(row["changed_at"]),
+        pinned=row["pinned"],
     )

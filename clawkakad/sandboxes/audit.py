@@ -58,7 +58,7 @@ def rows(inspected: Facts, wanted: Body, given: Given) -> list[Row]:
     compared = [
         *_host_rows(inspected["HostConfig"], host, given),
         *_security_rows(inspected, host),
-        *_config_rows(inspected["Config"], body, given),
+        *_config_rows(_by_name(inspected, body), body, given),
         *_network_rows(inspected["NetworkSettings"]),
         (
             "mounts",
@@ -102,6 +102,15 @@ def _with(prefix: str, options: list[str]) -> list[str]:
 
 def _without(prefix: str, options: list[str]) -> list[str]:
     return [option for option in options if not option.startswith(prefix)]
+
+
+def _by_name(inspected: Facts, body: Facts) -> Facts:
+    """Its config, where an image that was asked for by its id counts as the one of that name.
+
+    Which image it is to be is no row of the profile: see `drift`.
+    """
+    config: Facts = inspected["Config"]
+    return {**config, "Image": body["Image"]} if config["Image"] == inspected["Image"] else config
 
 
 def _config_rows(found: Facts, body: Facts, given: Given) -> Compared:

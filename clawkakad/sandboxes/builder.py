@@ -42,11 +42,13 @@ class Foreign(Rejected):
 
 
 class ContainerLog(Protocol):
-    """What is kept of a container in the registry."""
+    """What is kept of a container in the registry, and which image a sandbox is to be made of."""
 
     async def set_container(
         self, sandbox_id: SandboxId, *, container_id: str | None, image_id: str | None, config_hash: str | None
     ) -> None: ...
+    async def pinned(self, sandbox_id: SandboxId) -> str | None: ...
+    async def unpin(self, sandbox_id: SandboxId) -> None: ...
 
 
 class Profiles(Protocol):
@@ -99,9 +101,23 @@ class Builder:
             raise Foreign(f"the container {found.name} is not ours: rename or remove it")
         return found
 
+    async def image_of(self, sandbox_id: SandboxId) -> str | None:
+        """The image that its container is to be made of: what it is pinned to, else what the tag names.
+
+        None where the tag names nothing, and where the pinned one is gone while there is still a container of it.
+        """
+        pinned = await self.containers.pinned(sandbox_id)
+        if pinned is None:
+            return await self.engine.image_id(self.sealing.image)
+        if await self.engine.image_id(pinned) is not None:
+            return pinned
+        found = await self.find(sandbox_id)
+        made_of_it = found is not None and found.image_id == pinned
+        return None if made_of_it else await self.engine.image_id(self.sealing.image)
+
     async def made_of(self, sandbox_id: SandboxId) -> str | None:
         """What its container is to be made of, as a word that changes with it; None while the image is missing."""
-        image_id = await self.engine.image_id(self.sealing.image)
+        image_id = await self.image_of(sandbox_id)
         body = container_body(self.sealing, sandbox_id, self.paths(sandbox_id))
         return None if image_id is None else f"{config_hash(body)} {image_id}"
 
@@ -131,16 +147,14 @@ class Builder:
         if found is not None:
             await self._stop(found)
         body = container_body(self.sealing, row.id, self.paths(row.id))
-        image_id = await self.engine.image_id(self.sealing.image)
+        image_id = await self.image_of(row.id)
         if found is not None and (_drifted(found, body, image_id) or (remake and image_id is not None)):
             logger.info("a container is made again", sandbox=row.id, was=found.config_hash, image=found.image_id[:19])
             await self.engine.remove(found.id)
             found = None
         await self._write_config(row)
         if found is None:
-            if image_id is None:
-                raise ImageMissing(f"the image {self.sealing.image} is not here: clawkakad image build")
-            container_id = await self._create(row, body)
+            container_id = await self._create(row, {**body, "Image": await self._image_for(row.id)})
         else:
             await self._restore_limits(found)  # it may have ended while it dozed
             container_id = found.id
@@ -158,6 +172,17 @@ class Builder:
         memory, memory_and_swap = memory_limits(self.sealing)
         if 0 < found.memory < memory:
             await self.engine.limit_memory(found.id, memory, memory_and_swap)
+
+    async def _image_for(self, sandbox_id: SandboxId) -> str:
+        """What its container is made of now. Raises ImageMissing."""
+        image_id = await self.image_of(sandbox_id)
+        if image_id is None:
+            raise ImageMissing(f"the image {self.sealing.image} is not here: clawkakad image build")
+        pinned = await self.containers.pinned(sandbox_id)
+        if pinned not in (None, image_id):
+            logger.warning("a sandbox's image is gone: it gets the one that is there", sandbox=sandbox_id, was=pinned)
+            await self.containers.unpin(sandbox_id)
+        return image_id
 
     async def _create(self, row: SandboxRow, body: Body) -> str:
         await self._ensure_volume(row.id)

@@ -29,17 +29,18 @@ class Drift:
         """What containers are to be made of now."""
         return self.sealing_now()
 
-    async def of(self, sandbox_id: SandboxId) -> str:
+    async def of(self, sandbox_id: SandboxId, image_id: str | None) -> str:
         """What differs, in words for the operator; empty where nothing does, or nothing can be said.
+
+        `image_id`: the image that it is to be made of.
 
         Raises EngineUnavailable, Rejected.
         """
         facts = await self.engine.facts(container_name(sandbox_id))
-        image_id = await self.engine.image_id(self.sealing.image)
         if facts is None or image_id is None:
             return ""
         if facts["Image"] != image_id:
-            return "there is another image now"
+            return "it is made of another image"
         body = container_body(self.sealing, sandbox_id, paths_of(self.runtime_dir, sandbox_id))
         labels = body["Labels"]
         assert isinstance(labels, dict)

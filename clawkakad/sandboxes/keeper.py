@@ -258,6 +258,7 @@ class Keeper:
             self._usable = True
             self._history = self._history.ready(time.monotonic())
             self._builder.seal(self._row.id)
+            await self._ledger.proven()
             self._busy_at = time.monotonic()
             connection.listen(self._hear)
             self._pool.publish(self._row.id, connection)
@@ -389,10 +390,10 @@ class Keeper:
     async def _is_to_be_remade(self) -> bool:
         """It has drifted, and nobody would notice. What making it again did not mend is not tried a second time."""
         try:
-            if not await self._is_idle():
+            if not await self.is_idle(self._timing.idle_s):
                 return False
-            drift = await self._drift.of(self._row.id)
-            if not drift or not await self._is_idle():
+            drift = await self._drift.of(self._row.id, await self._builder.image_of(self._row.id))
+            if not drift or not await self.is_idle(self._timing.idle_s):
                 return False
         except (EngineUnavailable, RegistryUnavailable, Rejected) as error:
             logger.debug("whether a container has drifted is not known", error=str(error))
@@ -405,12 +406,13 @@ class Keeper:
         self._remake, self._in_vain = drift, False
         return True
 
-    async def _is_idle(self) -> bool:
+    async def is_idle(self, for_s: float) -> bool:
+        """Nobody waits for it, and neither its person nor its agent did anything for so long."""
         standing = await self._ledger.standing()
-        if standing is None or standing.waiting or time.monotonic() - self._busy_at < self._timing.idle_s:
+        if standing is None or standing.waiting or time.monotonic() - self._busy_at < for_s:
             return False
         wrote_at = standing.wrote_at
-        return wrote_at is None or (datetime.now(UTC) - wrote_at).total_seconds() >= self._timing.idle_s
+        return wrote_at is None or (datetime.now(UTC) - wrote_at).total_seconds() >= for_s
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, ChatEvent | AgentEvent | Progress | HeartbeatEvent):

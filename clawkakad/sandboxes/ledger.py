@@ -32,6 +32,7 @@ class Rows(Protocol):
     async def tell_waking(self, sandbox_id: SandboxId, text: str) -> bool: ...
     async def standing(self, sandbox_id: SandboxId) -> Standing | None: ...
     async def retrying(self, sandbox_id: SandboxId) -> None: ...
+    async def pin(self, sandbox_id: SandboxId) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,13 @@ class Ledger:
     async def retrying(self) -> None:
         """The operator's wish is carried out."""
         await self._rows.retrying(self._id)
+
+    async def proven(self) -> None:
+        """It is ready: what its container is made of stays its image, until an upgrade."""
+        try:
+            await self._rows.pin(self._id)
+        except RegistryUnavailable as error:  # the next time that it is ready, then
+            logger.warning("a sandbox's image was not stored", error=str(error))
 
     def _may(self, state: SandboxState, reason: str) -> bool:
         before = self.state

@@ -19,7 +19,7 @@ from clawkakad.sandboxes.paths import discard, paths_of
 from clawkakad.sandboxes.profile import container_name, is_owned, volume_name
 
 COPIER_LABEL = "clawkaka.copier"
-"""Marks the short-lived container that copies a sandbox's data; its value is the instance."""
+"""Marks the short-lived containers that copy a sandbox's data; its value is the instance."""
 
 
 class Rows(Protocol):
@@ -38,7 +38,8 @@ async def remove_sandbox(
     except (Transient, Rejected) as error:
         trouble = error
     await _remove_container(engine, instance, row.id)
-    await remove_copier(engine, instance, row.id)
+    await remove_copier(engine, instance, copier_name(row.id))
+    await remove_copier(engine, instance, keepsake_name(row.id))
     await _remove_volume(engine, instance, row.id)
     try:
         await asyncio.to_thread(discard, paths_of(runtime_dir, row.id))
@@ -55,9 +56,14 @@ def copier_name(sandbox_id: SandboxId) -> str:
     return f"{container_name(sandbox_id)}-copier"
 
 
-async def remove_copier(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:
-    """Remove the copier of a sandbox, if there is one. Raises Transient, and Rejected where it is not ours."""
-    found = await engine.inspect(copier_name(sandbox_id))
+def keepsake_name(sandbox_id: SandboxId) -> str:
+    """The name of the container that has a sandbox's data as it was before an upgrade."""
+    return f"{container_name(sandbox_id)}-keepsake"
+
+
+async def remove_copier(engine: Engine, instance: str, name: str) -> None:
+    """Remove a copier, if there is one of that name. Raises Transient, and Rejected where it is not ours."""
+    found = await engine.inspect(name)
     if found is None:
         return
     if found.labels.get(COPIER_LABEL) != instance:

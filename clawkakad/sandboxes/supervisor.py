@@ -16,6 +16,7 @@ from datetime import timedelta
 from loguru import logger
 
 from clawkakad.errors import ClawkakaError, EngineUnavailable, RegistryUnavailable, Rejected, Transient
+from clawkakad.gateway.connection import Connection
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import Rest, SandboxId, SandboxState, UserId
 from clawkakad.registry import Registry, SandboxRow
@@ -25,6 +26,7 @@ from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.engine import Container, Engine, Event
+from clawkakad.sandboxes.gate import Gate
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.hostmemory import MemoryOf
 from clawkakad.sandboxes.keeper import Keeper, Timing
@@ -35,6 +37,8 @@ from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
 from clawkakad.sandboxes.rest import Order, Rules
 from clawkakad.sandboxes.resting import Resting
+from clawkakad.sandboxes.upgradeplan import Patience
+from clawkakad.sandboxes.upgrader import Upgrader
 
 RECONCILE_EVERY_S = 60.0
 REMOVALS_EVERY_S = 3.0  # one look into the registry; an operator waits for it
@@ -76,6 +80,7 @@ class Supervisor:
         lines: Lines,
         on_outbox: Callable[[], None],
         timing: Timing | None = None,
+        patience: Patience | None = None,
         admission: Admission | None = None,
         rest_every_s: float = REST_EVERY_S,
         reconcile_every_s: float = RECONCILE_EVERY_S,
@@ -96,6 +101,15 @@ class Supervisor:
         self._admission = admission or Admission(memory, rules, nobody_awake=pool.is_empty)
         self._resting = Resting(registry.sandboxes, memory, rules, self._admission)
         self._rest_every_s = rest_every_s
+        self._upgrader = Upgrader(
+            registry=registry,
+            builder=builder,
+            gate=Gate(builder, self._timing, self._admission),
+            doors=host_api,
+            keepers=self,
+            ledger_of=self._ledger_of,
+            patience=patience or Patience(),
+        )
         self._reconcile_every_s = reconcile_every_s
         self._removals_every_s = removals_every_s
         self._oom_at_once_s = oom_at_once_s
@@ -126,6 +140,7 @@ class Supervisor:
                 loops.create_task(self._every(self._rest_every_s, self._let_rest), name="rest")
                 loops.create_task(self._every(self._removals_every_s, self._carry_out_removals), name="removals")
                 loops.create_task(self._every(self._removals_every_s, self._try_again), name="retries")
+                loops.create_task(self._upgrader.run(), name="upgrades")
         finally:
             self._stopped = True
             await self._stop_all()
@@ -138,6 +153,7 @@ class Supervisor:
         if known is not None and self.is_awake(user_id):
             self.address(known)
             return known
+        await self._upgrader.remember()
         row = await self._registry.sandboxes.ensure(user_id)
         if row.remove_wanted or row.id in self._leaving:
             raise Transient("the sandbox is being removed")
@@ -174,20 +190,23 @@ class Supervisor:
 
     async def _keep_all(self) -> None:
         """Of those who rest the first reconcile looks whether they do."""
+        await self._upgrader.remember()
         for row in await self._registry.sandboxes.all():
             if row.state not in RESTING:
                 self._keep(row)
 
     def _keep(self, row: SandboxRow) -> None:
-        """The row may be a moment old: who leaves meanwhile gets no keeper."""
+        """The row may be a moment old: who leaves meanwhile gets no keeper, nor who is upgraded."""
         if row.id in self._keepers or row.remove_wanted or row.id in self._leaving or self._stopped:
+            return
+        if self._upgrader.holds(row.id):
             return
         keeper = Keeper(
             row,
             builder=self._builder,
             doors=self._host_api,
             pool=self._pool,
-            ledger=Ledger(row, self._registry.sandboxes, lines=self._lines, on_outbox=self._on_outbox),
+            ledger=self._ledger_of(row),
             drift=self._drift,
             freezer=self._freezer,
             admission=self._admission,
@@ -197,6 +216,9 @@ class Supervisor:
         self._keepers[row.id] = (keeper, task)
         self._of_user[row.user_id] = row.id
         task.add_done_callback(lambda ended: self._keeper_ended(row.id, keeper, ended))
+
+    def _ledger_of(self, row: SandboxRow) -> Ledger:
+        return Ledger(row, self._registry.sandboxes, lines=self._lines, on_outbox=self._on_outbox)
 
     async def _keep_until_it_rests(self, sandbox_id: SandboxId, keeper: Keeper) -> None:
         await keeper.run()
@@ -247,11 +269,32 @@ class Supervisor:
                 logger.warning("keepers did not stop in time", count=len(late))
         await self._host_api.aclose()
 
+    # For the upgrader
+
+    async def let_go(self, sandbox_id: SandboxId) -> None:
+        """Its keeper ends, and its connection; the container lives on. Idempotent."""
+        await self._let_go(sandbox_id)
+
+    def take_back(self, row: SandboxRow, *, awake: bool) -> None:
+        """Somebody keeps it again."""
+        self._keep(row)
+        if awake and row.id in self._keepers:
+            self._keepers[row.id][0].address()
+
+    async def is_idle(self, sandbox_id: SandboxId, for_s: float) -> bool:
+        """Nobody waits for it, and nothing was done for so long."""
+        keeper, _ = self._keepers.get(sandbox_id, (None, None))
+        return keeper is None or await keeper.is_idle(for_s)
+
+    def connection(self, sandbox_id: SandboxId) -> Connection | None:
+        """The one that turns use, where there is one."""
+        return self._pool.get(sandbox_id)
+
     # Removal
 
     async def _carry_out_removals(self) -> None:
         for row in await self._registry.sandboxes.removals_wanted():
-            if time.monotonic() < self._removal_not_before.get(row.id, 0.0):
+            if time.monotonic() < self._removal_not_before.get(row.id, 0.0) or self._upgrader.holds(row.id):
                 continue
             self._removal_not_before[row.id] = time.monotonic() + REMOVAL_AGAIN_S
             try:

@@ -86,6 +86,7 @@ class FakeEngine:
         self.address = f"unix://{socket}"
         self.socket = socket
         self.images: dict[str, str] = {"clawkaka-sandbox:latest": IMAGE_ID}
+        self.untagged: set[str] = set()  # ids of images that have no name any more
         self.containers: dict[str, FakeContainer] = {}  # by name
         self.volumes: dict[str, dict[str, str]] = {}  # labels by name
         self.calls: list[str] = []
@@ -121,6 +122,16 @@ class FakeEngine:
             await self._runner.cleanup()
             self._runner = None
         self.socket.unlink(missing_ok=True)
+
+    def tag(self, name: str, image_id: str) -> None:
+        """A build: the name is another image's now, and the one that had it stays."""
+        self.untagged.add(self.images[name])
+        self.images[name] = image_id
+
+    def image_of(self, name: str) -> str | None:
+        """The image of that name or id."""
+        here = {*self.images.values(), *self.untagged}
+        return name if name in here else self.images.get(name)
 
     async def die(self, name: str, exit_code: int) -> None:
         """A container's main process ends by itself."""
@@ -190,8 +201,7 @@ class FakeEngine:
         return web.json_response({"ApiVersion": API, "Version": "20.10.24"})
 
     async def _image(self, request: web.Request) -> web.Response:
-        name = request.match_info["name"]
-        image_id = name if name in self.images.values() else self.images.get(name)
+        image_id = self.image_of(request.match_info["name"])
         return _no(404, "No such image") if image_id is None else web.json_response({"Id": image_id, "Config": {}})
 
     async def _info(self, _: web.Request) -> web.Response:
@@ -205,12 +215,13 @@ class FakeEngine:
 
     async def _create(self, request: web.Request) -> web.Response:
         body, name = await request.json(), request.query["name"]
-        if body["Image"] not in self.images:
+        image_id = self.image_of(body["Image"])
+        if image_id is None:
             return _no(404, f"No such image: {body['Image']}")
         if name in self.containers:
             return _no(409, f'Conflict. The container name "/{name}" is already in use')
         container_id = hashlib.sha256(f"{name}{next(self._ids)}".encode()).hexdigest()
-        self.containers[name] = FakeContainer(container_id, name, body, self.images[body["Image"]])
+        self.containers[name] = FakeContainer(container_id, name, body, image_id)
         for mount in body["HostConfig"]["Mounts"]:
             if mount["Type"] == "bind" and not Path(mount["Source"]).is_dir():
                 return _no(400, f"bind source path does not exist: {mount['Source']}")

@@ -8,7 +8,7 @@ import pytest
 
 from clawkakad import faults
 from clawkakad.errors import RegistryUnavailable, UsageError
-from clawkakad.model import InboxState, OutboxState, ReminderState, SandboxState
+from clawkakad.model import InboxState, OutboxState, ReminderState, SandboxState, StepState, UpgradeState
 from clawkakad.registry import Registry, locked, open_registry, read_registry
 from clawkakad.registry import database as database_module
 from clawkakad.registry.database import Transaction, Work, statements
@@ -149,6 +149,7 @@ async def test_states_of_code_and_schema_agree(registry: Registry) -> None:
     rows = await registry.db.all("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
     sql = {row["name"]: row["sql"] for row in rows}
     pairs = {"inbox": InboxState, "outbox": OutboxState, "sandboxes": SandboxState, "reminders": ReminderState}
+    pairs |= {"upgrades": UpgradeState, "upgrade_steps": StepState}
 
     for table, states in pairs.items():
         check = sql[table].split("CHECK (state IN (")[1].split("))")[0]
@@ -210,7 +211,7 @@ async def test_a_file_of_the_first_schema_keeps_everything(tmp_path: Path, clock
     assert [tuple(row) for row in outbox] == [(7, "read", 0, "t"), (8, "ambiguous", 1, None)]
     (sandbox,) = [dict(row) for row in sandboxes]
     kept = ["s1", "u1", "ready", "", "c", "i", "h", "k", 1]
-    assert list(sandbox.values()) == [*kept, 0, None, None, None, 0, None, "t", "u"]
+    assert list(sandbox.values()) == [*kept, 0, None, None, None, 0, None, "t", "u", "i"]
     assert broken == []
 
 

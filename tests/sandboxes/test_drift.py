@@ -9,10 +9,12 @@ from loguru import logger
 
 from clawkakad.model import SandboxState, UserId
 from clawkakad.sandboxes.profile import volume_name
+from tests.fakes.engine import IMAGE_ID
 from tests.sandboxes.test_parking import writes
 from tests.sandboxes.world import FAST, IDLE_S, World, open_world
 from tests.support import eventually
 
+ANOTHER = "sha256:" + "2" * 64
 SOON_IDLE = replace(FAST, idle_s=IDLE_S)
 
 
@@ -32,16 +34,12 @@ async def _looks(world: World, count: int) -> None:
     await eventually(lambda: world.engine.count("/images/") >= seen + count)
 
 
-@pytest.mark.parametrize("what", ["image", "update"])
-async def test_drift_is_repaired_when_idle_and_only_once(world: World, what: str) -> None:
+async def test_drift_is_repaired_when_idle_and_only_once(world: World) -> None:
     ann = await world.person()
     async with world.daemon(timing=SOON_IDLE) as supervisor:
         await supervisor.ensure(ann)
         before = await world.ready(ann)
-        if what == "image":
-            world.engine.images[world.image] = "sha256:" + "2" * 64
-        else:
-            world.container(before.id).updated = {"Memory": 0, "PidsLimit": 0}
+        world.container(before.id).updated = {"Memory": 0, "PidsLimit": 0}
         await eventually(lambda: _is_another(world, ann, before.container_id))
         after = await world.row(ann)
         await _looks(world, 4)
@@ -50,6 +48,22 @@ async def test_drift_is_repaired_when_idle_and_only_once(world: World, what: str
         assert {} == world.container(after.id).updated
         assert [volume_name(after.id)] == list(world.engine.volumes)
         assert 1 == len(world.engine.containers)
+
+
+async def test_a_new_image_is_no_drift_and_a_wrong_one_is(world: World) -> None:
+    """Nobody is moved behind the operator's back: see test_upgrade.py."""
+    ann = await world.person()
+    async with world.daemon(timing=SOON_IDLE) as supervisor:
+        await supervisor.ensure(ann)
+        before = await world.ready(ann)
+        world.engine.tag(world.image, ANOTHER)
+        await asyncio.sleep(IDLE_S)
+        await _looks(world, 8)
+        assert before.container_id == (await world.row(ann)).container_id
+
+        world.container(before.id).image_id = ANOTHER
+        await eventually(lambda: _is_another(world, ann, before.container_id))
+        assert IMAGE_ID == (await world.row(ann)).image_id
 
 
 async def test_a_changed_profile_is_taken_over_when_idle(world: World) -> None:

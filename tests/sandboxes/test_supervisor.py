@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from loguru import logger
 
 from clawkakad.errors import Rejected, SandboxGone, Transient
 from clawkakad.model import SandboxId, SandboxState
@@ -18,6 +19,8 @@ from clawkakad.sandboxes.profile import container_name, volume_name
 from tests.fakes.engine import FakeContainer
 from tests.sandboxes.world import FAST, INSTANCE, World, kept, open_world
 from tests.support import eventually
+
+ANOTHER_IMAGE = "sha256:" + "2" * 64
 
 
 @pytest.fixture
@@ -158,16 +161,44 @@ async def test_a_drifted_container_is_made_again_at_its_next_start_and_not_befor
     assert 2048 * 1024 * 1024 == world.container(after.id).body["HostConfig"]["Memory"]
 
 
-async def test_a_new_image_is_taken_at_the_next_start(world: World) -> None:
+async def _lose(world: World, sandbox_id: SandboxId) -> None:
+    """Its container is removed by somebody."""
+    await world.gateways.close(world.engine.containers.pop(container_name(sandbox_id)))
+
+
+async def test_a_restart_keeps_the_image_and_a_newcomer_gets_the_new_one(world: World) -> None:
     ann = await world.person()
     async with world.daemon() as supervisor:
         await supervisor.ensure(ann)
         before = await world.ready(ann)
-        world.engine.images[world.image] = "sha256:" + "2" * 64
-        await world.engine.die(container_name(before.id), 1)
+        world.engine.tag(world.image, ANOTHER_IMAGE)
+        await _lose(world, before.id)
         await eventually(lambda: _another_container(world, ann, before.container_id))
+        bob = await world.person("4915198765432")
+        await supervisor.ensure(bob)
 
-        assert "sha256:" + "2" * 64 == (await world.ready(ann)).image_id
+        assert before.image_id == (await world.ready(ann)).image_id
+        assert ANOTHER_IMAGE == (await world.ready(bob)).image_id
+
+
+async def test_an_image_that_is_gone_is_replaced_by_the_one_that_is_there_and_that_is_said(world: World) -> None:
+    ann = await world.person()
+    said: list[str] = []
+    handler = logger.add(lambda message: said.append(str(message)), level="WARNING", format="{message}")
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        before = await world.ready(ann)
+        world.engine.images[world.image] = ANOTHER_IMAGE
+        await world.engine.die(container_name(before.id), 1)
+        again = await world.ready(ann)
+        assert before.container_id == again.container_id  # there is a container of it left
+
+        await _lose(world, before.id)
+        await eventually(lambda: _another_container(world, ann, before.container_id))
+        after = await world.ready(ann)
+        assert (ANOTHER_IMAGE, ANOTHER_IMAGE) == (after.image_id, after.pinned)
+    logger.remove(handler)
+    assert [line for line in said if "image is gone" in line]
 
 
 async def _another_container(world: World, user_id: str, than: str | None) -> bool:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from clawkakad.gateway.pool import Pool
@@ -27,12 +26,13 @@ from clawkakad.sandboxes.hostmemory import HostMemory
 from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.ledger import Lines
 from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
-from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream
+from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import Sealing, container_name
 from clawkakad.sandboxes.rest import Rules
 from clawkakad.sandboxes.supervisor import Supervisor
+from clawkakad.sandboxes.upgradeplan import Patience
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
 from tests.support import eventually, short_directory
 
@@ -59,14 +59,18 @@ FAST = Timing(
 )
 
 
+QUICK = Patience(idle_s=0.0, canary_s=0.3, look_every_s=0.05)
+
+
 @dataclass
 class Gateways:
     """The gateways of the containers that run. `mute`: health is not answered; `dead`: none is opened at a start.
 
-    `at_work`: what they say when they are asked whether they may rest.
+    `at_work`: what they say when they are asked whether they may rest; `suspensions`: how often they were.
     """
 
     mute: bool = False
+    suspensions: int = 0  # how often one was asked for
     dead: bool = False
     at_work: str = ""
     close_codes: list[int | None] = field(default_factory=list)
@@ -118,6 +122,7 @@ class Gateways:
     def _answer(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
         """As the real one: suspended, it refuses whatever does not end that."""
         method = asked["method"]
+        self.suspensions += method == "gateway.suspend.prepare"
         if method == "gateway.suspend.prepare" and self.at_work:
             return {"ok": True, "payload": {"status": "busy", "blockers": [{"kind": self.at_work}]}}
         if method == "gateway.suspend.prepare":
@@ -148,6 +153,8 @@ class World:
         self.memory: Callable[[], HostMemory] = lambda: self.host
         self.rules = Rules()
         self.long_s = 10.0  # a wait that somebody is told of
+        self.upstream = Upstream("http://127.0.0.1:1/v1", "m")  # nobody's
+        self.instance = INSTANCE  # on an engine that others use too: one of its own
         self.pool = Pool()
 
     async def person(self, number: str = "4915123456789") -> UserId:
@@ -182,14 +189,19 @@ class World:
 
     @contextlib.asynccontextmanager
     async def daemon(
-        self, *, timing: Timing = FAST, gid: int | None = None, reconcile_every_s: float = 0.2
+        self,
+        *,
+        timing: Timing = FAST,
+        patience: Patience = QUICK,
+        gid: int | None = None,
+        reconcile_every_s: float = 0.2,
     ) -> AsyncIterator[Supervisor]:
         """One life of the daemon's part that cares for sandboxes."""
         self.pool, gid = Pool(), os.getegid() if gid is None else gid
-        async with open_engine(self.engine.address) as engine, aiohttp.ClientSession() as session:
+        async with open_engine(self.engine.address) as engine, open_upstream(self.upstream) as session:
             builder = Builder(
                 engine=engine,
-                sealing_now=lambda: Sealing(INSTANCE, self.image, gid, self.memory_mb, swaps=self.host.has_swap),
+                sealing_now=lambda: Sealing(self.instance, self.image, gid, self.memory_mb, swaps=self.host.has_swap),
                 runtime_dir=self.runtime,
                 token_of=lambda sandbox_id: secrets.gateway_token(SECRET, sandbox_id),
                 limits=ModelLimits(),
@@ -199,7 +211,7 @@ class World:
             )
             proxy = ModelProxy(
                 session,
-                upstream=Upstream("http://127.0.0.1:1/v1", "m"),
+                upstream=self.upstream,
                 key_for=self.keys.key,
                 usage=self.registry.usage,
             )
@@ -216,6 +228,7 @@ class World:
                 lines=Lines(PARKED, WAKING),
                 on_outbox=lambda: None,
                 timing=timing,
+                patience=patience,
                 rest_every_s=0.05,
                 admission=Admission(
                     lambda: self.memory(), self.rules, nobody_awake=self.pool.is_empty, long_s=self.long_s
