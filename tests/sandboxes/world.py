@@ -103,6 +103,7 @@ class World:
         self.keys: KeySource = SharedKey(None)
         self.image = "clawkaka-sandbox:latest"
         self.memory_mb = 1280
+        self.instance = INSTANCE  # on an engine that others use too: one of its own
         self.pool = Pool()
 
     async def person(self, number: str = "4915123456789") -> UserId:
@@ -142,7 +143,7 @@ class World:
         async with open_engine(self.engine.address) as engine, aiohttp.ClientSession() as session:
             builder = Builder(
                 engine=engine,
-                sealing=Sealing(instance=INSTANCE, image=self.image, gid=gid, memory_mb=self.memory_mb),
+                sealing=Sealing(instance=self.instance, image=self.image, gid=gid, memory_mb=self.memory_mb),
                 runtime_dir=self.runtime,
                 token_of=lambda sandbox_id: secrets.gateway_token(SECRET, sandbox_id),
                 limits=ModelLimits(),
