@@ -45,13 +45,17 @@ from clawkakad.notify import notify, watchdog_interval_s
 from clawkakad.registry import FILE, Registry, locked, open_registry
 from clawkakad.sandboxes import secrets
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.disk import Quota
+from clawkakad.sandboxes.diskwatch import DiskWatch
 from clawkakad.sandboxes.engine import open_engine
+from clawkakad.sandboxes.gauge import Gauge
 from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.ledger import Texts
 from clawkakad.sandboxes.modelkeys import KeySource, ProvisionedKeys, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.paths import socket_gid
-from clawkakad.sandboxes.profile import sealing_of
+from clawkakad.sandboxes.profile import MIB, sealing_of
 from clawkakad.sandboxes.supervisor import Supervisor
 from clawkakad.simulator.model import offline_model_app
 from clawkakad.web.listener import listening
@@ -127,7 +131,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     stack.push_async_callback(turns.aclose)
     agent = GatewayAgent(pool, turns)
     missed = MissedAnswers(registry, agent, late, _now)
-    supervisor = await _build_supervisor(settings, stack, registry, pool, reminders, keys, proxy, delivery.wake)
+    supervisor, disk = await _build_supervisor(settings, stack, registry, pool, reminders, keys, proxy, delivery.wake)
     conversations = Conversations(
         registry,
         supervisor,
@@ -151,7 +155,15 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     )
     door = Door(settings.access, frozenset(settings.allow))
     filing = Filing(door, Limits(settings.messages_per_hour, settings.strangers), receipts)
-    intake = Intake(registry, filing, _now, listening=listening, on_message=conversations.wake, on_outbox=delivery.wake)
+    intake = Intake(
+        registry,
+        filing,
+        _now,
+        listening=listening,
+        is_full=lambda: disk.registry_is_full,
+        on_message=conversations.wake,
+        on_outbox=delivery.wake,
+    )
     return Parts(registry, intake, conversations, missed, delivery, reminders, heartbeats, supervisor)
 
 
@@ -185,7 +197,7 @@ async def _build_supervisor(
     keys: KeySource,
     proxy: ModelProxy,
     on_outbox: Callable[[], None],
-) -> Supervisor:
+) -> tuple[Supervisor, DiskWatch]:
     """Everything that has to do with containers."""
     instance = secrets.instance_id(settings.state_dir)
     given = settings.gateway_token.get_secret_value() if settings.gateway_token else None
@@ -204,16 +216,21 @@ async def _build_supervisor(
     )
     services = PaServices(registry, _now, on_reminder=reminders.wake)
     host_api = HostApi(proxy=proxy, services=services, gid=gid, profile_changed=builder.write_profile)
-    return Supervisor(
+    quota = Quota(settings.sandbox_disk_mb * MIB)
+    places = [settings.state_dir, settings.runtime_dir]
+    disk = DiskWatch(engine, Gauge(engine, builder.sealing), registry.disks, quota, places, _now)
+    supervisor = Supervisor(
         engine=engine,
         registry=registry,
         builder=builder,
         host_api=host_api,
         pool=pool,
         keys=keys,
-        parked_text=words.PARKED,
+        texts=Texts(parked=words.PARKED, full=words.DISK_FULL, held_back=words.NO_ROOM),
+        disk=disk,
         on_outbox=on_outbox,
     )
+    return supervisor, disk
 
 
 def _keys(settings: Settings, http: aiohttp.ClientSession, registry: Registry, instance: str) -> KeySource:

@@ -205,6 +205,12 @@ class Settings(BaseModel):
     sandbox_cpus: float = Field(
         2.0, alias="CLAWKAKA_SANDBOX_CPUS", gt=0, description="How many CPUs a sandbox may use."
     )
+    sandbox_disk_mb: int = Field(
+        2048,
+        alias="CLAWKAKA_SANDBOX_DISK_MB",
+        ge=0,
+        description="How much a sandbox may keep on the disk, in MiB; with more it is stopped. 0: no limit.",
+    )
     sandbox_runtime: str | None = Field(
         None,
         alias="CLAWKAKA_SANDBOX_RUNTIME",

@@ -29,7 +29,10 @@ LINES_PER_S = 20  # of the log; a line costs as much as storing a message
 
 
 class Intake:
-    """Stores deliveries. `on_message` is told who has something to answer, `on_outbox` that the outbox changed."""
+    """Stores deliveries. `on_message` is told who has something to answer, `on_outbox` that the outbox changed.
+
+    `is_full`: whether the registry's disk is.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Intake:
         clock: Callable[[], datetime],
         *,
         listening: Listening,
+        is_full: Callable[[], bool] = lambda: False,
         on_message: Callable[[UserId], None],
         on_outbox: Callable[[], None],
     ) -> None:
@@ -45,12 +49,19 @@ class Intake:
         self._filing = filing
         self._clock = clock
         self._listening = listening
+        self._is_full = is_full
         self._on_message = on_message
         self._on_outbox = on_outbox
         self._lines = _Lines()
 
     def admit(self) -> None:
-        """Before anything is done for a delivery. Raises RegistryUnavailable where it could not be stored in time."""
+        """Before anything is done for a delivery. Raises RegistryUnavailable where it could not be stored in time.
+
+        On a disk that is nearly full nothing is begun either: what room there is left is for what came before.
+        """
+        if self._is_full():
+            self._listening.turned_away()
+            raise RegistryUnavailable("the disk is full")
         if self._listening.waiting >= MOST_WAITING or self._listening.oldest_s >= LONGEST_WAIT_S:
             self._listening.turned_away()
             raise RegistryUnavailable("more webhooks than can be stored in time")

@@ -32,7 +32,7 @@ from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.backoff import delays
-from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.builder import HAS_PROCESSES, Builder
 from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger
 from clawkakad.sandboxes.paths import SANDBOX_UID, SandboxPaths
@@ -64,6 +64,16 @@ class Doors(Protocol):
     async def open(self, sandbox_id: SandboxId, user_id: UserId, paths: SandboxPaths) -> None: ...
 
 
+class DiskCare(Protocol):
+    """What the keeper needs to know of disks."""
+
+    @property
+    def is_low(self) -> bool: ...
+    def why_stopped(self, sandbox_id: SandboxId) -> str: ...
+    def was_stopped(self, sandbox_id: SandboxId) -> bool: ...
+    async def forgive(self, sandbox_id: SandboxId) -> None: ...
+
+
 class Keeper:
     """Runs until cancelled; that closes the connection with 1001 and leaves the container running."""
 
@@ -76,6 +86,7 @@ class Keeper:
         pool: Pool,
         ledger: Ledger,
         drift: Drift,
+        disk: DiskCare,
         starting: asyncio.Semaphore,
         timing: Timing,
     ) -> None:
@@ -85,6 +96,8 @@ class Keeper:
         self._pool = pool
         self._ledger = ledger
         self._drift = drift
+        self._disk = disk
+        self._disk_changed = asyncio.Event()
         self._starting = starting
         self._timing = timing
         self._limits = timing.limits
@@ -101,6 +114,11 @@ class Keeper:
     def nudge(self) -> None:
         """Look again now: something may have happened to the container, or the engine is back."""
         self._nudged.set()
+
+    def disk_changed(self) -> None:
+        """Look again now, also while it is ready: its disk may be full."""
+        self._disk_changed.set()
+        self.nudge()
 
     def address(self) -> None:
         """Somebody needs it now."""
@@ -142,6 +160,7 @@ class Keeper:
                 datetime.now(UTC), wrote_at=standing.wrote_at, waiting=standing.waiting, addressed=addressed
             ),
             made_of=self._wanted_of,
+            full=self._disk.why_stopped(row.id),
             retry=row.retry_wanted,
             wrote_at=standing.wrote_at,
         )
@@ -153,8 +172,11 @@ class Keeper:
             usable=self._usable,
             parked_at=row.parked_at,
             parked_with=row.parked_with,
+            was_full=self._disk.was_stopped(row.id),
+            new=found is None and row.container_id is None,
         )
-        return decide(time.monotonic(), wanted, observed, self._history, Host(), self._limits)
+        host = Host(has_room=not self._disk.is_low)
+        return decide(time.monotonic(), wanted, observed, self._history, host, self._limits)
 
     async def _carry_out(self, decision: Decision) -> None:
         """One step. What it raises is a failure of the sandbox, or the silence of the engine."""
@@ -169,11 +191,14 @@ class Keeper:
                 await self._park(decision.reason)
             case Do.FORGIVE:
                 await self._forgive(decision.reason)
+            case Do.HOLD_BACK:
+                await self._ledger.hold_back(decision.reason)
+                await self._pause(None)
             case Do.WAIT:
                 if decision.state is not None:
                     await self._ledger.move(decision.state, decision.reason)
                 if self._ledger.state is SandboxState.PARKED:
-                    await self._ledger.tell_parked()
+                    await self._ledger.tell_parked(full=self._disk.was_stopped(self._row.id))
                 await self._pause(decision.after_s)
 
     async def _failed(self, reason: str) -> None:
@@ -195,6 +220,7 @@ class Keeper:
     async def _forgive(self, reason: str) -> None:
         self._history, self._usable = History(), True
         self._addressed_at = time.monotonic()
+        await self._disk.forgive(self._row.id)
         if self._ledger.state is SandboxState.PARKED:
             await self._ledger.move(SandboxState.UNHEALTHY, reason)
         await self._ledger.retrying()
@@ -210,9 +236,9 @@ class Keeper:
             connection.listen(self._hear)
             self._pool.publish(self._row.id, connection)
             await self._ledger.move(SandboxState.READY, "")
-            await self._watch(connection)
+            reason = await self._watch(connection)
             self._pool.withdraw(self._row.id)  # first: no turn begins any more
-            await self._ledger.move(SandboxState.STOPPING, f"made again: {self._remake}")
+            await self._ledger.move(SandboxState.STOPPING, reason)
             self._usable = False
         finally:
             self._pool.withdraw(self._row.id)
@@ -264,12 +290,12 @@ class Keeper:
             found = await self._builder.find(self._row.id)
         except EngineUnavailable:
             return  # its silence says nothing about the container
-        if found is None or not found.running:
+        if found is None or found.status not in HAS_PROCESSES:
             code = "" if found is None else f" with exit code {found.exit_code}"
             raise GatewayUnavailable(f"the container ended{code}")
 
-    async def _watch(self, connection: Connection) -> None:
-        """Ready: until the container has drifted and is idle, so that it is made again.
+    async def _watch(self, connection: Connection) -> str:
+        """Ready: until its disk is full, or the container has drifted and is idle, so that it is made again; why.
 
         Raises where the connection is closed, or the gateway missed several health checks in a row.
         """
@@ -278,9 +304,11 @@ class Keeper:
         misses = 0
         try:
             while True:
-                await asyncio.wait({closed}, timeout=self._timing.liveness_every_s * random.uniform(0.9, 1.1))  # noqa: S311
+                await self._until_next_check(closed)
                 if closed.done():
                     raise closed.result()
+                if full := self._disk.why_stopped(self._row.id):
+                    return full
                 misses = 0 if await self._answers(connection) else misses + 1
                 if misses >= self._timing.misses:
                     self._usable = False
@@ -288,9 +316,17 @@ class Keeper:
                 if time.monotonic() - looked_at >= self._timing.drift_every_s:
                     looked_at = time.monotonic()
                     if await self._is_to_be_remade():
-                        return
+                        return f"made again: {self._remake}"
         finally:
             closed.cancel()
+
+    async def _until_next_check(self, closed: asyncio.Task[GatewayClosed]) -> None:
+        """Not so long where the connection ends, or there is news of the disk."""
+        news = asyncio.create_task(self._disk_changed.wait(), name=f"disk {self._row.id}")
+        every_s = self._timing.liveness_every_s * random.uniform(0.9, 1.1)  # noqa: S311
+        await asyncio.wait({closed, news}, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
+        self._disk_changed.clear()
 
     async def _is_to_be_remade(self) -> bool:
         """It has drifted, and nobody would notice. What making it again did not mend is not tried a second time."""

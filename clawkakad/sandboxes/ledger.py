@@ -6,6 +6,7 @@ in mind: the registry's state is what people read, the pool is what counts.
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from loguru import logger
@@ -28,17 +29,27 @@ class Rows(Protocol):
     async def set_state(self, sandbox_id: SandboxId, state: SandboxState, reason: str) -> None: ...
     async def park(self, sandbox_id: SandboxId, reason: str, made_of: str) -> None: ...
     async def tell_parked(self, sandbox_id: SandboxId, text: str) -> bool: ...
+    async def tell_held_back(self, sandbox_id: SandboxId, text: str) -> bool: ...
     async def standing(self, sandbox_id: SandboxId) -> Standing | None: ...
     async def retrying(self, sandbox_id: SandboxId) -> None: ...
 
 
-class Ledger:
-    """One per sandbox. `parked_text`: what its person is told; `on_outbox`: called when that waits to be sent."""
+@dataclass(frozen=True)
+class Texts:
+    """What a person is told whose sandbox is parked, or whose disk is full, or who gets no sandbox yet."""
 
-    def __init__(self, row: SandboxRow, rows: Rows, *, parked_text: str, on_outbox: Callable[[], None]) -> None:
+    parked: str
+    full: str
+    held_back: str
+
+
+class Ledger:
+    """One per sandbox. `texts`: what its person is told; `on_outbox`: called when that waits to be sent."""
+
+    def __init__(self, row: SandboxRow, rows: Rows, *, texts: Texts, on_outbox: Callable[[], None]) -> None:
         self._id = row.id
         self._rows = rows
-        self._parked_text = parked_text
+        self._texts = texts
         self._on_outbox = on_outbox
         self._stands = (row.state, row.reason)
         self._stored = True
@@ -67,9 +78,15 @@ class Ledger:
         logger.error("a sandbox is parked: clawkakad sandbox retry", reason=reason, log=cleaned(log))
         await self._store(lambda: self._rows.park(self._id, reason, made_of or ""))
 
-    async def tell_parked(self) -> None:
+    async def tell_parked(self, *, full: bool = False) -> None:
         """Its person has a message waiting: they are told, once for each parking."""
-        if await self._rows.tell_parked(self._id, self._parked_text):
+        if await self._rows.tell_parked(self._id, self._texts.full if full else self._texts.parked):
+            self._on_outbox()
+
+    async def hold_back(self, reason: str) -> None:
+        """It is not made yet: nothing changes but the reason, and its person is told, once."""
+        await self.move(self.state, reason)
+        if await self._rows.tell_held_back(self._id, self._texts.held_back):
             self._on_outbox()
 
     async def retrying(self) -> None:

@@ -16,7 +16,7 @@ from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.engine import Engine
 from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.paths import discard, paths_of
-from clawkakad.sandboxes.profile import container_name, is_owned, volume_name
+from clawkakad.sandboxes.profile import LABEL_GAUGE, container_name, gauge_name, is_owned, volume_name
 
 COPIER_LABEL = "clawkaka.copier"
 """Marks the short-lived container that copies a sandbox's data; its value is the instance."""
@@ -39,6 +39,7 @@ async def remove_sandbox(
         trouble = error
     await _remove_container(engine, instance, row.id)
     await remove_copier(engine, instance, row.id)
+    await remove_gauge(engine, instance, row.id)
     await _remove_volume(engine, instance, row.id)
     try:
         await asyncio.to_thread(discard, paths_of(runtime_dir, row.id))
@@ -57,10 +58,19 @@ def copier_name(sandbox_id: SandboxId) -> str:
 
 async def remove_copier(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:
     """Remove the copier of a sandbox, if there is one. Raises Transient, and Rejected where it is not ours."""
-    found = await engine.inspect(copier_name(sandbox_id))
+    await _remove_helper(engine, copier_name(sandbox_id), COPIER_LABEL, instance)
+
+
+async def remove_gauge(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:
+    """The same for the gauge."""
+    await _remove_helper(engine, gauge_name(sandbox_id), LABEL_GAUGE, instance)
+
+
+async def _remove_helper(engine: Engine, name: str, label: str, instance: str) -> None:
+    found = await engine.inspect(name)
     if found is None:
         return
-    if found.labels.get(COPIER_LABEL) != instance:
+    if found.labels.get(label) != instance:
         raise Rejected(f"the container {found.name} is another installation's")
     await engine.remove(found.id)
 

@@ -20,11 +20,12 @@ from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import Registry, SandboxRow
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.diskwatch import DiskWatch
 from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.engine import Container, Engine, Event
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.keeper import Keeper, Timing
-from clawkakad.sandboxes.ledger import Ledger
+from clawkakad.sandboxes.ledger import Ledger, Texts
 from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
@@ -59,7 +60,8 @@ class Supervisor:
         host_api: HostApi,
         pool: Pool,
         keys: KeySource,
-        parked_text: str,
+        texts: Texts,
+        disk: DiskWatch,
         on_outbox: Callable[[], None],
         timing: Timing | None = None,
         starts_at_once: int = STARTS_AT_ONCE,
@@ -74,7 +76,8 @@ class Supervisor:
         self._host_api = host_api
         self._pool = pool
         self._keys = keys
-        self._parked_text = parked_text
+        self._texts = texts
+        self._disk = disk
         self._on_outbox = on_outbox
         self._timing = timing or Timing()
         self._starting = asyncio.Semaphore(starts_at_once)
@@ -101,6 +104,7 @@ class Supervisor:
                 loops.create_task(self._every(self._reconcile_every_s, self._reconcile), name="reconcile")
                 loops.create_task(self._every(self._removals_every_s, self._carry_out_removals), name="removals")
                 loops.create_task(self._every(self._removals_every_s, self._try_again), name="retries")
+                loops.create_task(self._disk.run(self._disk_changed), name="disks")
         finally:
             self._stopped = True
             await self._stop_all()
@@ -131,6 +135,7 @@ class Supervisor:
     # Keepers
 
     async def _keep_all(self) -> None:
+        await self._disk.load()
         for row in await self._registry.sandboxes.all():
             self._keep(row)
 
@@ -143,8 +148,9 @@ class Supervisor:
             builder=self._builder,
             doors=self._host_api,
             pool=self._pool,
-            ledger=Ledger(row, self._registry.sandboxes, parked_text=self._parked_text, on_outbox=self._on_outbox),
+            ledger=Ledger(row, self._registry.sandboxes, texts=self._texts, on_outbox=self._on_outbox),
             drift=self._drift,
+            disk=self._disk,
             starting=self._starting,
             timing=self._timing,
         )
@@ -198,14 +204,15 @@ class Supervisor:
         self._leaving.add(row.id)
         self._pool.retire(row.id)
         await self._let_go(row.id)
-        await remove_sandbox(
-            row,
-            engine=self._engine,
-            instance=self._builder.sealing.instance,
-            runtime_dir=self._builder.runtime_dir,
-            keys=self._keys,
-            rows=self._registry.sandboxes,
-        )
+        async with self._disk.removing(row.id):
+            await remove_sandbox(
+                row,
+                engine=self._engine,
+                instance=self._builder.sealing.instance,
+                runtime_dir=self._builder.runtime_dir,
+                keys=self._keys,
+                rows=self._registry.sandboxes,
+            )
         self._removal_not_before.pop(row.id, None)
         self._oom_at.pop(row.id, None)
 
@@ -291,6 +298,12 @@ class Supervisor:
     def _nudge(self, sandbox_id: SandboxId) -> None:
         if sandbox_id in self._keepers:
             self._keepers[sandbox_id][0].nudge()
+
+    def _disk_changed(self, sandbox_id: SandboxId | None) -> None:
+        """News of one sandbox's disk, or of the host's."""
+        for one in list(self._keepers) if sandbox_id is None else [sandbox_id]:
+            if one in self._keepers:
+                self._keepers[one][0].disk_changed()
 
     async def _settle_double(self, row: SandboxRow, odd: Container, containers: list[Container]) -> None:
         """Of a sandbox's containers the one that the registry pins is kept, under its name; others are stopped."""

@@ -19,14 +19,18 @@ from clawkakad.registry.database import Transaction
 from clawkakad.registry.users import ensure_user, touch
 from clawkakad.sandboxes import secrets
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.disk import Quota
+from clawkakad.sandboxes.diskwatch import DiskWatch, Rhythm
 from clawkakad.sandboxes.engine import open_engine
+from clawkakad.sandboxes.gauge import Gauge
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.keeper import Timing
+from clawkakad.sandboxes.ledger import Texts
 from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.policy import Limits
-from clawkakad.sandboxes.profile import Sealing, container_name
+from clawkakad.sandboxes.profile import MIB, Sealing, container_name
 from clawkakad.sandboxes.supervisor import Supervisor
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
 from tests.support import eventually, short_directory
@@ -34,7 +38,9 @@ from tests.support import eventually, short_directory
 INSTANCE = "0123456789ab"
 SECRET = "s3cret"
 OOM_AT_ONCE_S = 0.3
-PARKED = "I can't just now."
+TEXTS = Texts(parked="I can't just now.", full="My storage is full.", held_back="There is no room yet.")
+PARKED = TEXTS.parked
+NEVER = Rhythm(room_s=3600, round_s=3600)
 PROFILE = Profile(name="Asha", time_zone="Asia/Kolkata", currency="INR", language="en", country="IN")
 IDLE_S = 0.3
 FAST = Timing(
@@ -103,6 +109,9 @@ class World:
         self.keys: KeySource = SharedKey(None)
         self.image = "clawkaka-sandbox:latest"
         self.memory_mb = 1280
+        self.disk_mb = 2048
+        self.places = [Path("/nonexistent")]  # whose room counts: that of this machine does not
+        self.rhythm = NEVER
         self.instance = INSTANCE  # on an engine that others use too: one of its own
         self.pool = Pool()
 
@@ -143,7 +152,9 @@ class World:
         async with open_engine(self.engine.address) as engine, aiohttp.ClientSession() as session:
             builder = Builder(
                 engine=engine,
-                sealing=Sealing(instance=self.instance, image=self.image, gid=gid, memory_mb=self.memory_mb),
+                sealing=Sealing(
+                    instance=self.instance, image=self.image, gid=gid, memory_mb=self.memory_mb, disk_mb=self.disk_mb
+                ),
                 runtime_dir=self.runtime,
                 token_of=lambda sandbox_id: secrets.gateway_token(SECRET, sandbox_id),
                 limits=ModelLimits(),
@@ -158,6 +169,15 @@ class World:
                 usage=self.registry.usage,
             )
             host_api = HostApi(proxy=proxy, services=NoServices(), gid=gid, profile_changed=builder.write_profile)
+            disk = DiskWatch(
+                engine,
+                Gauge(engine, builder.sealing),
+                self.registry.disks,
+                Quota(self.disk_mb * MIB),
+                self.places,
+                lambda: datetime.now(UTC),
+                rhythm=self.rhythm,
+            )
             supervisor = Supervisor(
                 engine=engine,
                 registry=self.registry,
@@ -165,7 +185,8 @@ class World:
                 host_api=host_api,
                 pool=self.pool,
                 keys=self.keys,
-                parked_text=PARKED,
+                texts=TEXTS,
+                disk=disk,
                 on_outbox=lambda: None,
                 timing=timing,
                 reconcile_every_s=0.2,
