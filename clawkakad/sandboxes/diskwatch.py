@@ -10,7 +10,7 @@ stored, and looks again.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -71,6 +71,7 @@ class DiskWatch:
         self._rooms: dict[Path, Room] = {}  # the most room there was since the last round of all
         self._hurry = asyncio.Event()
         self._looking = asyncio.Lock()
+        self._leaving: set[SandboxId] = set()
         self._freezer = Freezer(engine, rest_s=rhythm.thaw_s)
         self._engine_dir_known = False
 
@@ -106,11 +107,10 @@ class DiskWatch:
         if row is not None and row.full_at is not None:
             await self._keep(sandbox_id, forgiven(self._clock(), row, self._quota))
 
-    @contextlib.asynccontextmanager
-    async def removing(self, sandbox_id: SandboxId) -> AsyncIterator[None]:
-        """No volume is looked at meanwhile: a look holds on to it."""
-        async with self._looking:
-            yield
+    async def leave(self, sandbox_id: SandboxId) -> None:
+        """Its volume is not looked at any more, which would hold on to it: ids are never used again."""
+        self._leaving.add(sandbox_id)
+        async with self._looking:  # the look that there may be
             self._rows.pop(sandbox_id, None)
             self._looked_at.pop(sandbox_id, None)
 
@@ -118,6 +118,8 @@ class DiskWatch:
 
     async def load(self) -> None:
         """What the registry knows, and how the host stands. Raises RegistryUnavailable."""
+        with contextlib.suppress(EngineUnavailable, Rejected):
+            await self._know_engine_dir()
         await self._look_at_room(lambda _: None)
         self._rows = await self._disks.all() | self._rows
 
@@ -135,6 +137,7 @@ class DiskWatch:
             await asyncio.sleep(self._rhythm.room_s)
             try:
                 await self._look_at_room(nudge)
+                await self._know_engine_dir()
                 if self._hurry.is_set():
                     await self._freezer.freeze_writers(await self._containers())
             except (EngineUnavailable, Rejected) as error:
@@ -176,7 +179,6 @@ class DiskWatch:
             if hurried:
                 self._rooms.clear()
             try:
-                await self._know_engine_dir()
                 await self._round(nudge, hurried=hurried)
             except (EngineUnavailable, Rejected) as error:
                 logger.debug("the volumes were not looked at", error=str(error))
@@ -206,8 +208,9 @@ class DiskWatch:
         now = time.monotonic()
         due = [one for one in dict.fromkeys(ids) if hurried or now >= self._due_at(one)]
         for sandbox_id in sorted(due, key=lambda one: (one not in frozen, self._looked_at.get(one, 0.0))):
-            if self._hurry.is_set() and not hurried:
-                return  # to the round of all
+            waits = self._freezer.has_some.is_set() and sandbox_id not in self._freezer.frozen
+            if self._hurry.is_set() and (waits or not hurried):
+                return  # to the next round, of all, and of those first who are frozen
             began = time.monotonic()
             try:
                 await self._look(sandbox_id, containers.get(sandbox_id), nudge)
@@ -231,6 +234,8 @@ class DiskWatch:
         self._looked_at[sandbox_id] = time.monotonic()
         most = self._quota.inodes + 1 if self._quota.bytes else MOST_INODES
         async with self._looking:
+            if sandbox_id in self._leaving:
+                return
             try:
                 found = await self._gauge.measure(sandbox_id, container, inodes=most)
             except Rejected as error:  # it has ended meanwhile, say

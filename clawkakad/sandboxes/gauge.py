@@ -107,5 +107,6 @@ class Gauge:
 
     def _pid_namespace(self, container: Container | None) -> dict[str, str]:
         """That of the sandbox, where it has processes, and these are the host's (gVisor keeps them to itself)."""
-        shared = container is not None and container.running and self.sealing.runtime is None
-        return {"PidMode": f"container:{container.id}"} if container is not None and shared else {}
+        if container is None or container.status not in ("running", "paused") or self.sealing.runtime is not None:
+            return {}
+        return {"PidMode": f"container:{container.id}"}

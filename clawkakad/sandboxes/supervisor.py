@@ -204,15 +204,15 @@ class Supervisor:
         self._leaving.add(row.id)
         self._pool.retire(row.id)
         await self._let_go(row.id)
-        async with self._disk.removing(row.id):
-            await remove_sandbox(
-                row,
-                engine=self._engine,
-                instance=self._builder.sealing.instance,
-                runtime_dir=self._builder.runtime_dir,
-                keys=self._keys,
-                rows=self._registry.sandboxes,
-            )
+        await self._disk.leave(row.id)
+        await remove_sandbox(
+            row,
+            engine=self._engine,
+            instance=self._builder.sealing.instance,
+            runtime_dir=self._builder.runtime_dir,
+            keys=self._keys,
+            rows=self._registry.sandboxes,
+        )
         self._removal_not_before.pop(row.id, None)
         self._oom_at.pop(row.id, None)
 
