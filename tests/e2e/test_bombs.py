@@ -184,7 +184,7 @@ async def test_the_other_five_answer_as_if_nothing_were(crowd: Crowd, bomb: str)
 _QUOTE = "'\"'\"'"
 
 
-async def test_without_its_limits_the_same_bomb_is_felt(crowd: Crowd) -> None:
+async def test_without_its_weight_and_limits_the_same_bomb_is_felt(crowd: Crowd) -> None:
     """A test that could not find anything would prove nothing."""
     name = f"{crowd.name}-unbound"
     unbound = ["--cpu-shares", "262144", "--entrypoint", "sleep", crowd.world.image, "600"]
