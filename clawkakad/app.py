@@ -45,7 +45,10 @@ from clawkakad.notify import notify, watchdog_interval_s
 from clawkakad.registry import FILE, Registry, locked, open_registry
 from clawkakad.sandboxes import secrets
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.disk import Quota
+from clawkakad.sandboxes.diskwatch import DiskWatch
 from clawkakad.sandboxes.engine import open_engine
+from clawkakad.sandboxes.gauge import Gauge
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.hostmemory import host_memory
 from clawkakad.sandboxes.ledger import Lines
@@ -53,7 +56,7 @@ from clawkakad.sandboxes.modelkeys import KeySource, ProvisionedKeys, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.paths import socket_gid
-from clawkakad.sandboxes.profile import Sealing, sealing_of
+from clawkakad.sandboxes.profile import MIB, Sealing, sealing_of
 from clawkakad.sandboxes.rest import Rules as RestRules
 from clawkakad.sandboxes.supervisor import Supervisor
 from clawkakad.simulator.model import offline_model_app
@@ -130,7 +133,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     turns = Turns(pool, on_stray=late.take, refusal_of=proxy.refusal_of)
     stack.push_async_callback(turns.aclose)
     agent = GatewayAgent(pool, turns)
-    supervisor = await _build_supervisor(settings, stack, registry, pool, reminders, keys, proxy, delivery.wake)
+    supervisor, disk = await _build_supervisor(settings, stack, registry, pool, reminders, keys, proxy, delivery.wake)
     missed = MissedAnswers(registry, supervisor, agent, late, _now)
     conversations = Conversations(
         registry,
@@ -161,6 +164,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         _now,
         listening=listening,
         opening=conversations.opening,
+        is_full=lambda: disk.registry_is_full,
         on_message=conversations.wake,
         on_outbox=delivery.wake,
     )
@@ -197,7 +201,7 @@ async def _build_supervisor(
     keys: KeySource,
     proxy: ModelProxy,
     on_outbox: Callable[[], None],
-) -> Supervisor:
+) -> tuple[Supervisor, DiskWatch]:
     """Everything that has to do with containers."""
     instance = secrets.instance_id(settings.state_dir)
     given = settings.gateway_token.get_secret_value() if settings.gateway_token else None
@@ -220,7 +224,10 @@ async def _build_supervisor(
     )
     services = PaServices(registry, _now, on_reminder=reminders.wake)
     host_api = HostApi(proxy=proxy, services=services, gid=gid, profile_changed=builder.write_profile)
-    return Supervisor(
+    quota = Quota(settings.sandbox_disk_mb * MIB)
+    places = [settings.state_dir, settings.runtime_dir]
+    disk = DiskWatch(engine, Gauge(engine, builder.sealing), registry.disks, quota, places, _now)
+    supervisor = Supervisor(
         engine=engine,
         registry=registry,
         builder=builder,
@@ -229,9 +236,11 @@ async def _build_supervisor(
         keys=keys,
         memory=host_memory,
         rules=_rest_rules(settings, sealing_now()),
-        lines=Lines(words.PARKED, words.WAKING),
+        lines=Lines(words.PARKED, words.WAKING, full=words.DISK_FULL, held_back=words.NO_ROOM),
+        disk=disk,
         on_outbox=on_outbox,
     )
+    return supervisor, disk
 
 
 def _rest_rules(settings: Settings, sealing: Sealing) -> RestRules:

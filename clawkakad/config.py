@@ -20,6 +20,7 @@ from clawkakad.errors import ConfigError
 
 EXAMPLES = frozenset({"changeme", "change-me", "your-token", "your-secret", "secret", "xxx", "example"})
 SOCKET_PATH_LIMIT = 107  # bytes, sun_path of Linux (man 7 unix) without its final NUL
+LEAST_DISK_MB = 64  # a new sandbox holds 2 MB
 LONGEST_SOCKET = "/s1234567890/gateway/gateway.sock"
 
 PATTERNED = {  # what a setting with a pattern must be
@@ -233,6 +234,12 @@ class Settings(BaseModel):
     sandbox_cpus: float = Field(
         2.0, alias="CLAWKAKA_SANDBOX_CPUS", gt=0, description="How many CPUs a sandbox may use."
     )
+    sandbox_disk_mb: int = Field(
+        2048,
+        alias="CLAWKAKA_SANDBOX_DISK_MB",
+        ge=0,
+        description="How much a sandbox may keep on the disk, in MiB; with more it is stopped. 0: no limit.",
+    )
     sandbox_runtime: str | None = Field(
         None,
         alias="CLAWKAKA_SANDBOX_RUNTIME",
@@ -422,6 +429,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "CLAWKAKA_ALLOW: nobody is let in: name the numbers that may write (or set CLAWKAKA_ACCESS=open)"
     if settings.model_base_url is not None and settings.model is None:
         yield "MODEL: is not set: MODEL_BASE_URL needs the name of a model there"
+    if 0 < settings.sandbox_disk_mb < LEAST_DISK_MB:
+        yield f"CLAWKAKA_SANDBOX_DISK_MB: must be 0 for no limit, or {LEAST_DISK_MB} or more"
     longest = SOCKET_PATH_LIMIT - len(LONGEST_SOCKET)
     if len(os.fsencode(settings.runtime_dir)) > longest:
         yield f"CLAWKAKA_RUNTIME_DIR: is too long for unix sockets: at most {longest} bytes"

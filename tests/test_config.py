@@ -68,6 +68,12 @@ def test_nobody_let_in_is_a_problem_unless_access_is_open() -> None:
     assert load_settings({**closed, "CLAWKAKA_ACCESS": "open"}).access is Access.OPEN
 
 
+def test_a_disk_quota_is_none_or_has_room_for_a_sandbox() -> None:
+    assert problems_of({**GOOD, "CLAWKAKA_SANDBOX_DISK_MB": "63"})[0].startswith("CLAWKAKA_SANDBOX_DISK_MB")
+    for enough in ("0", "64"):
+        assert load_settings({**GOOD, "CLAWKAKA_SANDBOX_DISK_MB": enough}).sandbox_disk_mb == int(enough)
+
+
 def test_a_runtime_directory_too_long_for_sockets_is_a_problem() -> None:
     assert problems_of({**GOOD, "CLAWKAKA_RUNTIME_DIR": "/" + "x" * 90})[0].startswith("CLAWKAKA_RUNTIME_DIR")
 

@@ -15,7 +15,7 @@ from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.reminders import Reminder
 from clawkakad.whatsapp.notes import note, quoted
 
-NOTES = ("reminder sent", "in reply to", "forwarded", "written")
+NOTES = ("reminder sent", "in reply to", "forwarded", "written", "your disk")
 LONGEST_QUOTE = 300  # characters of a message that is replied to: enough to know which one
 LONGEST_REMINDER = 1000
 
@@ -40,17 +40,19 @@ def of_turn(
     now: datetime,
     zone_name: str,
     old_after: timedelta,
+    disk: str = "",
 ) -> str:
     """The prompt of one turn: each message on its own lines, in order.
 
     `quotes`: what the messages said that are replied to, as far as we know them. `sent`: reminders that went out since
-    the agent last heard of it. `zone_name`: the person's, for the time at which an old message was written.
+    the agent last heard of it. `zone_name`: the person's, for the time at which an old message was written. `disk`:
+    how full the agent's disk is, where it is nearly full.
     """
     old = {row.id: _age_note(row, now, zone_name) for row in messages if is_old(row, now, old_after)}
     blocks = [_block(row, old.get(row.id), quotes) for row in messages]
     gap = "\n\n" if any(notes for notes, _ in blocks) else "\n"  # a note is about one message
     told = gap.join("\n".join([*notes, text]) for notes, text in blocks)
-    return "\n".join([*map(reminder_note, sent), told])
+    return "\n".join([*([_disk_note(disk)] if disk else []), *map(reminder_note, sent), told])
 
 
 def of_heartbeat(findings: str) -> str:
@@ -61,6 +63,10 @@ def of_heartbeat(findings: str) -> str:
 def reminder_note(reminder: Reminder) -> str:
     """The line that tells the agent of a reminder which went out."""
     return note(f"reminder sent {reminder.wall}: {quoted(reminder.text, LONGEST_REMINDER)}")
+
+
+def _disk_note(held: str) -> str:
+    return note(f"your disk is nearly full, {held} in /data: first delete what nobody needs, or you will be stopped")
 
 
 def _block(row: InboxRow, age_note: str | None, quotes: Mapping[Wamid, str]) -> tuple[list[str], str]:

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from clawkakad.assistant import burst, prompt, words
 from clawkakad.delivery.express import Express
 from clawkakad.model import InboxState, UserId
-from clawkakad.registry import inbox, outbox, quotes, reminders, users
+from clawkakad.registry import disks, inbox, outbox, quotes, reminders, users
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.reminders import Reminder
+from clawkakad.sandboxes.disk import in_words
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ def _prompt(
     said = quotes.said(tx, lead.user_id, [row.reply_to for row in messages if row.reply_to is not None])
     user = users.get(tx, lead.user_id)
     zone = "UTC" if user is None else user.profile.time_zone
-    return prompt.of_turn(messages, said, sent, now=now, zone_name=zone, old_after=rules.old_after)
+    disk = disks.of_user(tx, lead.user_id)
+    held = in_words(disk) if disk is not None and disk.warned else ""
+    return prompt.of_turn(messages, said, sent, now=now, zone_name=zone, old_after=rules.old_after, disk=held)
 
 
 def answered(

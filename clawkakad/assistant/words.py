@@ -31,6 +31,14 @@ PARKED = (
     "Sorry, I have a problem that I can't get past by myself. Your messages are kept, and the person who runs me has"
     " been told; I'll answer as soon as I can."
 )
+DISK_FULL = (
+    "Sorry, I have kept so much that my storage is full, and had to stop. Your messages are kept, and the person who"
+    " runs me has been told; I'll answer as soon as I can."
+)
+NO_ROOM = (
+    "Hello! There is no room for me here just yet. Your message is kept, and the person who runs me has been told; I'll"
+    " answer as soon as I can."
+)
 OLD = (
     "I was away for a while and got your messages from back then only now, so I left them. If something in them still"
     " matters, please send it again."

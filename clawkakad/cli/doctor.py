@@ -1,8 +1,8 @@
 """`clawkakad doctor`: is everything there that the daemon needs? Each check says what to do where it is not."""
 
 import asyncio
+import contextlib
 import os
-import shutil
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
@@ -23,12 +23,15 @@ from clawkakad.config import ModelKind, Place, Settings, load_place, load_settin
 from clawkakad.errors import ClawkakaError, ConfigError
 from clawkakad.registry import FILE, overview, pauses, read_registry
 from clawkakad.registry.pauses import Scope
+from clawkakad.sandboxes.disk import NEARLY, Quota, in_words, share
 from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.hostmemory import host_memory
+from clawkakad.sandboxes.orphans import orphans, serving
 from clawkakad.sandboxes.profile import sealing_of
+from clawkakad.sandboxes.room import GIB, Room, Space, room_at
 from clawkakad.whatsapp.errors import rule_of
 
-LOW_DISK, FULL_DISK = 0.15, 0.05  # share of the disk that is free
+LOOK_AGAIN_S = 1.0  # a process may outlive its container for a moment
 DEADLINE_S = 10.0
 MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]look[/yellow]", "fail": "[red]no[/red]"}
 
@@ -140,13 +143,54 @@ def _private(path: Path, setting: str) -> Finding:
 
 
 async def _disk(patient: Patient) -> Finding:
-    path = patient.place.state_dir if patient.place.state_dir.exists() else Path("/")
-    usage = shutil.disk_usage(path)
-    share = usage.free / usage.total
-    seen = f"{usage.free / 1e9:.0f} GB free ({share:.0%})"
-    if share < FULL_DISK:
+    """Of the registry, of the sockets and of the engine's data: whichever stands worst."""
+    places = [patient.place.state_dir, patient.place.runtime_dir]
+    with contextlib.suppress(ClawkakaError):  # of the engine there is a check of its own
+        async with open_engine(patient.place.engine) as engine:
+            places.append(Path(await engine.root_dir()))
+    rooms = {path: room for path in places if (room := room_at(path)) is not None}
+    if not rooms:
+        rooms = {Path("/"): room_at(Path("/")) or Room(0, 0)}
+    path, room = max(rooms.items(), key=lambda item: (item[1].space(), -item[1].share))
+    seen = f"{room.free / GIB:.1f} GB free at {path} ({room.share:.0%})"
+    if room.space() is Space.FULL:
         return Finding("fail", seen, "free some space now: messages cannot be stored on a full disk")
-    return Finding("warn", seen, "free some space soon") if share < LOW_DISK else Finding("ok", seen)
+    low = "free some space: no new sandbox is made until there is more"
+    return Finding("warn", seen, low) if room.space() is Space.LOW else Finding("ok", seen)
+
+
+async def _sandbox_disks(patient: Patient) -> Finding:
+    if not (patient.place.state_dir / FILE).exists():
+        return Finding("ok", "none yet")
+    async with read_registry(patient.place.state_dir / FILE, clock) as registry:
+        disks = await registry.disks.all()
+    full = [f"{one}: {in_words(disk)}, stopped" for one, disk in disks.items() if disk.full_at is not None]
+    nearly = [
+        f"{one}: {in_words(disk)}"
+        for one, disk in disks.items()
+        if disk.full_at is None and share(disk, Quota(disk.quota)) >= NEARLY
+    ]
+    if full or nearly:
+        advice = "clawkakad sandbox retry gives it time to clean up; or raise CLAWKAKA_SANDBOX_DISK_MB"
+        return Finding("warn", "\n".join(full + nearly), advice)
+    total = sum(disk.bytes for disk in disks.values())
+    return Finding("ok", f"{counted(len(disks), 'sandbox', 'sandboxes')} measured, {total / GIB:.1f} GB in all")
+
+
+async def _orphans(patient: Patient) -> Finding:
+    """Processes of containers that are gone: looked at twice, since an end takes a moment."""
+    if not patient.place.engine.startswith("unix://"):
+        return Finding("ok", "not checked: the engine is elsewhere")
+    async with open_engine(patient.place.engine) as engine:
+        seen = orphans(await asyncio.to_thread(lambda: list(serving())), await engine.ids())
+        if seen:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            known = await engine.ids()
+            seen = [one for one in orphans(await asyncio.to_thread(lambda: list(serving())), known) if one in seen]
+    if not seen:
+        return Finding("ok", "none")
+    lines = [f"{one.program} (process {one.pid}) of container {one.container_id[:12]}, which is gone" for one in seen]
+    return Finding("warn", "\n".join(lines), f"kill {' '.join(str(one.pid) for one in seen)}")
 
 
 async def _memory(patient: Patient) -> Finding:
@@ -289,10 +333,12 @@ CHECKS: dict[str, Check] = {
     "state directory": _state,
     "runtime directory": _runtime,
     "disk": _disk,
+    "sandbox disks": _sandbox_disks,
     "memory": _memory,
     "engine": _engine,
     "sleep": _sleep,
     "sandbox image": _image,
+    "orphan processes": _orphans,
     "registry": _registry,
     "daemon": _daemon,
     "messages": _messages,

@@ -19,6 +19,7 @@ from clawkakad.config import Place
 from clawkakad.errors import EngineUnavailable, UsageError
 from clawkakad.model import Rest
 from clawkakad.registry import FILE, Registry, SandboxRow, UserRow, edit_registry, locked, open_registry, read_registry
+from clawkakad.sandboxes.disk import in_words
 from clawkakad.sandboxes.engine import Container, open_engine
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
@@ -26,7 +27,7 @@ from clawkakad.sandboxes.secrets import read_instance_id
 
 WAIT_FOR_DAEMON_S = 60.0
 LOOK_EVERY_S = 0.5
-HEADINGS = ("sandbox", "user", "name", "state", "since", "container", "reason")
+HEADINGS = ("sandbox", "user", "name", "state", "since", "container", "disk", "reason")
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(upgrade)
@@ -36,7 +37,7 @@ User = Annotated[str, typer.Argument(help="A user id, a sandbox id, a phone numb
 
 @app.command("list")
 def list_() -> None:
-    """List all sandboxes: whose, in which state, since when, and what the engine says."""
+    """List all sandboxes: whose, in which state, since when, what the engine says, and what its disk holds."""
     asyncio.run(_list(place_here()))
 
 
@@ -94,6 +95,7 @@ def rm(user: User, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
 async def _list(place: Place) -> None:
     async with read_registry(place.state_dir / FILE, clock) as registry:
         rows = await registry.sandboxes.all()
+        disks = await registry.disks.all()
         people = {row.id: await registry.users.get(row.user_id) for row in rows}
     containers, trouble = await _containers(place)
     lines = []
@@ -102,7 +104,8 @@ async def _list(place: Place) -> None:
         said = "?" if trouble else _said(containers.get(container_name(row.id)))
         state = "removing" if row.remove_wanted else row.state.value
         since = age(row.changed_at, datetime.now(UTC))
-        lines.append((row.id, row.user_id, label(person) if person else "-", state, since, said, _why(row)))
+        disk = in_words(disks[row.id]) if row.id in disks else "-"
+        lines.append((row.id, row.user_id, label(person) if person else "-", state, since, said, disk, _why(row)))
     console = Console(highlight=False)
     if lines:
         show_rows(console, HEADINGS, lines, folds="reason")

@@ -32,7 +32,8 @@ LINES_PER_S = 20  # of the log; a line costs as much as storing a message
 class Intake:
     """Stores deliveries. `opening` begins turns with the commit that stores their messages, where it can.
 
-    `on_message` is told who else has something to answer, `on_outbox` that the outbox changed.
+    `on_message` is told who else has something to answer, `on_outbox` that the outbox changed. `is_full`: whether
+    the registry's disk is.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Intake:
         *,
         listening: Listening,
         opening: Callable[[], Opening],
+        is_full: Callable[[], bool] = lambda: False,
         on_message: Callable[[UserId], None],
         on_outbox: Callable[[], None],
     ) -> None:
@@ -51,12 +53,19 @@ class Intake:
         self._clock = clock
         self._listening = listening
         self._opening = opening
+        self._is_full = is_full
         self._on_message = on_message
         self._on_outbox = on_outbox
         self._lines = _Lines()
 
     def admit(self) -> None:
-        """Before anything is done for a delivery. Raises RegistryUnavailable where it could not be stored in time."""
+        """Before anything is done for a delivery. Raises RegistryUnavailable where it could not be stored in time.
+
+        On a disk that is nearly full nothing is begun either: what room there is left is for what came before.
+        """
+        if self._is_full():
+            self._listening.turned_away()
+            raise RegistryUnavailable("the disk is full")
         if self._listening.waiting >= MOST_WAITING or self._listening.oldest_s >= LONGEST_WAIT_S:
             self._listening.turned_away()
             raise RegistryUnavailable("more webhooks than can be stored in time")

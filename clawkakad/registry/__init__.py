@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clawkakad.errors import UsageError
 from clawkakad.registry.database import Database, open_beside, open_database
+from clawkakad.registry.disks import DiskRow, Disks
 from clawkakad.registry.heartbeats import Heartbeats
 from clawkakad.registry.inbox import Inbox
 from clawkakad.registry.outbox import Outbox
@@ -23,7 +24,7 @@ from clawkakad.registry.upgrades import Upgrades
 from clawkakad.registry.usage import Usage
 from clawkakad.registry.users import UserRow, Users
 
-__all__ = ["Registry", "SandboxRow", "UserRow", "edit_registry", "locked", "open_registry", "read_registry"]
+__all__ = ["DiskRow", "Registry", "SandboxRow", "UserRow", "edit_registry", "locked", "open_registry", "read_registry"]
 
 FILE = "registry.sqlite"
 LOCK = "clawkakad.lock"
@@ -41,6 +42,7 @@ class Registry:
     heartbeats: Heartbeats
     sandboxes: Sandboxes
     upgrades: Upgrades
+    disks: Disks
     usage: Usage
 
 
@@ -91,5 +93,6 @@ def _registry(db: Database, clock: Callable[[], datetime]) -> Registry:
         heartbeats=Heartbeats(db),
         sandboxes=Sandboxes(db, clock),
         upgrades=Upgrades(db, clock),
+        disks=Disks(db),
         usage=Usage(db, clock),
     )

@@ -46,6 +46,8 @@ def settle(path: Path, made_at: str, now: datetime) -> None:
             " WHERE state IN ('wanted', 'running')",
             values,
         )
+        if connection.execute("PRAGMA table_info(disks)").fetchone():
+            connection.execute("DELETE FROM disks")  # of the volumes of another time
         present = {row[1] for row in connection.execute("PRAGMA table_info(sandboxes)")}
         seen = ", ".join(f"{column} = NULL" for column in _SEEN if column in present)
         connection.execute(

@@ -106,6 +106,11 @@ class Sandboxes:
         now = self._clock()
         return await self._db.write(lambda tx: _tell_parked(tx, sandbox_id, text, now))
 
+    async def tell_held_back(self, sandbox_id: SandboxId, text: str) -> bool:
+        """Queue the one notice that it cannot be made yet, if a message of the person waits. False as above."""
+        now = self._clock()
+        return await self._db.write(lambda tx: _tell_held_back(tx, sandbox_id, text, now))
+
     async def standing(self, sandbox_id: SandboxId) -> Standing | None:
         """What counts for whether it has to run; None where it was removed."""
         return await self._db.read(lambda tx: _standing(tx, sandbox_id))
@@ -222,6 +227,14 @@ def _tell_parked(tx: Transaction, sandbox_id: SandboxId, text: str, now: datetim
     if row is None or not inbox.waiting(tx, UserId(row["user_id"])):
         return False
     source = f"parked:{sandbox_id}:{row['parked_at']}"
+    return outbox.add(tx, UserId(row["user_id"]), [text], origin="notice", source=source, now=now)
+
+
+def _tell_held_back(tx: Transaction, sandbox_id: SandboxId, text: str, now: datetime) -> bool:
+    row = tx.one("SELECT user_id FROM sandboxes WHERE id = :id", {"id": sandbox_id})
+    if row is None or not inbox.waiting(tx, UserId(row["user_id"])):
+        return False
+    source = f"held back:{sandbox_id}"
     return outbox.add(tx, UserId(row["user_id"]), [text], origin="notice", source=source, now=now)
 
 

@@ -121,12 +121,18 @@ class Builder:
         body = container_body(self.sealing, sandbox_id, self.paths(sandbox_id))
         return None if image_id is None else f"{config_hash(body)} {image_id}"
 
-    async def halt(self, sandbox_id: SandboxId, *, tail: int) -> list[str]:
-        """Stop its container, if it runs; the last lines of its log. Raises Foreign, EngineUnavailable."""
+    async def halt(self, sandbox_id: SandboxId, *, tail: int, thaws: bool = True) -> list[str]:
+        """Stop its container, if it runs; the last lines of its log. Raises Foreign, EngineUnavailable.
+
+        `thaws`: a frozen one may go on to end properly; else it is killed where it stands.
+        """
         found = await self.find(sandbox_id)
         if found is None:
             return []
-        await self._stop(found)
+        if found.frozen and not thaws:
+            await self.engine.kill(found.id)
+        else:
+            await self._stop(found)
         return await self.engine.logs(found.id, tail=tail) or []
 
     async def thaw(self, found: Container) -> None:

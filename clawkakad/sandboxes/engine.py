@@ -26,8 +26,11 @@ from clawkakad.sandboxes.shrinking import Cgroups
 ADDRESS = "unix:///var/run/docker.sock"
 CALL_S = 30.0  # one ordinary call; a busy engine takes seconds to create or start
 CONNECT_S = 5.0
+REMOVE_S = 180.0  # a volume; 70 GB took longer than CALL_S
 STREAM = aiohttp.ClientTimeout(sock_connect=CONNECT_S, sock_read=600)  # of archives: any length, but never at a stand
 NO_CONNECTION = 900  # aiodocker's own status for "cannot connect"
+# Of cgroup v1 and of v2: each has its own two.
+UNWRITTEN = ("total_dirty", "total_writeback", "file_dirty", "file_writeback")
 UNREACHABLE = frozenset({NO_CONNECTION, 502, 503, 504})
 
 
@@ -132,6 +135,16 @@ class Engine:
         async with _asking("tell about itself"):
             return str((await self._docker.system.info())["DefaultRuntime"])
 
+    async def root_dir(self) -> str:
+        """Where the engine keeps its data, volumes too."""
+        async with _asking("tell about itself"):
+            return str((await self._docker.system.info())["DockerRootDir"])
+
+    async def ids(self) -> set[str]:
+        """The ids of all containers there are, anybody's, running or not."""
+        async with _asking("list containers"):
+            return {item.id for item in await self._docker.containers.list(all=True)}
+
     async def ours(self, instance: str) -> list[Container]:
         """Every container of this installation, running or not. Exit code, start and limits are not in the list."""
         wanted = {"label": [f"{LABEL_INSTANCE}={instance}"]}
@@ -194,6 +207,14 @@ class Engine:
         async with _asking("tell about itself"):
             facts = await self._docker.system.info()
         return Cgroups(str(facts.get("CgroupVersion") or "1"), bool(facts.get("SwapLimit")))
+
+    async def unwritten(self, container_id: str) -> int:
+        """How many bytes it has written that are not on the disk yet; 0 if it does not run."""
+        call = f"containers/{container_id}/stats"
+        async with _asking("tell what a container uses"):
+            facts = await self._docker._query_json(call, params={"stream": "0", "one-shot": "1"})
+        pages = facts["memory_stats"].get("stats") or {}
+        return sum(int(pages.get(name, 0)) for name in UNWRITTEN)
 
     async def kill(self, container_id: str) -> None:
         """SIGKILL; Rejected if it does not run."""
@@ -274,7 +295,7 @@ class Engine:
 
     async def remove_volume(self, name: str) -> None:
         """Remove it with all that is in it; no error if it is gone. Rejected while a container has it."""
-        async with _asking("remove a volume"):
+        async with _asking("remove a volume", deadline_s=REMOVE_S):
             with _absent_is_none():
                 await self._volume(name).delete()  # type: ignore[no-untyped-call]
 

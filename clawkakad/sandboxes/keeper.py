@@ -34,7 +34,7 @@ from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.admission import Admission, Crowded
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.bed import Bed
-from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.builder import HAS_PROCESSES, Builder
 from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger
@@ -69,6 +69,16 @@ class Doors(Protocol):
     def is_busy(self, sandbox_id: SandboxId) -> bool: ...
 
 
+class DiskCare(Protocol):
+    """What the keeper needs to know of disks."""
+
+    @property
+    def is_low(self) -> bool: ...
+    def why_stopped(self, sandbox_id: SandboxId) -> str: ...
+    def was_stopped(self, sandbox_id: SandboxId) -> bool: ...
+    async def forgive(self, sandbox_id: SandboxId) -> None: ...
+
+
 class Keeper:
     """Runs until the sandbox rests; cancelling it closes the connection with 1001 and leaves the container running."""
 
@@ -83,6 +93,7 @@ class Keeper:
         drift: Drift,
         freezer: Freezer,
         admission: Admission,
+        disk: DiskCare,
         timing: Timing,
     ) -> None:
         self._row = row
@@ -92,6 +103,8 @@ class Keeper:
         self._ledger = ledger
         self._drift = drift
         self._admission = admission
+        self._disk = disk
+        self._disk_changed = asyncio.Event()
         self._timing = timing
         self._limits = timing.limits
         self._nudged = asyncio.Event()
@@ -130,6 +143,11 @@ class Keeper:
     def nudge(self) -> None:
         """Look again now: something may have happened to the container, or the engine is back."""
         self._nudged.set()
+
+    def disk_changed(self) -> None:
+        """Look again now, also while it is ready: its disk may be full."""
+        self._disk_changed.set()
+        self.nudge()
 
     def address(self) -> None:
         """Somebody needs it now."""
@@ -188,6 +206,7 @@ class Keeper:
             ),
             made_of=self._wanted_of,
             asleep=self._bed.is_to_sleep,
+            full=self._disk.why_stopped(row.id),
             retry=row.retry_wanted,
             wrote_at=standing.wrote_at,
         )
@@ -200,8 +219,11 @@ class Keeper:
             usable=self._usable,
             parked_at=row.parked_at,
             parked_with=row.parked_with,
+            was_full=self._disk.was_stopped(row.id),
+            new=found is None and row.container_id is None,
         )
-        return decide(time.monotonic(), wanted, observed, self._history, Host(), self._limits)
+        host = Host(has_room=not self._disk.is_low)
+        return decide(time.monotonic(), wanted, observed, self._history, host, self._limits)
 
     async def _carry_out(self, decision: Decision) -> None:
         """One step. What it raises is a failure of the sandbox, or the silence of the engine."""
@@ -221,11 +243,14 @@ class Keeper:
                 await self._park(decision.reason)
             case Do.FORGIVE:
                 await self._forgive(decision.reason)
+            case Do.HOLD_BACK:
+                await self._ledger.hold_back(decision.reason)
+                await self._pause(None)
             case Do.WAIT:
                 if decision.state is not None:
                     await self._ledger.move(decision.state, decision.reason)
                 if self._ledger.state is SandboxState.PARKED:
-                    await self._ledger.tell_parked()
+                    await self._ledger.tell_parked(full=self._disk.was_stopped(self._row.id))
                 await self._pause(decision.after_s)
 
     async def _failed(self, reason: str) -> None:
@@ -239,7 +264,8 @@ class Keeper:
 
     async def _park(self, reason: str) -> None:
         """Stopped, so that it costs nothing; its volume and all messages are kept."""
-        log = await self._builder.halt(self._row.id, tail=TAIL_LINES)
+        # What was frozen since it fills the disk must not go on for one moment more.
+        log = await self._builder.halt(self._row.id, tail=TAIL_LINES, thaws=False)
         if self._ledger.state is not SandboxState.UNHEALTHY:
             await self._ledger.move(SandboxState.UNHEALTHY, reason)
         await self._ledger.park(reason, self._wanted_of, log)
@@ -247,6 +273,7 @@ class Keeper:
     async def _forgive(self, reason: str) -> None:
         self._history, self._usable = History(), True
         self._bed.address()
+        await self._disk.forgive(self._row.id)
         if self._ledger.state is SandboxState.PARKED:
             await self._ledger.move(SandboxState.UNHEALTHY, reason)
         await self._ledger.retrying()
@@ -263,11 +290,11 @@ class Keeper:
             connection.listen(self._hear)
             self._pool.publish(self._row.id, connection)
             await self._ledger.move(SandboxState.READY, "")
-            while (order := await self._watch(connection)) is not None:
+            while isinstance(end := await self._watch(connection), Order):
                 if await self._bed.lets_go(connection):
-                    return await self._bed.lie_down(order, connection)
+                    return await self._bed.lie_down(end, connection)
             self._pool.withdraw(self._row.id)  # first: no turn begins any more
-            await self._ledger.move(SandboxState.STOPPING, f"made again: {self._remake}")
+            await self._ledger.move(SandboxState.STOPPING, end)
             self._usable = False
         finally:
             self._pool.withdraw(self._row.id)
@@ -341,24 +368,24 @@ class Keeper:
             found = await self._builder.find(self._row.id)
         except EngineUnavailable:
             return  # its silence says nothing about the container
-        if found is None or not found.running:
+        if found is None or found.status not in HAS_PROCESSES:
             code = "" if found is None else f" with exit code {found.exit_code}"
             raise GatewayUnavailable(f"the container ended{code}")
 
-    async def _watch(self, connection: Connection) -> Order | None:
-        """Ready: until it is to rest, or (None) the container has drifted and is idle, so that it is made again.
+    async def _watch(self, connection: Connection) -> Order | str:
+        """Ready: until it is to rest; or why it is stopped: its disk is full, or it has drifted and is made again.
 
         Raises where the connection is closed, or the gateway missed several health checks in a row.
         """
         looked_at = time.monotonic()
         closed = asyncio.create_task(connection.wait_closed(), name=f"closed {self._row.id}")
-        ordered = self._next_order()
+        ordered, news = self._next_order(), self._next_news()
         misses = 0
         self._is_watching = True
         try:
             while True:
                 await asyncio.wait(
-                    {closed, ordered},
+                    {closed, ordered, news},
                     timeout=self._timing.liveness_every_s * random.uniform(0.9, 1.1),  # noqa: S311
                     return_when=asyncio.FIRST_COMPLETED,
                 )
@@ -369,6 +396,11 @@ class Keeper:
                         return self._bed.order
                     self._bed.ordered.clear()  # somebody addressed it since
                     ordered = self._next_order()
+                if full := self._disk.why_stopped(self._row.id):
+                    return full
+                if news.done():
+                    self._disk_changed.clear()
+                    news = self._next_news()
                 is_well = await self._answers(connection) or time.monotonic() < self._patient_until
                 misses = 0 if is_well else misses + 1
                 if misses >= self._timing.misses:
@@ -377,15 +409,18 @@ class Keeper:
                 if time.monotonic() - looked_at >= self._timing.drift_every_s:
                     looked_at = time.monotonic()
                     if await self._is_to_be_remade():
-                        return None
+                        return f"made again: {self._remake}"
         finally:
             self._is_watching = False
             self._bed.ordered.clear()
-            closed.cancel()
-            ordered.cancel()
+            for task in (closed, ordered, news):
+                task.cancel()
 
     def _next_order(self) -> asyncio.Task[bool]:
         return asyncio.create_task(self._bed.ordered.wait(), name=f"ordered {self._row.id}")
+
+    def _next_news(self) -> asyncio.Task[bool]:
+        return asyncio.create_task(self._disk_changed.wait(), name=f"disk {self._row.id}")
 
     async def _is_to_be_remade(self) -> bool:
         """It has drifted, and nobody would notice. What making it again did not mend is not tried a second time."""

@@ -30,6 +30,7 @@ class Rows(Protocol):
     async def park(self, sandbox_id: SandboxId, reason: str, made_of: str) -> None: ...
     async def tell_parked(self, sandbox_id: SandboxId, text: str) -> bool: ...
     async def tell_waking(self, sandbox_id: SandboxId, text: str) -> bool: ...
+    async def tell_held_back(self, sandbox_id: SandboxId, text: str) -> bool: ...
     async def standing(self, sandbox_id: SandboxId) -> Standing | None: ...
     async def retrying(self, sandbox_id: SandboxId) -> None: ...
     async def pin(self, sandbox_id: SandboxId) -> None: ...
@@ -37,10 +38,14 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Lines:
-    """What the person of a sandbox is told: that it is parked, and that it takes a moment to wake."""
+    """What the person of a sandbox is told: that it is parked, takes a moment to wake, has a full disk, or has to wait
+    until there is room for a new one.
+    """
 
     parked: str
     waking: str
+    full: str
+    held_back: str
 
 
 class Ledger:
@@ -82,9 +87,15 @@ class Ledger:
         logger.error("a sandbox is parked: clawkakad sandbox retry", reason=reason, log=cleaned(log))
         await self._store(lambda: self._rows.park(self._id, reason, made_of or ""))
 
-    async def tell_parked(self) -> None:
+    async def tell_parked(self, *, full: bool = False) -> None:
         """Its person has a message waiting: they are told, once for each parking."""
-        if await self._rows.tell_parked(self._id, self._lines.parked):
+        if await self._rows.tell_parked(self._id, self._lines.full if full else self._lines.parked):
+            self._on_outbox()
+
+    async def hold_back(self, reason: str) -> None:
+        """It is not made yet: nothing changes but the reason, and its person is told, once."""
+        await self.move(self.state, reason)
+        if await self._rows.tell_held_back(self._id, self._lines.held_back):
             self._on_outbox()
 
     async def tell_waking(self) -> None:

@@ -57,6 +57,7 @@ class Wanted:
     needed: bool
     made_of: str | None
     asleep: bool = False
+    full: str = ""  # why it must not run: its disk is full
     retry: bool = False  # an operator wants it tried, whatever happened before
     wrote_at: datetime | None = None  # when its person wrote last
 
@@ -76,13 +77,16 @@ class Observed:
     usable: bool = True
     parked_at: datetime | None = None
     parked_with: str | None = None
+    was_full: bool = False  # it was stopped for its disk
+    new: bool = False  # it never had a container
 
 
 @dataclass(frozen=True)
 class Host:
-    """`answers`: whether the engine does."""
+    """`answers`: whether the engine does; `has_room`: on its disk, for another sandbox."""
 
     answers: bool = True
+    has_room: bool = True
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ class Do(Enum):
     STOP = auto()  # it was frozen long enough: stop it
     SLEEP = auto()  # leave it stopped until it is addressed
     PARK = auto()
+    HOLD_BACK = auto()  # do not make it yet
     FORGIVE = auto()  # begin anew: what happened before does not count any more
 
 
@@ -166,6 +171,8 @@ def decide(
         return Decision(Do.FORGIVE, "an operator wants it tried again")
     if observed.state is SandboxState.PARKED:
         return _parked(wanted, observed)
+    if wanted.full:
+        return Decision(Do.PARK, wanted.full)
     if now < history.not_before:
         return Decision(Do.WAIT, "it failed a moment ago", after_s=history.not_before - now)
     if observed.running and observed.usable:
@@ -176,6 +183,8 @@ def decide(
         return Decision(Do.PARK, f"the gateway refuses its configuration (exit code {REFUSED_CONFIG})")
     if not wanted.needed and not observed.running:
         return Decision(Do.STOP if observed.frozen else Do.SLEEP, "nobody needs it now")
+    if observed.new and not host.has_room:
+        return Decision(Do.HOLD_BACK, "the disk is low: no new sandbox is made until there is more room")
     if wanted.made_of is None and not observed.exists:
         return Decision(Do.WAIT, "the image is not here: clawkakad image build", state=SandboxState.UNHEALTHY)
     if history.used_up(now, limits):
@@ -194,6 +203,8 @@ def _frozen(wanted: Wanted, observed: Observed) -> Decision:
 
 def _parked(wanted: Wanted, observed: Observed) -> Decision:
     """Parked stays parked, until there is reason to hope."""
+    if observed.was_full and not wanted.full:
+        return Decision(Do.FORGIVE, "its disk has room again")
     if wanted.made_of is not None and wanted.made_of != observed.parked_with:
         return Decision(Do.FORGIVE, "its image or its profile is another one now")
     wrote_at, parked_at = wanted.wrote_at, observed.parked_at

@@ -20,6 +20,8 @@ from clawkakad.sandboxes.seccomp import seccomp_option
 LABEL_INSTANCE = "clawkaka.instance"
 LABEL_SANDBOX = "clawkaka.sandbox"
 LABEL_CONFIG = "clawkaka.config"
+LABEL_GAUGE = "clawkaka.gauge"
+"""Marks the short-lived container that measures a sandbox's volume; its value is the instance."""
 
 PIDS = 256  # 20-38 seen with the gateway busy
 # The gateway's logs and locks; about 13 MB and 60 files seen. Nothing in it can be run.
@@ -53,7 +55,7 @@ Body = dict[str, object]
 
 @dataclass(frozen=True)
 class Sealing:
-    """What differs between installations. `memory_mb` in MiB, `cpus` in whole CPUs, `gid` of the sockets.
+    """What differs between installations. Sizes in MiB, `cpus` in whole CPUs, `gid` of the sockets.
 
     `swaps`: it may use swap, so that less memory is enough, and it can doze.
     """
@@ -64,6 +66,7 @@ class Sealing:
     memory_mb: int = 1280
     swaps: bool = False
     cpus: float = 2.0
+    disk_mb: int = 2048  # 0: no limit
     runtime: str | None = None  # such as runsc or kata; None: the engine's own
 
 
@@ -77,6 +80,7 @@ def sealing_of(settings: Settings, instance: str, gid: int, *, has_swap: bool) -
         memory_mb=settings.sandbox_memory_with_swap_mb if swaps else settings.sandbox_memory_mb,
         swaps=swaps,
         cpus=settings.sandbox_cpus,
+        disk_mb=settings.sandbox_disk_mb,
         runtime=settings.sandbox_runtime,
     )
 
@@ -89,6 +93,11 @@ def container_name(sandbox_id: SandboxId) -> str:
 def volume_name(sandbox_id: SandboxId) -> str:
     """The name of the volume that outlives the container."""
     return f"clawkaka-{sandbox_id}-data"
+
+
+def gauge_name(sandbox_id: SandboxId) -> str:
+    """The name of the container that measures that volume."""
+    return f"{container_name(sandbox_id)}-gauge"
 
 
 def owner_labels(instance: str, sandbox_id: SandboxId) -> dict[str, str]:
@@ -158,7 +167,7 @@ def _host_config(sealing: Sealing, sandbox_id: SandboxId, paths: SandboxPaths) -
         "NanoCpus": _nano_cpus(sealing.cpus),
         "CpuShares": 512,  # half of what the daemon has, where CPU is short
         # No limit on processes here: the kernel counts it per uid, and all sandboxes are uid 1000. PidsLimit does it.
-        "Ulimits": [{"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES}, {"Name": "core", "Soft": 0, "Hard": 0}],
+        "Ulimits": [ulimit("nofile", OPEN_FILES), ulimit("core", 0), *_file_limit(sealing.disk_mb)],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "5m", "max-file": "2"}},
         "Mounts": [
             {"Type": "volume", "Source": volume_name(sandbox_id), "Target": "/data", "ReadOnly": False},
@@ -177,6 +186,16 @@ def _bind(source: Path, target: str, *, read_only: bool) -> Body:
         "ReadOnly": read_only,
         "BindOptions": {"Propagation": "private"},
     }
+
+
+def ulimit(name: str, value: int) -> Body:
+    """A limit of one process, that it cannot raise."""
+    return {"Name": name, "Soft": value, "Hard": value}
+
+
+def _file_limit(disk_mb: int) -> list[Body]:
+    """No single file larger than all that a sandbox may hold: what stops one that grows before anybody looks."""
+    return [ulimit("fsize", disk_mb * MIB)] if disk_mb else []
 
 
 def _nano_cpus(cpus: float) -> int:

@@ -16,7 +16,7 @@ from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.engine import Engine
 from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.paths import discard, paths_of
-from clawkakad.sandboxes.profile import container_name, is_owned, volume_name
+from clawkakad.sandboxes.profile import LABEL_GAUGE, container_name, gauge_name, is_owned, volume_name
 
 COPIER_LABEL = "clawkaka.copier"
 """Marks the short-lived containers that copy a sandbox's data; its value is the instance."""
@@ -40,6 +40,7 @@ async def remove_sandbox(
     await _remove_container(engine, instance, row.id)
     await remove_copier(engine, instance, copier_name(row.id))
     await remove_copier(engine, instance, keepsake_name(row.id))
+    await remove_gauge(engine, instance, row.id)
     await _remove_volume(engine, instance, row.id)
     try:
         await asyncio.to_thread(discard, paths_of(runtime_dir, row.id))
@@ -63,10 +64,19 @@ def keepsake_name(sandbox_id: SandboxId) -> str:
 
 async def remove_copier(engine: Engine, instance: str, name: str) -> None:
     """Remove a copier, if there is one of that name. Raises Transient, and Rejected where it is not ours."""
+    await _remove_helper(engine, name, COPIER_LABEL, instance)
+
+
+async def remove_gauge(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:
+    """The same for the gauge."""
+    await _remove_helper(engine, gauge_name(sandbox_id), LABEL_GAUGE, instance)
+
+
+async def _remove_helper(engine: Engine, name: str, label: str, instance: str) -> None:
     found = await engine.inspect(name)
     if found is None:
         return
-    if found.labels.get(COPIER_LABEL) != instance:
+    if found.labels.get(label) != instance:
         raise Rejected(f"the container {found.name} is another installation's")
     await engine.remove(found.id)
 

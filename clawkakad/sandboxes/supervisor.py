@@ -23,6 +23,7 @@ from clawkakad.registry import Registry, SandboxRow
 from clawkakad.sandboxes.admission import Admission
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.diskwatch import DiskWatch
 from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.engine import Container, Engine, Event
@@ -78,6 +79,7 @@ class Supervisor:
         memory: MemoryOf,
         rules: Rules,
         lines: Lines,
+        disk: DiskWatch,
         on_outbox: Callable[[], None],
         timing: Timing | None = None,
         patience: Patience | None = None,
@@ -95,6 +97,7 @@ class Supervisor:
         self._pool = pool
         self._keys = keys
         self._lines = lines
+        self._disk = disk
         self._on_outbox = on_outbox
         self._timing = timing or Timing()
         self._freezer = Freezer(engine, memory)
@@ -141,6 +144,7 @@ class Supervisor:
                 loops.create_task(self._every(self._removals_every_s, self._carry_out_removals), name="removals")
                 loops.create_task(self._every(self._removals_every_s, self._try_again), name="retries")
                 loops.create_task(self._upgrader.run(), name="upgrades")
+                loops.create_task(self._disk.run(self._disk_changed), name="disks")
         finally:
             self._stopped = True
             await self._stop_all()
@@ -191,6 +195,7 @@ class Supervisor:
     async def _keep_all(self) -> None:
         """Of those who rest the first reconcile looks whether they do."""
         await self._upgrader.remember()
+        await self._disk.load()
         for row in await self._registry.sandboxes.all():
             if row.state not in RESTING:
                 self._keep(row)
@@ -210,6 +215,7 @@ class Supervisor:
             drift=self._drift,
             freezer=self._freezer,
             admission=self._admission,
+            disk=self._disk,
             timing=self._timing,
         )
         task = asyncio.create_task(self._keep_until_it_rests(row.id, keeper), name=f"keeper {row.id}")
@@ -339,6 +345,7 @@ class Supervisor:
         self._pool.retire(row.id)
         self._of_user.pop(row.user_id, None)
         await self._let_go(row.id)
+        await self._disk.leave(row.id)
         await remove_sandbox(
             row,
             engine=self._engine,
@@ -446,6 +453,12 @@ class Supervisor:
     def _nudge(self, sandbox_id: SandboxId) -> None:
         if sandbox_id in self._keepers:
             self._keepers[sandbox_id][0].nudge()
+
+    def _disk_changed(self, sandbox_id: SandboxId | None) -> None:
+        """News of one sandbox's disk, or of the host's."""
+        for one in list(self._keepers) if sandbox_id is None else [sandbox_id]:
+            if one in self._keepers:
+                self._keepers[one][0].disk_changed()
 
     async def _settle_double(self, row: SandboxRow, odd: Container, containers: list[Container]) -> None:
         """Of a sandbox's containers the one that the registry pins is kept, under its name; others are stopped."""

@@ -22,6 +22,7 @@ from clawkakad.sandboxes.gate import Gate
 from clawkakad.sandboxes.keepsake import Keepsakes
 from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger, cleaned
 from clawkakad.sandboxes.paths import SandboxPaths
+from clawkakad.sandboxes.policy import RESTING
 from clawkakad.sandboxes.upgradeplan import ON_THE_WAY, UNWELL, Candidate, Patience, in_order, moved
 
 AGAIN_S = 5.0  # at most, between two tries at an engine or a registry that does not answer
@@ -167,7 +168,7 @@ class Upgrader:
                 candidates.append(Candidate(step, standing.row, standing.wrote_at, standing.waiting))
         for candidate in in_order(candidates):
             if await self._is_free(candidate):
-                awake = candidate.row.state is not SandboxState.ASLEEP
+                awake = candidate.row.state not in RESTING
                 await self._rows.take(candidate.step, awake=awake)
                 return True
         return False
@@ -205,7 +206,7 @@ class Upgrader:
 
     async def _keep(self, row: SandboxRow, image_id: str, step: Step) -> None:
         """Stopped, and its data copied. Whatever goes wrong here, nothing has changed but that."""
-        if row.state is SandboxState.READY:
+        if row.state in (SandboxState.READY, SandboxState.DOZING):
             await self._ledger_of(row).move(SandboxState.STOPPING, "upgraded: its data is copied")
         await self._builder.halt(row.id, tail=0)
         try:

@@ -22,7 +22,7 @@ from clawkakad.delivery.express import Express
 from clawkakad.errors import GatewayRefused, GatewayUnavailable, RegistryUnavailable, SandboxGone, TurnFailed
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, SandboxId, UserId, Wamid
-from clawkakad.registry import Registry, forgetting, inbox
+from clawkakad.registry import DiskRow, Registry, forgetting, inbox
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.identifiers import move
 from clawkakad.registry.inbox import InboxRow
@@ -194,6 +194,20 @@ async def test_messages_are_answered_in_order(registry: Registry, agent: Agent, 
 
     assert await replies(registry) == ["re: one", "re: two", "re: three"]
     assert agent.most_at_once == {f"s-{robin}": 1}
+
+
+async def test_an_agent_whose_disk_is_nearly_full_is_told_until_it_has_cleaned_up(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    sandbox = await registry.sandboxes.ensure(robin)
+    for warned in (True, False):
+        disk = DiskRow(90 << 20, 1, "", 100 << 20, clock(), warned=warned)
+        await registry.disks.put(sandbox.id, disk)
+        await write(registry, clock, robin, f"warned: {warned}")
+        async with running(registry, agent, clock):
+            await until_settled(registry)
+
+    assert ["90 MB of 100 MB" in text for _, text, _ in agent.asked] == [True, False]
 
 
 async def test_people_do_not_wait_for_one_another(

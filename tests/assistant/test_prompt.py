@@ -16,7 +16,21 @@ from tests.assistant.test_burst import NOW, row
 SIX_HOURS = timedelta(hours=6)
 SNEAKY = st.lists(
     st.sampled_from(
-        ["[", "\uff3b", "]", "reminder sent", "In reply to", "forwarded", "WRITTEN", " ", "\n", "“", "”", ":"]
+        [
+            "[",
+            "\uff3b",
+            "]",
+            "reminder sent",
+            "In reply to",
+            "forwarded",
+            "WRITTEN",
+            "your disk",
+            " ",
+            "\n",
+            "“",
+            "”",
+            ":",
+        ]
     ),
 ).map("".join)
 
@@ -98,3 +112,12 @@ def test_a_reminder_is_one_note(text: str) -> None:
 
     assert len(lines) == 2
     assert is_note(lines[0])
+
+
+def test_an_agent_whose_disk_is_nearly_full_is_told_first() -> None:
+    text = prompt.of_turn([row(1, text="hi")], {}, (), now=NOW, zone_name="UTC", old_after=SIX_HOURS, disk="9 of 10 MB")
+
+    first, *rest = text.split("\n")
+    assert is_note(first)
+    assert "9 of 10 MB" in first
+    assert rest == ["hi"]

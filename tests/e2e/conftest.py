@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest_asyncio
 
+from clawkakad.sandboxes.profile import LABEL_GAUGE
 from clawkakad.simulator.people import Person
 from tests.daemon import World, world
 from tests.support import short_directory
@@ -98,7 +99,8 @@ async def house() -> AsyncIterator[House]:
 async def remove_all(instance: str) -> None:
     """Every container and volume of one installation."""
     mine = f"label=clawkaka.instance={instance}"
-    containers = (await docker("ps", "-aq", "--filter", mine)).split()
+    gauges = f"label={LABEL_GAUGE}={instance}"  # that a daemon which was killed left
+    containers = [id_ for each in (mine, gauges) for id_ in (await docker("ps", "-aq", "--filter", each)).split()]
     if containers:
         await docker("rm", "-f", *containers)
     volumes = (await docker("volume", "ls", "-q", "--filter", mine)).split()

@@ -1,8 +1,9 @@
 """A small Docker Engine on a real socket: as much of its HTTP API as sandboxes use, with knobs for bad days.
 
 Containers have no processes. What happens when one starts or stops is up to the test: `on_start` and `on_stop` are
-called with the container and may open a gateway where its mounts say. Knobs: `down()` (connections are refused),
-`slow_s` (each answer waits), `fail` (a status for every call that contains a text),
+called with the container and may open a gateway where its mounts say. A gauge (by its label) ends at once and reports
+what `held` says of the volume; it is kept, and its calls are counted, apart from all others. Knobs: `down()`
+(connections are refused), `slow_s` (each answer waits), `fail` (a status for every call that contains a text),
 `break_after` (so many calls are answered, and then none).
 """
 
@@ -25,6 +26,7 @@ from aiohttp import web
 IMAGE_ID = "sha256:" + "1" * 64
 API = "1.41"
 RUNTIME = "runc"
+GAUGE = "clawkaka.gauge"
 
 
 async def _nothing(_: "FakeContainer") -> None:
@@ -89,6 +91,11 @@ class FakeEngine:
         self.untagged: set[str] = set()  # ids of images that have no name any more
         self.containers: dict[str, FakeContainer] = {}  # by name
         self.volumes: dict[str, dict[str, str]] = {}  # labels by name
+        self.looks = 0  # of gauges
+        self.gauges: dict[str, FakeContainer] = {}  # by name
+        self.held: dict[str, dict[str, Any]] = {}  # what a gauge says of a volume, by name
+        self.unwritten: dict[str, int] = {}  # what a container wrote that is not on the disk yet, by name
+        self.root_dir = "/nonexistent/docker"
         self.calls: list[str] = []
         self.on_start: Callable[[FakeContainer], Awaitable[None]] = _nothing
         self.on_stop: Callable[[FakeContainer], Awaitable[None]] = _nothing
@@ -206,7 +213,12 @@ class FakeEngine:
 
     async def _info(self, _: web.Request) -> web.Response:
         return web.json_response(
-            {"DefaultRuntime": RUNTIME, "CgroupVersion": self.cgroups, "SwapLimit": self.swap_limit}
+            {
+                "DefaultRuntime": RUNTIME,
+                "CgroupVersion": self.cgroups,
+                "SwapLimit": self.swap_limit,
+                "DockerRootDir": self.root_dir,
+            }
         )
 
     async def _delete_image(self, request: web.Request) -> web.Response:
@@ -218,17 +230,23 @@ class FakeEngine:
         image_id = self.image_of(body["Image"])
         if image_id is None:
             return _no(404, f"No such image: {body['Image']}")
-        if name in self.containers:
+        if name in self.containers or name in self.gauges:
             return _no(409, f'Conflict. The container name "/{name}" is already in use')
         container_id = hashlib.sha256(f"{name}{next(self._ids)}".encode()).hexdigest()
-        self.containers[name] = FakeContainer(container_id, name, body, image_id)
+        container = FakeContainer(container_id, name, body, image_id)
+        if GAUGE in container.labels:
+            self.calls.remove("POST /containers/create")
+            self.gauges[name] = container
+            return web.json_response({"Id": container_id, "Warnings": []}, status=201)
+        self.containers[name] = container
         for mount in body["HostConfig"]["Mounts"]:
             if mount["Type"] == "bind" and not Path(mount["Source"]).is_dir():
                 return _no(400, f"bind source path does not exist: {mount['Source']}")
         return web.json_response({"Id": container_id, "Warnings": []}, status=201)
 
     async def _list(self, request: web.Request) -> web.Response:
-        wanted = dict(text.split("=", 1) for text in json.loads(request.query["filters"])["label"])
+        filters = json.loads(request.query.get("filters", "{}"))
+        wanted = dict(text.split("=", 1) for text in filters.get("label", []))
         return web.json_response(
             [
                 {
@@ -252,6 +270,8 @@ class FakeEngine:
 
     async def _start(self, request: web.Request) -> web.Response:
         container = self._find(request)
+        if container.name in self.gauges:
+            return self._measure(container)
         if container.status == "running":
             return web.Response(status=304)
         if container.status == "paused":
@@ -260,6 +280,15 @@ class FakeEngine:
         container.started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
         self._tell(container, "start")
         await self.on_start(container)
+        return web.Response(status=204)
+
+    def _measure(self, gauge: FakeContainer) -> web.Response:
+        self.calls.remove(f"POST /containers/{gauge.name}/start")
+        self.looks += 1
+        (volume,) = gauge.body["HostConfig"]["Mounts"]
+        report = {"bytes": 4096, "inodes": 1, "cut": "", **self.held.get(volume["Source"], {})}
+        gauge.status, gauge.exit_code = "exited", int(report.pop("exit_code", 0))
+        gauge.log = [json.dumps(report)]
         return web.Response(status=204)
 
     async def _stop(self, request: web.Request) -> web.Response:
@@ -309,11 +338,12 @@ class FakeEngine:
     async def _stats(self, request: web.Request) -> web.Response:
         container = self._find(request)
         lives = container.status in ("running", "paused")
-        return web.json_response({"memory_stats": {"usage": container.used} if lives else {}})
+        pages = {"total_dirty": self.unwritten.get(container.name, 0), "total_writeback": 0}
+        return web.json_response({"memory_stats": {"usage": container.used, "stats": pages} if lives else {}})
 
     async def _kill(self, request: web.Request) -> web.Response:
         container = self._find(request)
-        if container.status != "running":
+        if container.status not in ("running", "paused"):
             return _no(409, "is not running")
         await self._end(container, 137)
         return web.Response(status=204)
@@ -329,6 +359,8 @@ class FakeEngine:
 
     async def _delete(self, request: web.Request) -> web.Response:
         container = self._find(request)
+        if self.gauges.pop(container.name, None) is not None:
+            return web.Response(status=204)
         if container.status == "running":
             await self._end(container, 137)
         del self.containers[container.name]
@@ -398,7 +430,8 @@ class FakeEngine:
 
     async def _delete_volume(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        used = any(m["Source"] == name for c in self.containers.values() for m in c.body["HostConfig"]["Mounts"])
+        holders = [*self.containers.values(), *self.gauges.values()]
+        used = any(m["Source"] == name for c in holders for m in c.body["HostConfig"]["Mounts"])
         if used:
             return _no(409, "volume is in use")
         return web.Response(status=204) if self.volumes.pop(name, None) is not None else _no(404, "no such volume")
@@ -431,7 +464,7 @@ class FakeEngine:
 
     def _find(self, request: web.Request) -> FakeContainer:
         wanted = request.match_info["id"]
-        for container in self.containers.values():
+        for container in [*self.containers.values(), *self.gauges.values()]:
             if wanted in (container.id, container.name):
                 return container
         text = json.dumps({"message": f"No such container: {wanted}"})

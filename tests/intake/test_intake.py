@@ -426,6 +426,25 @@ class FullFor(Filing):
         return super().file(tx, delivery, now, opening)
 
 
+async def test_on_a_full_disk_nothing_is_begun(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+    filing = Filing(open_door(), Limits(0, Strangers.SILENT), Receipts())
+    full = Intake(
+        registry,
+        filing,
+        clock,
+        listening=desk.listening,
+        is_full=lambda: True,
+        on_message=desk.woken.append,
+        on_outbox=lambda: None,
+    )
+
+    with pytest.raises(RegistryUnavailable, match="disk"):
+        full.admit()
+    assert not desk.listening.caught_up  # that no status came says nothing now
+    desk.intake.admit()
+
+
 async def test_what_was_stored_before_the_disk_was_full_is_answered_too(registry: Registry, clock: Clock) -> None:
     desk = Desk(registry, clock, open_door())
     filing = FullFor(open_door(), Limits(0, Strangers.SILENT), Receipts())

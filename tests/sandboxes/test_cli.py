@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -9,8 +10,8 @@ from typer.testing import CliRunner, Result
 from clawkakad.cli.sandbox import app
 from clawkakad.errors import UsageError
 from clawkakad.model import SandboxState
-from clawkakad.registry import locked
-from clawkakad.sandboxes.profile import container_name
+from clawkakad.registry import DiskRow, locked
+from clawkakad.sandboxes.profile import MIB, container_name
 from clawkakad.sandboxes.secrets import INSTANCE_FILE
 from tests.fakes.engine import IMAGE_ID
 from tests.sandboxes.world import INSTANCE, World, kept, open_world
@@ -150,3 +151,12 @@ async def test_the_list_tells_that_memory_ran_out(world: World) -> None:
     result = await _clawkakad(world, "list")
 
     assert "out of memory 1 time, last" in " ".join(result.output.split())
+
+
+async def test_the_list_tells_how_full_a_disk_is(world: World) -> None:
+    row = await world.registry.sandboxes.ensure(await world.person(NUMBER))
+    assert "MB" not in (await _clawkakad(world, "list")).output
+    await world.registry.disks.put(row.id, DiskRow(130 * MIB, 10, "", 200 * MIB, datetime.now(UTC)))
+    result = await _clawkakad(world, "list")
+
+    assert "130 MB of 200 MB" in " ".join(result.output.split())

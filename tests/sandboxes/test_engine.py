@@ -98,6 +98,27 @@ async def test_a_commands_output_is_bounded(engine: Engine, fake: FakeEngine) ->
         await engine.run("one", ["pa"], deadline_s=5, limit=12)
 
 
+async def test_a_container_is_frozen_and_goes_on_and_tells_what_is_not_on_the_disk_yet(
+    engine: Engine, fake: FakeEngine
+) -> None:
+    container_id = await engine.create("one", BODY)
+    with pytest.raises(Rejected, match="not running"):
+        await engine.pause(container_id)
+    await engine.start(container_id)
+    fake.unwritten["one"] = 4096
+    await engine.pause(container_id)
+    paused = await engine.inspect("one")
+    await engine.unpause(container_id)
+    running = await engine.inspect("one")
+
+    assert paused is not None
+    assert running is not None
+    assert ("paused", False, "running") == (paused.status, paused.running, running.status)
+    assert 4096 == await engine.unwritten(container_id)
+    assert {container_id} == await engine.ids()
+    assert fake.root_dir == await engine.root_dir()
+
+
 async def test_logs_have_a_tail_and_those_of_nobody_are_none(engine: Engine, fake: FakeEngine) -> None:
     await engine.create("one", BODY)
     fake.containers["one"].log = ["a", "b", "c"]

@@ -33,6 +33,7 @@ GONE = Observed(S.UNHEALTHY, exists=False, running=False)
 ENDED = Observed(S.UNHEALTHY, exists=True, running=False, exit_code=1)
 RUNS = Observed(S.STARTING, exists=True, running=True)
 FROZEN = Observed(S.DOZING, exists=True, running=False, frozen=True)
+FULL = replace(WANTED, full="its disk is full")
 PARKED = replace(ENDED, state=S.PARKED, parked_at=NOON, parked_with="p i")
 
 
@@ -100,6 +101,12 @@ def test_every_state_is_reached_and_has_a_way_on_to_ready() -> None:
         (replace(WANTED, needed=False), replace(FROZEN, usable=False), History(), Do.STOP),
         (WANTED, FROZEN, History(failures=1, not_before=101.0), Do.WAIT),
         (WANTED, replace(PARKED, running=False, frozen=True), History(), Do.WAIT),
+        (FULL, RUNS, History(), Do.PARK),
+        (replace(FULL, needed=False), ENDED, History(), Do.PARK),
+        (FULL, replace(PARKED, was_full=True), History(), Do.WAIT),
+        (replace(FULL, retry=True), replace(PARKED, was_full=True), History(), Do.FORGIVE),
+        (replace(FULL, wrote_at=NOON + timedelta(minutes=61)), replace(PARKED, was_full=True), History(), Do.FORGIVE),
+        (WANTED, replace(PARKED, was_full=True), History(), Do.FORGIVE),
         (WANTED, PARKED, History(), Do.WAIT),
         (WANTED, replace(PARKED, running=True), History(), Do.WAIT),
         (replace(WANTED, made_of=None), PARKED, History(), Do.WAIT),
@@ -111,6 +118,17 @@ def test_every_state_is_reached_and_has_a_way_on_to_ready() -> None:
 )
 def test_what_is_done(wanted: Wanted, observed: Observed, history: History, does: Do) -> None:
     assert decide(100.0, wanted, observed, history, Host(), LIMITS).do is does
+
+
+def test_where_the_disk_is_low_only_who_is_new_is_held_back() -> None:
+    low, new = Host(has_room=False), Observed(S.ABSENT, exists=False, running=False, new=True)
+
+    assert decide(0.0, WANTED, new, History(), low).do is Do.HOLD_BACK
+    assert decide(0.0, WANTED, new, History(), low).after_s is None
+    assert decide(0.0, WANTED, new, History(), Host()).do is Do.START
+    assert decide(0.0, replace(WANTED, needed=False), new, History(), low).do is Do.SLEEP
+    for observed, does in ((GONE, Do.START), (ENDED, Do.START), (RUNS, Do.CONNECT), (PARKED, Do.WAIT)):
+        assert decide(0.0, WANTED, observed, History(), low).do is does
 
 
 def test_what_no_timer_can_mend_is_not_tried_by_a_timer() -> None:

@@ -56,7 +56,7 @@ def test_its_appetite_is_limited() -> None:
     assert 256 == host["PidsLimit"]
     assert 1280 * 1024 * 1024 == host["Memory"] == host["MemorySwap"]
     assert 500_000_000 == host["NanoCpus"]
-    assert {"nofile", "core"} == {limit["Name"] for limit in host["Ulimits"]}
+    assert {"nofile", "core", "fsize"} == {limit["Name"] for limit in host["Ulimits"]}
     assert {"Type": "json-file", "Config": {"max-size": "5m", "max-file": "2"}} == host["LogConfig"]
 
 

@@ -20,7 +20,10 @@ from clawkakad.registry.users import ensure_user, touch
 from clawkakad.sandboxes import secrets
 from clawkakad.sandboxes.admission import Admission
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.disk import Quota
+from clawkakad.sandboxes.diskwatch import DiskWatch, Rhythm
 from clawkakad.sandboxes.engine import open_engine
+from clawkakad.sandboxes.gauge import Gauge
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.hostmemory import HostMemory
 from clawkakad.sandboxes.keeper import Timing
@@ -29,7 +32,7 @@ from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.policy import Limits
-from clawkakad.sandboxes.profile import Sealing, container_name
+from clawkakad.sandboxes.profile import MIB, Sealing, container_name
 from clawkakad.sandboxes.rest import Rules
 from clawkakad.sandboxes.supervisor import Supervisor
 from clawkakad.sandboxes.upgradeplan import Patience
@@ -39,8 +42,9 @@ from tests.support import eventually, short_directory
 INSTANCE = "0123456789ab"
 SECRET = "s3cret"
 OOM_AT_ONCE_S = 0.3
-PARKED = "I can't just now."
-WAKING = "I'm waking."
+LINES = Lines("I can't just now.", "I'm waking.", full="My storage is full.", held_back="There is no room yet.")
+PARKED, WAKING = LINES.parked, LINES.waking
+NEVER = Rhythm(room_s=3600, round_s=3600)
 PROFILE = Profile(name="Asha", time_zone="Asia/Kolkata", currency="INR", language="en", country="IN")
 IDLE_S = 0.3
 FAST = Timing(
@@ -154,6 +158,9 @@ class World:
         self.rules = Rules()
         self.long_s = 10.0  # a wait that somebody is told of
         self.upstream = Upstream("http://127.0.0.1:1/v1", "m")  # nobody's
+        self.disk_mb = 2048
+        self.places = [Path("/nonexistent")]  # whose room counts: that of this machine does not
+        self.rhythm = NEVER
         self.instance = INSTANCE  # on an engine that others use too: one of its own
         self.pool = Pool()
 
@@ -201,7 +208,9 @@ class World:
         async with open_engine(self.engine.address) as engine, open_upstream(self.upstream) as session:
             builder = Builder(
                 engine=engine,
-                sealing_now=lambda: Sealing(self.instance, self.image, gid, self.memory_mb, swaps=self.host.has_swap),
+                sealing_now=lambda: Sealing(
+                    self.instance, self.image, gid, self.memory_mb, swaps=self.host.has_swap, disk_mb=self.disk_mb
+                ),
                 runtime_dir=self.runtime,
                 token_of=lambda sandbox_id: secrets.gateway_token(SECRET, sandbox_id),
                 limits=ModelLimits(),
@@ -216,6 +225,15 @@ class World:
                 usage=self.registry.usage,
             )
             host_api = HostApi(proxy=proxy, services=NoServices(), gid=gid, profile_changed=builder.write_profile)
+            disk = DiskWatch(
+                engine,
+                Gauge(engine, builder.sealing),
+                self.registry.disks,
+                Quota(self.disk_mb * MIB),
+                self.places,
+                lambda: datetime.now(UTC),
+                rhythm=self.rhythm,
+            )
             supervisor = Supervisor(
                 engine=engine,
                 registry=self.registry,
@@ -225,7 +243,8 @@ class World:
                 keys=self.keys,
                 memory=lambda: self.memory(),
                 rules=self.rules,
-                lines=Lines(PARKED, WAKING),
+                lines=LINES,
+                disk=disk,
                 on_outbox=lambda: None,
                 timing=timing,
                 patience=patience,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -45,11 +46,11 @@ async def cramped(small_disk: Path, stage: Stage) -> Stage:
     return stage
 
 
-def fill(disk: Path) -> Path:
-    """A file that takes all that is left."""
+def fill(disk: Path, *, leave: int = 0) -> Path:
+    """A file that takes all that is left, but for so many bytes."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
+        while shutil.disk_usage(disk).free > leave:
             file.write(bytes(4096))
     return ballast
 
@@ -84,6 +85,26 @@ async def test_on_a_full_disk_meta_keeps_the_messages_until_there_is_room(crampe
     await heard_once(stage, robin, ["hello", "before", *(f"m{n}" for n in range(30))])
     assert stage.world.daemon.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
     assert not [line for line in stage.world.daemon.logged() if line["message"] == "request failed"]
+
+
+async def test_on_a_disk_that_is_nearly_full_nothing_is_begun_any_more(cramped: Stage, small_disk: Path) -> None:
+    stage = cramped
+    robin = stage.person()
+    await stage.world.daemon.start()
+    await stage.world.ask(robin, "hello")
+    ballast = fill(small_disk, leave=500_000)  # a few messages would find room
+    await eventually(lambda: is_said(stage, "the disk is full"))
+    body = webhook(stage, robin, "later")
+
+    assert await post(stage, body) == 503
+    assert not stage.world.daemon.rows("SELECT 1 FROM inbox WHERE text = 'later'")
+    ballast.unlink()
+    await eventually(lambda: taken(stage, body), within_s=20)
+    await heard_once(stage, robin, ["hello", "later"])
+
+
+def is_said(stage: Stage, words: str) -> bool:
+    return any(words in line["message"] for line in stage.world.daemon.logged())
 
 
 async def taken(stage: Stage, body: bytes) -> bool:
