@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from clawkakad.model import Profile
+from clawkakad.sandboxes.image import DEFAULT_TAG
 
 T = TypeVar("T")
 
@@ -20,6 +21,9 @@ SCALE = float(os.environ.get("TEST_TIME_SCALE", "1"))
 """All waits of the tests are multiplied by this: raise it on a slow machine."""
 
 DATA = Path(__file__).parent / "data"
+
+IMAGE = os.environ.get("CLAWKAKA_IMAGE", DEFAULT_TAG)
+"""The sandbox image of those tests that need the real one."""
 
 
 async def eventually(condition: Callable[[], T | Awaitable[T]], *, within_s: float = 5.0, every_s: float = 0.02) -> T:
