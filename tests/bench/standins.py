@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from clawkakad.model import IdentifierKind, SandboxId, UserId
+from clawkakad.model import IdentifierKind, SandboxId, SandboxState, UserId
 from clawkakad.registry import FILE, Registry, open_registry
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.users import ensure_user, touch
@@ -113,7 +113,9 @@ async def _row(registry: Registry, number: int) -> SandboxId:
         touch(tx, user_id, wrote_at)
         return user_id
 
-    return (await registry.sandboxes.ensure(await registry.db.write(write))).id
+    row = await registry.sandboxes.ensure(await registry.db.write(write))
+    await registry.sandboxes.set_state(row.id, SandboxState.STOPPING, "")  # then it is seen when it was looked at
+    return row.id
 
 
 async def _container(house: House, sandbox_id: SandboxId) -> None:
