@@ -47,11 +47,14 @@ from clawkakad.sandboxes import secrets
 from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.hostmemory import host_memory
+from clawkakad.sandboxes.ledger import Lines
 from clawkakad.sandboxes.modelkeys import KeySource, ProvisionedKeys, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.paths import socket_gid
-from clawkakad.sandboxes.profile import sealing_of
+from clawkakad.sandboxes.profile import Sealing, sealing_of
+from clawkakad.sandboxes.rest import Rules as RestRules
 from clawkakad.sandboxes.supervisor import Supervisor
 from clawkakad.simulator.model import offline_model_app
 from clawkakad.web.listener import listening
@@ -61,6 +64,7 @@ from clawkakad.whatsapp.graph import GraphClient
 TURNS_S = 10.0  # for turns in flight when the daemon stops; what is left is asked for again at the next start
 LOOP_S = 12.0  # for a loop to clean up; sends in flight have 10 s
 OFFLINE_SOCKET = "model.sock"
+MOST_AWAKE_MB = 900  # what an agent takes at most, where its limit does not hold it down: 760-930 seen
 DEFAULT_MODEL = "openrouter/auto"
 
 
@@ -126,8 +130,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     turns = Turns(pool, on_stray=late.take, refusal_of=proxy.refusal_of)
     stack.push_async_callback(turns.aclose)
     agent = GatewayAgent(pool, turns)
-    missed = MissedAnswers(registry, agent, late, _now)
     supervisor = await _build_supervisor(settings, stack, registry, pool, reminders, keys, proxy, delivery.wake)
+    missed = MissedAnswers(registry, supervisor, agent, late, _now)
     conversations = Conversations(
         registry,
         supervisor,
@@ -192,9 +196,13 @@ async def _build_supervisor(
     secret = secrets.installation_secret(settings.state_dir, given)
     gid = socket_gid()
     engine = await stack.enter_async_context(open_engine(settings.engine))
+
+    def sealing_now() -> Sealing:
+        return sealing_of(settings, instance, gid, has_swap=host_memory().has_swap)
+
     builder = Builder(
         engine=engine,
-        sealing=sealing_of(settings, instance, gid),
+        sealing_now=sealing_now,
         runtime_dir=settings.runtime_dir,
         token_of=lambda sandbox_id: secrets.gateway_token(secret, sandbox_id),
         limits=ModelLimits(),
@@ -211,8 +219,20 @@ async def _build_supervisor(
         host_api=host_api,
         pool=pool,
         keys=keys,
-        parked_text=words.PARKED,
+        memory=host_memory,
+        rules=_rest_rules(settings, sealing_now()),
+        lines=Lines(words.PARKED, words.WAKING),
         on_outbox=on_outbox,
+    )
+
+
+def _rest_rules(settings: Settings, sealing: Sealing) -> RestRules:
+    """When sandboxes rest."""
+    return RestRules(
+        doze_after_s=settings.doze_after_minutes * 60,
+        sleep_after_s=settings.sleep_after_hours * 3600,
+        reserve_mb=settings.memory_reserve_mb,
+        awake_mb=min(sealing.memory_mb, MOST_AWAKE_MB),
     )
 
 

@@ -200,7 +200,35 @@ class Settings(BaseModel):
         "clawkaka-sandbox:latest", alias="CLAWKAKA_IMAGE", min_length=1, description="The sandbox image."
     )
     sandbox_memory_mb: int = Field(
-        1280, alias="CLAWKAKA_SANDBOX_MEMORY_MB", ge=1024, description="Memory limit of a sandbox, in MiB."
+        1280,
+        alias="CLAWKAKA_SANDBOX_MEMORY_MB",
+        ge=1024,
+        description="Memory limit of a sandbox, in MiB, where it has no swap: on a host without, or without dozing.",
+    )
+    sandbox_memory_with_swap_mb: int = Field(
+        512,
+        alias="CLAWKAKA_SANDBOX_MEMORY_WITH_SWAP_MB",
+        ge=384,
+        le=2048,
+        description="Memory limit of a sandbox, in MiB, where it has swap: 2048 with both together.",
+    )
+    doze_after_minutes: float = Field(
+        10,
+        alias="CLAWKAKA_DOZE_AFTER_MINUTES",
+        ge=0,
+        description="After so many minutes without need a sandbox is frozen and its memory goes to swap; 0: never.",
+    )
+    sleep_after_hours: float = Field(
+        12,
+        alias="CLAWKAKA_SLEEP_AFTER_HOURS",
+        ge=0,
+        description="After so many hours without need a sandbox is stopped until it is needed; 0: never.",
+    )
+    memory_reserve_mb: int = Field(
+        512,
+        alias="CLAWKAKA_MEMORY_RESERVE_MB",
+        ge=0,
+        description="Memory of the host to be kept free, in MiB: below it sandboxes rest earlier, and none wakes.",
     )
     sandbox_cpus: float = Field(
         2.0, alias="CLAWKAKA_SANDBOX_CPUS", gt=0, description="How many CPUs a sandbox may use."

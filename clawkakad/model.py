@@ -64,9 +64,18 @@ class SandboxState(StrEnum):
     STARTING = "starting"  # the container runs, no hello-ok yet
     READY = "ready"  # hello-ok
     UNHEALTHY = "unhealthy"  # died or does not answer; a restart is due
-    STOPPING = "stopping"  # stopped on purpose, to be made again
+    STOPPING = "stopping"  # stopped on purpose: to be made again, or to sleep
+    DOZING = "dozing"  # its processes are frozen and nobody needs it now; they go on when it is addressed
     ASLEEP = "asleep"  # stopped, and nobody needs it now; it starts when it is addressed
     PARKED = "parked"  # given up until something changes; the person and the operator were told
+
+
+class Rest(StrEnum):
+    """What an operator wishes of a sandbox."""
+
+    DOZE = "doze"  # freeze it now, unless it is at work
+    SLEEP = "sleep"  # stop it now, unless it is at work
+    WAKE = "wake"
 
 
 class ReminderState(StrEnum):

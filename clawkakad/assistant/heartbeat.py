@@ -1,5 +1,6 @@
 """The heartbeat: every half hour a free look at what needs attention, and a turn only if something does.
 
+One whose sandbox dozes is woken for it every three hours at most, one who sleeps, or is parked, is left alone.
 The daemon's loop, not the gateway's: that one cannot reach anybody. Caps and active hours are enforced here, whatever
 the agent says. The next time is on disk, so a restart neither skips nor repeats.
 """
@@ -16,17 +17,22 @@ from clawkakad.assistant.parts import parts_beside
 from clawkakad.delivery.window import in_window
 from clawkakad.errors import ClawkakaError, RegistryUnavailable
 from clawkakad.gateway.turns import Answer
-from clawkakad.model import SandboxId, UserId
+from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import Registry, UserRow
 from clawkakad.registry.heartbeats import Due
 
 LOOK_S = 10.0  # how often it is checked whose heartbeat is due
 TURN_S = 180.0
+READY_S = 60.0  # for one that dozes to wake
+RESTING = (SandboxState.DOZING, SandboxState.ASLEEP)
 RETRY = timedelta(minutes=5)  # after a heartbeat that failed
 
 
 class Pulses(Protocol):
     """The free look."""
+
+    async def ensure(self, user_id: UserId) -> SandboxId:
+        """The person's sandbox, wanted awake from now on; returns at once."""
 
     async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
         """What needs attention; empty where nothing does. `mark`: remember it as said. Raises EngineUnavailable."""
@@ -37,6 +43,9 @@ class Agent(Protocol):
 
     def is_ready(self, sandbox_id: SandboxId) -> bool:
         """True where the gateway can be asked now."""
+
+    async def ready(self, sandbox_id: SandboxId, *, timeout_s: float) -> None:
+        """Wait until the gateway can be asked. Raises GatewayUnavailable after `timeout_s`."""
 
     async def wake(self, sandbox_id: SandboxId, *, text: str, timeout_s: float) -> Answer | None:
         """One proactive turn; None for silence."""
@@ -96,10 +105,24 @@ class Heartbeats:
         """Somebody who is being answered, or about to be, is left alone."""
         if due.next_at is None:
             await self._plan(due.user_id, None, "planned")
-        elif self._agent.is_ready(due.sandbox_id) and not self._lock(due.user_id).locked():
+        elif not self._lock(due.user_id).locked():
+            is_ready = self._agent.is_ready(due.sandbox_id)
             user = await self._registry.users.get(due.user_id)
-            if user is not None:
+            if user is not None and is_ready:
                 await self._beat(user, due.sandbox_id, due.next_at)
+            elif user is not None and due.state in RESTING:
+                await self._beat_at_rest(user, due, due.next_at)
+
+    async def _beat_at_rest(self, user: UserRow, due: Due, due_at: datetime) -> None:
+        """A look must not keep sandboxes awake: it is worth a waking only now and then, and to nobody silent."""
+        wakes = pace.may_wake(due.state, self._clock(), due.last_at)
+        reason = await self._why_not(user) if wakes else due.state.value
+        if reason:
+            await self._plan(user.id, None, reason)
+            return
+        await self._pulses.ensure(user.id)
+        await self._agent.ready(due.sandbox_id, timeout_s=READY_S)
+        await self._beat(user, due.sandbox_id, due_at)
 
     async def _beat(self, user: UserRow, sandbox_id: SandboxId, due_at: datetime) -> None:
         reason = await self._why_not(user)

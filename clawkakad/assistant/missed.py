@@ -15,13 +15,14 @@ from loguru import logger
 from clawkakad.assistant.late import LateAnswers
 from clawkakad.errors import ClawkakaError, RegistryUnavailable
 from clawkakad.gateway.turns import Answer
-from clawkakad.model import SandboxId, UserId
+from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import Registry
 from clawkakad.registry.inbox import InboxRow
 
 LOOK_S = 15.0  # how often it is checked whose time has come
 FIRST = timedelta(minutes=1)  # after a turn was given up; then twice as long each time
 LAST = timedelta(hours=6)  # an answer older than that is not news any more
+RESTING = (SandboxState.DOZING, SandboxState.ASLEEP)
 MOST_LOOKED_FOR = 500  # of all people together; the oldest is let go
 
 
@@ -33,6 +34,13 @@ class Agent(Protocol):
 
     async def missed(self, sandbox_id: SandboxId, keys: Sequence[str]) -> list[Answer]:
         """The answers to these keys that nobody got. Raises GatewayUnavailable, GatewayRefused."""
+
+
+class Sandboxes(Protocol):
+    """Where a person's sandbox comes from."""
+
+    async def ensure(self, user_id: UserId) -> SandboxId:
+        """The person's sandbox, wanted awake from now on; returns at once."""
 
 
 @dataclass
@@ -51,6 +59,7 @@ class MissedAnswers:
     def __init__(
         self,
         registry: Registry,
+        sandboxes: Sandboxes,
         agent: Agent,
         late: LateAnswers,
         clock: Callable[[], datetime],
@@ -58,6 +67,7 @@ class MissedAnswers:
         look_s: float = LOOK_S,
     ) -> None:
         self._registry = registry
+        self._sandboxes = sandboxes
         self._agent = agent
         self._late = late
         self._clock = clock
@@ -94,7 +104,7 @@ class MissedAnswers:
             del self._sought[next(iter(self._sought))]
 
     async def _look(self) -> None:
-        """Ask once for everybody whose time has come and whose gateway can be asked."""
+        """Ask once for everybody whose time has come and whose gateway can be asked; one that rests is woken."""
         now = self._clock()
         self._sought = {key: sought for key, sought in self._sought.items() if now - sought.given_up_at < LAST}
         due = {key: sought for key, sought in self._sought.items() if sought.next_at <= now}
@@ -105,6 +115,8 @@ class MissedAnswers:
                 if sandbox is not None and self._agent.is_ready(sandbox.id):
                     _put_off([due[key] for key in keys], now)
                     await self._ask(sandbox.id, keys)
+                elif sandbox is not None and sandbox.state in RESTING:
+                    await self._sandboxes.ensure(user_id)
             except ClawkakaError as error:
                 logger.debug("missed answers cannot be looked for now", user=user_id, error=str(error))
             except Exception:  # a mistake of ours with one person must not end the search for everybody

@@ -4,12 +4,21 @@ import random
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from clawkakad.model import SandboxState
+
+WOKEN_EVERY = timedelta(hours=3)  # at least, between two looks for which a sandbox is woken
+
 
 def is_active(now: datetime, zone: ZoneInfo, hours: tuple[time, time]) -> bool:
     """True inside the active hours on the person's wall clock; hours may span midnight (22:00-06:00)."""
     begin, end = hours
     wall = now.astimezone(zone).time()
     return begin <= wall < end if begin <= end else wall >= begin or wall < end
+
+
+def may_wake(state: SandboxState, now: datetime, last_at: datetime | None) -> bool:
+    """Whether a sandbox that rests is woken for a look: one that dozes, some times a day; one that sleeps never."""
+    return state is SandboxState.DOZING and (last_at is None or now - last_at >= WOKEN_EVERY)
 
 
 def next_time(now: datetime, interval: timedelta) -> datetime:

@@ -19,6 +19,7 @@ INTERRUPTED = (
     " and ask again for the rest."
 )
 STILL_ON_IT = "Still on it, this one takes me a little longer."
+WAKING = "One moment, I'm just waking up."
 BUSY = "Sorry, my model is too busy just now. Please try again in a few minutes."
 BUDGET = (
     "Sorry, I can't think any more for now: the monthly limit of my model is used up. The person who runs me has been"

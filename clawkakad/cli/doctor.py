@@ -24,6 +24,8 @@ from clawkakad.errors import ClawkakaError, ConfigError
 from clawkakad.registry import FILE, overview, pauses, read_registry
 from clawkakad.registry.pauses import Scope
 from clawkakad.sandboxes.engine import open_engine
+from clawkakad.sandboxes.hostmemory import host_memory
+from clawkakad.sandboxes.profile import sealing_of
 from clawkakad.whatsapp.errors import rule_of
 
 LOW_DISK, FULL_DISK = 0.15, 0.05  # share of the disk that is free
@@ -148,17 +150,34 @@ async def _disk(patient: Patient) -> Finding:
 
 
 async def _memory(patient: Patient) -> Finding:
-    total_mb, swap_mb = _meminfo_mb("MemTotal"), _meminfo_mb("SwapTotal")
-    limit = patient.settings.sandbox_memory_mb if patient.settings else 1280
-    seen = f"{total_mb} MB of memory, {swap_mb} MB of swap"
-    room = counted(max(0, total_mb - 300) // limit, "awake sandbox", "awake sandboxes")
+    host = host_memory()
+    limit = 1280
+    if patient.settings is not None:
+        sealing = sealing_of(patient.settings, "", 0, has_swap=host.has_swap)
+        limit = sealing.memory_mb
+    seen = f"{host.total_mb} MB of memory, {host.swap_mb} MB of swap"
+    room = counted(max(0, host.total_mb - 300) // limit, "awake sandbox", "awake sandboxes")
     seen = f"{seen}: room for {room}"
-    return Finding("ok", seen) if total_mb > limit + 300 else Finding("warn", seen, "a bigger server, or add swap")
+    return Finding("ok", seen) if host.total_mb > limit + 300 else Finding("warn", seen, "a bigger server, or add swap")
 
 
-def _meminfo_mb(name: str) -> int:
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(f"{name}:"))
+async def _sleep(patient: Patient) -> Finding:
+    """What becomes of the memory of a sandbox that nobody needs."""
+    if patient.settings is None:
+        return Finding("warn", "not checked: settings first")
+    if not patient.settings.doze_after_minutes:
+        return Finding("ok", "sandboxes do not doze: CLAWKAKA_DOZE_AFTER_MINUTES=0")
+    async with open_engine(patient.place.engine) as engine:
+        cgroups = await engine.cgroups()
+    host, kind = host_memory(), f"cgroup v{cgroups.version}"
+    if not host.has_swap:
+        seen = f"{kind}, no swap: sandboxes that doze keep their memory"
+        return Finding("warn", seen, "add a swap file, about 1 GB for each person: README, Sleep")
+    if not cgroups.swap:
+        seen = f"{kind}, and this kernel does not limit swap: sandboxes that doze keep their memory"
+        return Finding("warn", seen, "boot it with swapaccount=1")
+    steps = "great steps, a failed one costs nothing" if cgroups.version == "1" else "small steps, each checked"
+    return Finding("ok", f"{kind}: the memory of sandboxes that doze goes to swap, in {steps}")
 
 
 async def _engine(patient: Patient) -> Finding:
@@ -272,6 +291,7 @@ CHECKS: dict[str, Check] = {
     "disk": _disk,
     "memory": _memory,
     "engine": _engine,
+    "sleep": _sleep,
     "sandbox image": _image,
     "registry": _registry,
     "daemon": _daemon,

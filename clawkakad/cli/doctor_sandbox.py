@@ -24,6 +24,7 @@ from clawkakad.registry import FILE, Registry, read_registry
 from clawkakad.sandboxes.audit import Facts, Given, audit, rows
 from clawkakad.sandboxes.auditwords import Finding
 from clawkakad.sandboxes.engine import Engine, open_engine
+from clawkakad.sandboxes.hostmemory import host_memory
 from clawkakad.sandboxes.paths import SandboxPaths, paths_of, socket_gid
 from clawkakad.sandboxes.profile import container_body, container_name, sealing_of
 from clawkakad.sandboxes.secrets import read_instance_id
@@ -123,7 +124,9 @@ async def _audit(
     if facts is None:
         return Audited(sandbox_id, harmless(whose), None, ())
     paths = paths_of(settings.runtime_dir, sandbox_id)
-    body = container_body(sealing_of(settings, instance, _gid(paths)), sandbox_id, paths)
+    body = container_body(
+        sealing_of(settings, instance, _gid(paths), has_swap=host_memory().has_swap), sandbox_id, paths
+    )
     given = Given(await _image_config(engine, facts), runtime)
     compared = len(rows(facts, body, given))
     return Audited(sandbox_id, harmless(whose), compared, audit(facts, body, given))

@@ -16,6 +16,7 @@ from clawkakad.cli.listing import show_rows
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
 from clawkakad.errors import EngineUnavailable, UsageError
+from clawkakad.model import Rest
 from clawkakad.registry import FILE, Registry, SandboxRow, UserRow, edit_registry, locked, open_registry, read_registry
 from clawkakad.sandboxes.engine import Container, open_engine
 from clawkakad.sandboxes.profile import container_name
@@ -50,6 +51,24 @@ def retry(user: User) -> None:
     """Try a sandbox again that was parked, or that waits for its next try. A running daemon does it within seconds."""
     name = asyncio.run(_retry(place_here(), user))
     say(f"the sandbox of {name} is tried again: clawkakad sandbox list")
+
+
+@app.command()
+def doze(user: User) -> None:
+    """Freeze a sandbox until it is needed, unless it is at work. A running daemon does it within seconds."""
+    _tell(user, Rest.DOZE, "is to doze")
+
+
+@app.command()
+def sleep(user: User) -> None:
+    """Stop a sandbox until it is needed, unless it is at work. A running daemon does it within seconds."""
+    _tell(user, Rest.SLEEP, "is to sleep")
+
+
+@app.command()
+def wake(user: User) -> None:
+    """Wake a sandbox that dozes or sleeps. A running daemon does it within seconds."""
+    _tell(user, Rest.WAKE, "is to wake")
 
 
 @app.command()
@@ -133,6 +152,19 @@ async def _retry(place: Place, user: str) -> str:
     async with edit_registry(place.state_dir / FILE, clock) as registry:
         person = await find_user(registry, user)
         await registry.sandboxes.want_retry((await _row(registry, person)).id)
+    return harmless(label(person))
+
+
+def _tell(user: str, rest: Rest, what: str) -> None:
+    name = asyncio.run(_want(place_here(), user, rest))
+    say(f"the sandbox of {name} {what}: clawkakad sandbox list")
+
+
+async def _want(place: Place, user: str, rest: Rest) -> str:
+    """Leave the wish in the registry; whose sandbox it is."""
+    async with edit_registry(place.state_dir / FILE, clock) as registry:
+        person = await find_user(registry, user)
+        await registry.sandboxes.want_rest((await _row(registry, person)).id, rest)
     return harmless(label(person))
 
 

@@ -45,6 +45,13 @@ CLOSE_S = 2.0
 RETRY_S = 0.2
 """Pause between two tries while the gateway is not there yet."""
 
+SUSPENSION = "clawkakad"
+"""Names our suspension of a gateway. Asked again under the same name it is met again, so that any connection of ours,
+a later daemon's too, can end it; the gateway itself ends it after two minutes."""
+
+SUSPEND_S = 5.0
+"""A gateway that does not say within this time that it can rest is not resting."""
+
 REQUEST_S = 30.0
 """Deadline of a request that does not wait for the agent."""
 
@@ -71,6 +78,7 @@ class Connection:
         self._listeners: list[Listener] = []
         self._early: list[Event] = []
         self._silence = Silence()
+        self._suspension: str | None = None
         self._reader = asyncio.create_task(self._run(), name="gateway-reader")
 
     # What callers need ---------------------------------------------------------------------------------------
@@ -156,6 +164,28 @@ class Connection:
         """The gateway's own view of its health; what matters to a supervisor is that it answers in time."""
         return await self.request("health", {}, timeout_s)
 
+    async def suspend(self) -> str:
+        """Ask whether it may be frozen or stopped: empty if so, else what it is at, in words.
+
+        From a yes on it refuses every other request, until `resume` or for two minutes. What the agent left running in
+        the background counts, where the gateway started it. Raises `GatewayClosed`, `GatewayUnavailable`,
+        `GatewayRefused`.
+        """
+        answer = await self.request("gateway.suspend.prepare", {"requestId": SUSPENSION}, SUSPEND_S)
+        if answer.get("status") == "ready":
+            self._suspension = answer.get("suspensionId")
+            return ""
+        blockers = answer.get("blockers") or [{}]
+        return ", ".join(sorted({str(blocker.get("kind", "at work")) for blocker in blockers}))[:200]
+
+    async def resume(self) -> None:
+        """It is not frozen after all, or goes on after it was. Nothing happens where it is not suspended."""
+        if self._suspension is None:
+            await self.suspend()
+        if self._suspension is not None:
+            await self.request("gateway.suspend.resume", {"suspensionId": self._suspension}, SUSPEND_S)
+        self._suspension = None
+
     async def while_open(self, future: asyncio.Future[T]) -> T:
         """The result of `future`, or `GatewayClosed` when the connection ends first. Never cancels `future`."""
         either: set[asyncio.Future[Any]] = {future, self._closed}
@@ -217,8 +247,18 @@ class Connection:
         return GatewayClosed(str(ending), code=ending.code)
 
     async def handshake(self) -> None:
-        """Wait for hello-ok, then subscribe to the session: without that, a heartbeat's text is cut."""
+        """Wait for hello-ok, then subscribe to the session: without that, a heartbeat's text is cut.
+
+        One that was suspended before it was frozen, and goes on again, refuses to until it is told so.
+        """
         await self.while_open(self._hello)
+        try:
+            await self._subscribe()
+        except GatewayUnavailable:
+            await self.resume()
+            await self._subscribe()
+
+    async def _subscribe(self) -> None:
         await self.request("sessions.messages.subscribe", {"key": SESSION_KEY}, REQUEST_S)
 
     # The reading side ----------------------------------------------------------------------------------------

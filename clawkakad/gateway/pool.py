@@ -1,12 +1,15 @@
 """The open connections, by sandbox: who has one, and waiting for one.
 
 The sandbox's keeper puts a connection in when it is ready and takes it out when it is gone; turns take what is there.
-The supervisor retires a sandbox that is removed: from then on nobody waits for it.
+The supervisor retires a sandbox that is removed: from then on nobody waits for it. Who begins to wait is told to it, so
+that a sandbox that rests is woken; and who uses a sandbox says so, so that it is not put to rest meanwhile.
 Owns no connection and no task, opens and closes nothing.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from clawkakad.errors import GatewayUnavailable, SandboxGone
@@ -15,7 +18,7 @@ from clawkakad.gateway.frames import Event
 from clawkakad.model import SandboxId
 
 PoolListener = Callable[[SandboxId, Event], None]
-RetirementListener = Callable[[SandboxId], None]
+SandboxListener = Callable[[SandboxId], None]
 
 
 class Pool:
@@ -26,23 +29,53 @@ class Pool:
         self._waiting: dict[SandboxId, set[asyncio.Future[None]]] = {}
         self._retired: set[SandboxId] = set()  # grows by the few that are removed: ids are never used again
         self._listeners: list[PoolListener] = []
-        self._retirement_listeners: list[RetirementListener] = []
+        self._retirement_listeners: list[SandboxListener] = []
+        self._wanted_listeners: list[SandboxListener] = []
+        self._uses: Counter[SandboxId] = Counter()
 
     def listen(self, listener: PoolListener) -> None:
         """Call `listener` with every event of every connection that is published from now on."""
         self._listeners.append(listener)
 
-    def listen_retired(self, listener: RetirementListener) -> None:
+    def listen_retired(self, listener: SandboxListener) -> None:
         """Call `listener` with every sandbox that is retired from now on."""
         self._retirement_listeners.append(listener)
+
+    def listen_wanted(self, listener: SandboxListener) -> None:
+        """Call `listener` with every sandbox whose connection somebody begins to wait for, from now on."""
+        self._wanted_listeners.append(listener)
+
+    @contextmanager
+    def using(self, sandbox_id: SandboxId) -> Iterator[None]:
+        """While the block lasts, the sandbox is not put to rest; one that rests is not woken by this alone."""
+        self._uses[sandbox_id] += 1
+        try:
+            yield
+        finally:
+            self._uses[sandbox_id] -= 1
+            if not self._uses[sandbox_id]:
+                del self._uses[sandbox_id]
+
+    def in_use(self, sandbox_id: SandboxId) -> bool:
+        """Whether somebody uses it, or waits for its connection."""
+        return sandbox_id in self._uses or sandbox_id in self._waiting
+
+    def is_empty(self) -> bool:
+        """Whether nobody has an open connection."""
+        return not any(connection.is_open for connection in self._connections.values())
 
     def publish(self, sandbox_id: SandboxId, connection: Connection) -> None:
         """From now on this is the sandbox's connection; whoever waits for it gets it. Does nothing once retired."""
         if sandbox_id in self._retired:
             return
-        self._connections[sandbox_id] = connection
         connection.listen(partial(self._tell, sandbox_id))
-        self._rouse(sandbox_id)
+        self.restore(sandbox_id, connection)
+
+    def restore(self, sandbox_id: SandboxId, connection: Connection) -> None:
+        """This connection was published before, and withdrawn for a moment."""
+        if sandbox_id not in self._retired:
+            self._connections[sandbox_id] = connection
+            self._rouse(sandbox_id)
 
     def withdraw(self, sandbox_id: SandboxId) -> None:
         """The sandbox has no connection now. Idempotent."""
@@ -69,6 +102,9 @@ class Pool:
 
         Raises `GatewayUnavailable` after `timeout_s`, and `SandboxGone` as soon as the sandbox is retired.
         """
+        if self.get(sandbox_id) is None:
+            for listener in self._wanted_listeners:
+                listener(sandbox_id)
         try:
             async with asyncio.timeout(timeout_s):
                 while (connection := self.get(sandbox_id)) is None:

@@ -163,11 +163,12 @@ class Turns:
 
     @contextmanager
     def _open(self, sandbox_id: SandboxId) -> Iterator[Desk]:
-        """While a turn is open, strays are held back: one of them may be its reply."""
+        """While a turn is open, strays are held back: one of them may be its reply; and the sandbox stays awake."""
         desk = self._desk(sandbox_id)
         desk.turns += 1
         try:
-            yield desk
+            with self._pool.using(sandbox_id):
+                yield desk
         except SandboxGone:
             self._forget(sandbox_id)
             raise

@@ -3,18 +3,23 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from clawkakad.model import SandboxId, UserId
+from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import times
 from clawkakad.registry.database import Database
 
 
 @dataclass(frozen=True)
 class Due:
-    """A person whose heartbeat is due. `next_at`: since when, None where it was never planned."""
+    """A person whose heartbeat is due. `next_at`: since when, None where it was never planned.
+
+    `state`: of their sandbox; `last_at`: when it was looked into last.
+    """
 
     user_id: UserId
     sandbox_id: SandboxId
+    state: SandboxState
     next_at: datetime | None
+    last_at: datetime | None
 
 
 class Heartbeats:
@@ -26,11 +31,22 @@ class Heartbeats:
     async def due(self, now: datetime) -> list[Due]:
         """Everybody with a sandbox whose time has come or was never planned, the longest overdue first."""
         rows = await self._db.all(
-            "SELECT s.user_id, s.id, h.next_at FROM sandboxes s LEFT JOIN heartbeats h ON h.user_id = s.user_id"
-            " WHERE h.next_at IS NULL OR h.next_at <= :now ORDER BY h.next_at, s.created_at",
+            "SELECT s.user_id, s.id, s.state, h.next_at, h.last_at"
+            " FROM sandboxes s LEFT JOIN heartbeats h ON h.user_id = s.user_id"
+            " WHERE s.user_id IS NOT NULL AND (h.next_at IS NULL OR h.next_at <= :now)"
+            " ORDER BY h.next_at, s.created_at",
             {"now": times.to_text(now)},
         )
-        return [Due(UserId(row["user_id"]), SandboxId(row["id"]), times.maybe(row["next_at"])) for row in rows]
+        return [
+            Due(
+                user_id=UserId(row["user_id"]),
+                sandbox_id=SandboxId(row["id"]),
+                state=SandboxState(row["state"]),
+                next_at=times.maybe(row["next_at"]),
+                last_at=times.maybe(row["last_at"]),
+            )
+            for row in rows
+        ]
 
     async def plan(self, user_id: UserId, next_at: datetime, *, last_at: datetime | None, outcome: str) -> None:
         """Record the last outcome and the next time."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from clawkakad.model import SandboxId, SandboxState, UserId
+from clawkakad.model import Rest, SandboxId, SandboxState, UserId
 from clawkakad.registry import ids, inbox, outbox, times
 from clawkakad.registry.database import Database, Row, Transaction
 
@@ -29,6 +29,7 @@ class SandboxRow:
     key_hash: str | None
     remove_wanted: bool
     retry_wanted: bool
+    rest_wanted: Rest | None
     parked_at: datetime | None
     parked_with: str | None
     ooms: int
@@ -93,6 +94,11 @@ class Sandboxes:
             made_of=made_of,
         )
 
+    async def tell_waking(self, sandbox_id: SandboxId, text: str) -> bool:
+        """Queue a line to its person that it will take a moment, once for each wait. False where nothing was added."""
+        now = self._clock()
+        return await self._db.write(lambda tx: _tell_waking(tx, sandbox_id, text, now))
+
     async def tell_parked(self, sandbox_id: SandboxId, text: str) -> bool:
         """Queue the one notice of this parking, if a message of the person waits. False where nothing was added."""
         now = self._clock()
@@ -119,6 +125,27 @@ class Sandboxes:
     async def retrying(self, sandbox_id: SandboxId) -> None:
         """The operator's wish is being carried out."""
         await self._db.execute("UPDATE sandboxes SET retry_wanted = 0 WHERE id = :id", {"id": sandbox_id})
+
+    async def want_rest(self, sandbox_id: SandboxId, rest: Rest) -> None:
+        """Ask the running daemon to put it to rest, or to wake it; the last wish counts."""
+        await self._db.execute(
+            "UPDATE sandboxes SET rest_wanted = :rest WHERE id = :id", {"id": sandbox_id, "rest": rest.value}
+        )
+
+    async def rests_wanted(self) -> list[SandboxRow]:
+        """The rows that an operator wishes to rest or to wake."""
+        return [_sandbox(row) for row in await self._db.all("SELECT * FROM sandboxes WHERE rest_wanted IS NOT NULL")]
+
+    async def resting(self, sandbox_id: SandboxId) -> None:
+        """The operator's wish is carried out, or cannot be."""
+        await self._db.execute("UPDATE sandboxes SET rest_wanted = NULL WHERE id = :id", {"id": sandbox_id})
+
+    async def dozing(self) -> list[SandboxRow]:
+        """The rows of those that doze, the longest first."""
+        return [
+            _sandbox(row)
+            for row in await self._db.all("SELECT * FROM sandboxes WHERE state = 'dozing' ORDER BY changed_at, id")
+        ]
 
     async def set_container(
         self, sandbox_id: SandboxId, *, container_id: str | None, image_id: str | None, config_hash: str | None
@@ -164,6 +191,15 @@ def _ensure(tx: Transaction, user_id: UserId, now: datetime) -> SandboxRow:
     return _sandbox(row)
 
 
+def _tell_waking(tx: Transaction, sandbox_id: SandboxId, text: str, now: datetime) -> bool:
+    row = tx.one("SELECT user_id FROM sandboxes WHERE id = :id AND user_id IS NOT NULL", {"id": sandbox_id})
+    waiting = [] if row is None else inbox.waiting(tx, UserId(row["user_id"]))
+    if row is None or not waiting:
+        return False
+    source = f"waking:{waiting[0].id}"
+    return outbox.add(tx, UserId(row["user_id"]), [text], origin="notice", source=source, now=now)
+
+
 def _tell_parked(tx: Transaction, sandbox_id: SandboxId, text: str, now: datetime) -> bool:
     row = tx.one("SELECT user_id, parked_at FROM sandboxes WHERE id = :id AND state = 'parked'", {"id": sandbox_id})
     if row is None or not inbox.waiting(tx, UserId(row["user_id"])):
@@ -202,6 +238,7 @@ def _sandbox(row: Row) -> SandboxRow:
         key_hash=row["key_hash"],
         remove_wanted=bool(row["remove_wanted"]),
         retry_wanted=bool(row["retry_wanted"]),
+        rest_wanted=None if row["rest_wanted"] is None else Rest(row["rest_wanted"]),
         parked_at=times.maybe(row["parked_at"]),
         parked_with=row["parked_with"],
         ooms=row["ooms"],

@@ -54,7 +54,7 @@ def audit(inspected: Facts, wanted: Body, given: Given) -> list[Finding]:
 def rows(inspected: Facts, wanted: Body, given: Given) -> list[Row]:
     """All rows, those that are as they should be too."""
     body: dict[str, Any] = dict(wanted)
-    host = body.pop("HostConfig")
+    host = _at_rest(body.pop("HostConfig"), inspected)
     compared = [
         *_host_rows(inspected["HostConfig"], host, given),
         *_security_rows(inspected, host),
@@ -68,6 +68,14 @@ def rows(inspected: Facts, wanted: Body, given: Given) -> list[Row]:
         ("program", _program(body, given), " ".join([inspected["Path"], *inspected["Args"]])),
     ]
     return [Row(name_of(name), _bare(wanted), _bare(found)) for name, wanted, found in compared]
+
+
+def _at_rest(host: Facts, inspected: Facts) -> Facts:
+    """Of one whose processes are frozen, or gone, less memory is no fault: it dozes, or did, and gets it back first."""
+    memory = inspected["HostConfig"].get("Memory") or 0
+    if inspected["State"]["Status"] != "running" and 0 < memory < host["Memory"]:
+        return {**host, "Memory": memory}
+    return host
 
 
 def _host_rows(found: Facts, host: Facts, given: Given) -> Compared:

@@ -27,6 +27,7 @@ from clawkakad.sandboxes.profile import (
     container_body,
     container_name,
     is_owned,
+    memory_limits,
     volume_body,
     volume_name,
 )
@@ -56,16 +57,21 @@ class Profiles(Protocol):
 
 @dataclass(frozen=True)
 class Builder:
-    """One for all sandboxes. `token_of`: the gateway token of a sandbox."""
+    """One for all sandboxes. `sealing_now`: a host may get swap, or lose it; `token_of`: a sandbox's gateway token."""
 
     engine: Engine
-    sealing: Sealing
+    sealing_now: Callable[[], Sealing]
     runtime_dir: Path
     token_of: Callable[[SandboxId], str]
     limits: openclaw.ModelLimits
     keys: KeySource
     containers: ContainerLog
     profiles: Profiles
+
+    @property
+    def sealing(self) -> Sealing:
+        """What containers are to be made of now."""
+        return self.sealing_now()
 
     def paths(self, sandbox_id: SandboxId) -> SandboxPaths:
         """Where a sandbox's files are."""
@@ -104,9 +110,17 @@ class Builder:
         found = await self.find(sandbox_id)
         if found is None:
             return []
-        if found.status in HAS_PROCESSES:
-            await self.engine.stop(found.id, grace_s=STOP_GRACE_S)
+        await self._stop(found)
         return await self.engine.logs(found.id, tail=tail) or []
+
+    async def thaw(self, found: Container) -> None:
+        """Let it go on: first its limits, if they were lowered, then its processes. Idempotent.
+
+        Raises Rejected, EngineUnavailable.
+        """
+        await self._restore_limits(found)
+        if found.frozen:
+            await self.engine.unpause(found.id)
 
     async def start(self, row: SandboxRow, *, remake: bool = False) -> Container:
         """Start its container afresh: stopped if it runs, made again if it drifted or so wanted, made if there is none.
@@ -114,8 +128,8 @@ class Builder:
         Cancelled or failed half way, it may be called again. Raises ImageMissing, Foreign, Rejected, EngineUnavailable.
         """
         found = await self.find(row.id)
-        if found is not None and found.status in HAS_PROCESSES:
-            await self.engine.stop(found.id, grace_s=STOP_GRACE_S)
+        if found is not None:
+            await self._stop(found)
         body = container_body(self.sealing, row.id, self.paths(row.id))
         image_id = await self.engine.image_id(self.sealing.image)
         if found is not None and (_drifted(found, body, image_id) or (remake and image_id is not None)):
@@ -128,9 +142,22 @@ class Builder:
                 raise ImageMissing(f"the image {self.sealing.image} is not here: clawkakad image build")
             container_id = await self._create(row, body)
         else:
+            await self._restore_limits(found)  # it may have ended while it dozed
             container_id = found.id
         await self.engine.start(container_id)
         return await self._record(row)
+
+    async def _stop(self, found: Container) -> None:
+        """A frozen one would not hear of it."""
+        if found.status in HAS_PROCESSES:
+            if found.frozen:
+                await self.thaw(found)
+            await self.engine.stop(found.id, grace_s=STOP_GRACE_S)
+
+    async def _restore_limits(self, found: Container) -> None:
+        memory, memory_and_swap = memory_limits(self.sealing)
+        if 0 < found.memory < memory:
+            await self.engine.limit_memory(found.id, memory, memory_and_swap)
 
     async def _create(self, row: SandboxRow, body: Body) -> str:
         await self._ensure_volume(row.id)

@@ -3,6 +3,7 @@
 Asks the engine, changes nothing. What an image gives to its containers is asked once for each image.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +20,14 @@ class Drift:
     """One for all sandboxes."""
 
     engine: Engine
-    sealing: Sealing
+    sealing_now: Callable[[], Sealing]
     runtime_dir: Path
     _given: dict[str, Given] = field(default_factory=dict)
+
+    @property
+    def sealing(self) -> Sealing:
+        """What containers are to be made of now."""
+        return self.sealing_now()
 
     async def of(self, sandbox_id: SandboxId) -> str:
         """What differs, in words for the operator; empty where nothing does, or nothing can be said.

@@ -21,6 +21,7 @@ from aiodocker.volumes import DockerVolume
 from clawkakad.errors import EngineUnavailable, ImageMissing, Rejected, UsageError
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes.profile import LABEL_CONFIG, LABEL_INSTANCE, LABEL_SANDBOX, Body
+from clawkakad.sandboxes.shrinking import Cgroups
 
 ADDRESS = "unix:///var/run/docker.sock"
 CALL_S = 30.0  # one ordinary call; a busy engine takes seconds to create or start
@@ -41,6 +42,13 @@ class Container:
     status: str  # created, running, paused, restarting, removing, exited, dead
     exit_code: int
     started_at: datetime | None
+    memory: int = 0  # its limits in bytes, 0 for none or not told: of memory, and of memory and swap together
+    memory_and_swap: int = 0
+
+    @property
+    def frozen(self) -> bool:
+        """Whether its processes exist and stand still."""
+        return self.status == "paused"
 
     @property
     def running(self) -> bool:
@@ -125,7 +133,7 @@ class Engine:
             return str((await self._docker.system.info())["DefaultRuntime"])
 
     async def ours(self, instance: str) -> list[Container]:
-        """Every container of this installation, running or not. `exit_code` and `started_at` are not in the list."""
+        """Every container of this installation, running or not. Exit code, start and limits are not in the list."""
         wanted = {"label": [f"{LABEL_INSTANCE}={instance}"]}
         async with _asking("list containers"):
             found = await self._docker.containers.list(all=True, filters=json.dumps(wanted))
@@ -151,6 +159,41 @@ class Engine:
         async with _asking("stop a container", deadline_s=grace_s + CALL_S):
             with _absent_is_none():
                 await self._of(container_id).stop(t=grace_s)
+
+    async def pause(self, container_id: str) -> None:
+        """Freeze its processes; Rejected if it does not run, or is frozen."""
+        async with _asking("pause a container"):
+            await self._of(container_id).pause()
+
+    async def unpause(self, container_id: str) -> None:
+        """Let its processes go on; Rejected if it is not frozen."""
+        async with _asking("unpause a container"):
+            await self._of(container_id).unpause()
+
+    async def limit_memory(self, container_id: str, memory: int, memory_and_swap: int) -> None:
+        """Set its limits, in bytes, running or not; Rejected where the kernel cannot take away so much."""
+        body = json.dumps({"Memory": memory, "MemorySwap": memory_and_swap})
+        call, headers = f"containers/{container_id}/update", {"Content-Type": "application/json"}
+        async with (
+            _asking("limit the memory of a container"),
+            self._docker._query(call, "POST", data=body, headers=headers) as answer,  # the library has no call for it
+        ):
+            await answer.read()
+
+    async def memory_used(self, container_id: str) -> int:
+        """How many bytes of memory a container has now, caches too, what is in swap not; 0 if it does not run."""
+        call, params = f"containers/{container_id}/stats", {"stream": "false", "one-shot": "true"}
+        async with (
+            _asking("measure a container"),
+            self._docker._query(call, params=params) as answer,  # the library's call reads two samples, a second apart
+        ):
+            return int((await answer.json())["memory_stats"].get("usage", 0))
+
+    async def cgroups(self) -> Cgroups:
+        """Which kind of cgroups this host has."""
+        async with _asking("tell about itself"):
+            facts = await self._docker.system.info()
+        return Cgroups(str(facts.get("CgroupVersion") or "1"), bool(facts.get("SwapLimit")))
 
     async def kill(self, container_id: str) -> None:
         """SIGKILL; Rejected if it does not run."""
@@ -328,6 +371,8 @@ def _container(facts: dict[str, Any]) -> Container:
         status=state["Status"],
         exit_code=int(state["ExitCode"]),
         started_at=_instant(state["StartedAt"]),
+        memory=int(facts["HostConfig"].get("Memory") or 0),
+        memory_and_swap=int(facts["HostConfig"].get("MemorySwap") or 0),
     )
 
 

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -47,6 +48,11 @@ class HostApi:
         self._gid = gid
         self._profile_changed = profile_changed
         self._doors: dict[SandboxId, _Door] = {}
+        self._open_requests: Counter[SandboxId] = Counter()
+
+    def is_busy(self, sandbox_id: SandboxId) -> bool:
+        """Whether a request of this sandbox is under way: a model call, a file, a reminder."""
+        return self._open_requests[sandbox_id] > 0
 
     async def open(self, sandbox_id: SandboxId, user_id: UserId, paths: SandboxPaths) -> None:
         """Listen for one sandbox; its directories must be there. Raises OSError."""
@@ -98,7 +104,19 @@ class HostApi:
         async def complete(request: web.Request) -> web.StreamResponse:
             return await self._proxy.complete(request, sandbox_id, user_id)
 
-        app = web.Application()
+        @web.middleware
+        async def counted(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            self._open_requests[sandbox_id] += 1
+            try:
+                return await handler(request)
+            finally:
+                self._open_requests[sandbox_id] -= 1
+                if not self._open_requests[sandbox_id]:
+                    del self._open_requests[sandbox_id]
+
+        app = web.Application(middlewares=[counted])
         app.router.add_get("/v1/models", models)
         app.router.add_post("/v1/chat/completions", complete)
         app.add_routes(pa.routes())

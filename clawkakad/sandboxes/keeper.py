@@ -1,8 +1,8 @@
-"""The keeper of one sandbox: carries out what the policy decides, step by step, as long as the sandbox is there.
+"""The keeper of one sandbox: carries out what the policy decides, step by step, until the sandbox rests.
 
 A role loop: look, decide, do. It owns the sandbox's connection; the state in the registry is set through the ledger by
-nobody else. An engine that does not answer is no reason to think anything of the sandbox: its state stays, and so does
-a connection.
+nobody else. One that rests (frozen or stopped) has no keeper; who addresses it before that makes this loop go on. An
+engine that does not answer is no reason to think anything of the sandbox: its state stays, and so does a connection.
 """
 
 import asyncio
@@ -31,14 +31,16 @@ from clawkakad.gateway.frames import AgentEvent, ChatEvent, Event, HeartbeatEven
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import SandboxRow
+from clawkakad.sandboxes.admission import Admission, Crowded
 from clawkakad.sandboxes.backoff import delays
+from clawkakad.sandboxes.bed import Bed
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger
 from clawkakad.sandboxes.paths import SANDBOX_UID, SandboxPaths
 from clawkakad.sandboxes.policy import Decision, Do, History, Host, Limits, Observed, Wanted, decide, is_needed
-
-ADDRESSED_S = 600.0  # so long a sandbox counts as needed after somebody asked for it
+from clawkakad.sandboxes.rest import Order, Resident
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Timing:
     """All in seconds."""
 
     start_s: float = 120.0  # from the container's start to hello-ok; 12-23 seen, more on a busy machine
+    wake_s: float = 60.0  # from going on to hello-ok, and so long slow answers are forgiven: its memory comes from disk
     adopt_s: float = 20.0  # at least, for a container that ran when we came
     attempt_s: float = 20.0  # one try to connect; a gateway that boots answers late
     liveness_every_s: float = 10.0
@@ -54,6 +57,7 @@ class Timing:
     limits: Limits = field(default_factory=Limits)
     drift_every_s: float = 300.0  # between two looks whether the container is still what it should be
     idle_s: float = 300.0  # no turn for so long: it may be made again
+    rest_again_s: float = 60.0  # after one that was to rest was at work
     engine_last_delay_s: float = 30.0  # a nudge comes before, once it is back
     owner_uids: frozenset[int] = frozenset({SANDBOX_UID})  # whose the gateway socket may be
 
@@ -62,10 +66,11 @@ class Doors(Protocol):
     """What the keeper needs of the host API."""
 
     async def open(self, sandbox_id: SandboxId, user_id: UserId, paths: SandboxPaths) -> None: ...
+    def is_busy(self, sandbox_id: SandboxId) -> bool: ...
 
 
 class Keeper:
-    """Runs until cancelled; that closes the connection with 1001 and leaves the container running."""
+    """Runs until the sandbox rests; cancelling it closes the connection with 1001 and leaves the container running."""
 
     def __init__(
         self,
@@ -76,7 +81,8 @@ class Keeper:
         pool: Pool,
         ledger: Ledger,
         drift: Drift,
-        starting: asyncio.Semaphore,
+        freezer: Freezer,
+        admission: Admission,
         timing: Timing,
     ) -> None:
         self._row = row
@@ -85,7 +91,7 @@ class Keeper:
         self._pool = pool
         self._ledger = ledger
         self._drift = drift
-        self._starting = starting
+        self._admission = admission
         self._timing = timing
         self._limits = timing.limits
         self._nudged = asyncio.Event()
@@ -96,7 +102,29 @@ class Keeper:
         self._remade = ""  # why that was done last
         self._in_vain = False  # it did not help
         self._wanted_of: str | None = None
-        self._addressed_at = -ADDRESSED_S
+        self._decided_at = 0.0
+        self._is_waited_for = False
+        self._patient_until = 0.0  # it was let go on a moment ago
+        self._is_watching = False
+        self._bed = Bed(
+            row.id,
+            builder=builder,
+            freezer=freezer,
+            ledger=ledger,
+            pool=pool,
+            doors=doors,
+            again_s=timing.rest_again_s,
+        )
+
+    @property
+    def is_lying_down(self) -> bool:
+        """Whether it is being put to rest: its memory will be there in a moment."""
+        return self._bed.is_lying_down
+
+    @property
+    def is_wanted_again(self) -> bool:
+        """Whether somebody addressed it after it was put to rest."""
+        return not self._bed.rests
 
     def nudge(self) -> None:
         """Look again now: something may have happened to the container, or the engine is back."""
@@ -104,14 +132,22 @@ class Keeper:
 
     def address(self) -> None:
         """Somebody needs it now."""
-        self._addressed_at = time.monotonic()
+        self._bed.address()
         self.nudge()
 
+    def rest(self, order: Order) -> None:
+        """It is to rest, unless it is at work."""
+        self._bed.rest(order)
+
+    def resident(self) -> Resident | None:
+        """What the policy of rest has to know of one that is ready."""
+        return self._bed.resident(self._busy_at) if self._is_watching else None
+
     async def run(self) -> None:
-        """The loop."""
+        """The loop. Ends when the sandbox rests."""
         silences = self._engine_delays()
         with logger.contextualize(sandbox=self._row.id):
-            while True:
+            while not self._bed.rests:
                 try:
                     self._nudged.clear()
                     await self._carry_out(await self._decide())
@@ -119,6 +155,8 @@ class Keeper:
                     logger.debug("waiting for the engine or the registry", error=str(error))
                     await self._pause(next(silences))
                     continue
+                except Crowded as error:
+                    logger.debug("not woken now", reason=str(error))
                 except (ClawkakaError, OSError) as error:
                     await self._failed(str(error) or type(error).__name__)
                 except Exception:  # a mistake of ours in the care of one sandbox must not end it, or that of others
@@ -128,6 +166,7 @@ class Keeper:
 
     async def _decide(self) -> Decision:
         """Ask everybody, and let the policy decide."""
+        self._decided_at = time.monotonic()
         await self._builder.lay_out(self._row)
         await self._doors.open(self._row.id, self._row.user_id, self._builder.paths(self._row.id))
         found = await self._builder.find(self._row.id)
@@ -136,12 +175,17 @@ class Keeper:
         if standing is None:
             return Decision(Do.WAIT, "removed")
         row = standing.row
-        addressed = time.monotonic() - self._addressed_at < ADDRESSED_S
+        self._is_waited_for = standing.waiting
         wanted = Wanted(
             needed=is_needed(
-                datetime.now(UTC), wrote_at=standing.wrote_at, waiting=standing.waiting, addressed=addressed
+                datetime.now(UTC),
+                self._ledger.state,
+                wrote_at=standing.wrote_at if self._admission.has_room() else None,
+                waiting=standing.waiting,
+                addressed=self._bed.is_addressed,
             ),
             made_of=self._wanted_of,
+            asleep=self._bed.is_to_sleep,
             retry=row.retry_wanted,
             wrote_at=standing.wrote_at,
         )
@@ -149,6 +193,7 @@ class Keeper:
             state=self._ledger.state,
             exists=found is not None,
             running=found is not None and found.running,
+            frozen=found is not None and found.frozen,
             exit_code=0 if found is None else found.exit_code,
             usable=self._usable,
             parked_at=row.parked_at,
@@ -159,12 +204,17 @@ class Keeper:
     async def _carry_out(self, decision: Decision) -> None:
         """One step. What it raises is a failure of the sandbox, or the silence of the engine."""
         match decision.do:
-            case Do.CONNECT | Do.START:
+            case Do.CONNECT | Do.WAKE | Do.START:
                 await self._live(decision)
+            case Do.DOZE:
+                if self._ledger.state is not SandboxState.DOZING:
+                    await self._ledger.move(SandboxState.DOZING, decision.reason)
+                self._bed.lies_since(self._decided_at)
+            case Do.STOP:
+                await self._bed.stop(self._bed.order.reason if self._bed.order else decision.reason, self._decided_at)
             case Do.SLEEP:
-                if self._ledger.state is not SandboxState.ABSENT:
-                    await self._ledger.move(SandboxState.ASLEEP, decision.reason)
-                await self._pause(None)
+                await self._ledger.move(SandboxState.ASLEEP, decision.reason)
+                self._bed.lies_since(self._decided_at)
             case Do.PARK:
                 await self._park(decision.reason)
             case Do.FORGIVE:
@@ -194,7 +244,7 @@ class Keeper:
 
     async def _forgive(self, reason: str) -> None:
         self._history, self._usable = History(), True
-        self._addressed_at = time.monotonic()
+        self._bed.address()
         if self._ledger.state is SandboxState.PARKED:
             await self._ledger.move(SandboxState.UNHEALTHY, reason)
         await self._ledger.retrying()
@@ -210,7 +260,9 @@ class Keeper:
             connection.listen(self._hear)
             self._pool.publish(self._row.id, connection)
             await self._ledger.move(SandboxState.READY, "")
-            await self._watch(connection)
+            while (order := await self._watch(connection)) is not None:
+                if await self._bed.lets_go(connection):
+                    return await self._bed.lie_down(order, connection)
             self._pool.withdraw(self._row.id)  # first: no turn begins any more
             await self._ledger.move(SandboxState.STOPPING, f"made again: {self._remake}")
             self._usable = False
@@ -219,18 +271,37 @@ class Keeper:
             await connection.aclose(1001)
 
     async def _reach(self, decision: Decision) -> Connection:
-        """A connection: to the container that runs, or to one that is started now."""
+        """A connection: to the container that runs, or to one that goes on or is started now."""
         if decision.do is Do.CONNECT:
             found = await self._builder.find(self._row.id)
             await self._ledger.move(SandboxState.STARTING, decision.reason)
+            if found is not None:
+                await self._builder.thaw(found)  # somebody may have let one go on that dozed
             return await self._connect(self._left_to_start(None if found is None else found.started_at))
-        async with self._starting:
+        place = self._admission.place(
+            cold=decision.do is Do.START, is_waited_for=self._is_needed_now, on_long=self._ledger.tell_waking
+        )
+        async with place:
+            if decision.do is Do.WAKE:
+                await self._wake(decision.reason)
+                self._patient_until = time.monotonic() + self._timing.wake_s
+                return await self._connect(self._timing.wake_s)
             self._history = self._history.started(time.monotonic(), self._limits)
             await self._ledger.move(SandboxState.CREATING, decision.reason)
             await _whole(self._builder.start(self._row, remake=bool(self._remake)))
             self._remade, self._remake = self._remake or self._remade, ""
             await self._ledger.move(SandboxState.STARTING, decision.reason)
             return await self._connect(self._timing.start_s)
+
+    def _is_needed_now(self) -> bool:
+        return self._is_waited_for or self._bed.is_addressed
+
+    async def _wake(self, reason: str) -> None:
+        found = await self._builder.find(self._row.id)
+        if found is None or not found.frozen:
+            raise GatewayUnavailable("the container is not frozen any more")
+        await self._ledger.move(SandboxState.STARTING, reason)
+        await self._builder.thaw(found)
 
     async def _connect(self, within_s: float) -> Connection:
         """Try until `hello-ok`. Raises GatewayUnavailable, GatewayRefused, SandboxTampered: a restart is due then."""
@@ -268,29 +339,47 @@ class Keeper:
             code = "" if found is None else f" with exit code {found.exit_code}"
             raise GatewayUnavailable(f"the container ended{code}")
 
-    async def _watch(self, connection: Connection) -> None:
-        """Ready: until the container has drifted and is idle, so that it is made again.
+    async def _watch(self, connection: Connection) -> Order | None:
+        """Ready: until it is to rest, or (None) the container has drifted and is idle, so that it is made again.
 
         Raises where the connection is closed, or the gateway missed several health checks in a row.
         """
         looked_at = time.monotonic()
         closed = asyncio.create_task(connection.wait_closed(), name=f"closed {self._row.id}")
+        ordered = self._next_order()
         misses = 0
+        self._is_watching = True
         try:
             while True:
-                await asyncio.wait({closed}, timeout=self._timing.liveness_every_s * random.uniform(0.9, 1.1))  # noqa: S311
+                await asyncio.wait(
+                    {closed, ordered},
+                    timeout=self._timing.liveness_every_s * random.uniform(0.9, 1.1),  # noqa: S311
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
                 if closed.done():
                     raise closed.result()
-                misses = 0 if await self._answers(connection) else misses + 1
+                if ordered.done():
+                    if self._bed.order is not None:
+                        return self._bed.order
+                    self._bed.ordered.clear()  # somebody addressed it since
+                    ordered = self._next_order()
+                is_well = await self._answers(connection) or time.monotonic() < self._patient_until
+                misses = 0 if is_well else misses + 1
                 if misses >= self._timing.misses:
                     self._usable = False
                     raise GatewayUnavailable(f"the gateway missed {misses} health checks")
                 if time.monotonic() - looked_at >= self._timing.drift_every_s:
                     looked_at = time.monotonic()
                     if await self._is_to_be_remade():
-                        return
+                        return None
         finally:
+            self._is_watching = False
+            self._bed.ordered.clear()
             closed.cancel()
+            ordered.cancel()
+
+    def _next_order(self) -> asyncio.Task[bool]:
+        return asyncio.create_task(self._bed.ordered.wait(), name=f"ordered {self._row.id}")
 
     async def _is_to_be_remade(self) -> bool:
         """It has drifted, and nobody would notice. What making it again did not mend is not tried a second time."""

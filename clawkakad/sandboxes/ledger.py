@@ -6,6 +6,7 @@ in mind: the registry's state is what people read, the pool is what counts.
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from loguru import logger
@@ -28,19 +29,29 @@ class Rows(Protocol):
     async def set_state(self, sandbox_id: SandboxId, state: SandboxState, reason: str) -> None: ...
     async def park(self, sandbox_id: SandboxId, reason: str, made_of: str) -> None: ...
     async def tell_parked(self, sandbox_id: SandboxId, text: str) -> bool: ...
+    async def tell_waking(self, sandbox_id: SandboxId, text: str) -> bool: ...
     async def standing(self, sandbox_id: SandboxId) -> Standing | None: ...
     async def retrying(self, sandbox_id: SandboxId) -> None: ...
 
 
-class Ledger:
-    """One per sandbox. `parked_text`: what its person is told; `on_outbox`: called when that waits to be sent."""
+@dataclass(frozen=True)
+class Lines:
+    """What the person of a sandbox is told: that it is parked, and that it takes a moment to wake."""
 
-    def __init__(self, row: SandboxRow, rows: Rows, *, parked_text: str, on_outbox: Callable[[], None]) -> None:
+    parked: str
+    waking: str
+
+
+class Ledger:
+    """One per sandbox. `on_outbox`: called when a line to its person waits to be sent."""
+
+    def __init__(self, row: SandboxRow, rows: Rows, *, lines: Lines, on_outbox: Callable[[], None]) -> None:
         self._id = row.id
         self._rows = rows
-        self._parked_text = parked_text
+        self._lines = lines
         self._on_outbox = on_outbox
         self._stands = (row.state, row.reason)
+        self._fresh = False  # the row may have been read before another keeper's last move
         self._stored = True
         self._troubled = False
 
@@ -51,7 +62,10 @@ class Ledger:
 
     async def standing(self) -> Standing | None:
         """What the registry says of the sandbox and its person; None if it was removed."""
-        return await self._rows.standing(self._id)
+        standing = await self._rows.standing(self._id)
+        if standing is not None and not self._fresh:
+            self._stands, self._fresh = (standing.row.state, standing.row.reason), True
+        return standing
 
     async def move(self, state: SandboxState, reason: str) -> None:
         """Set the state, for this reason. Again the same: nothing happens."""
@@ -69,8 +83,16 @@ class Ledger:
 
     async def tell_parked(self) -> None:
         """Its person has a message waiting: they are told, once for each parking."""
-        if await self._rows.tell_parked(self._id, self._parked_text):
+        if await self._rows.tell_parked(self._id, self._lines.parked):
             self._on_outbox()
+
+    async def tell_waking(self) -> None:
+        """Its person has a message waiting, and it waits for room: they are told, once for each wait."""
+        try:
+            if await self._rows.tell_waking(self._id, self._lines.waking):
+                self._on_outbox()
+        except RegistryUnavailable as error:
+            logger.warning("that it takes a moment was not told", error=str(error))
 
     async def retrying(self) -> None:
         """The operator's wish is carried out."""

@@ -18,14 +18,15 @@ PARKED_FOR = timedelta(hours=1)  # who writes after this time gets another try
 
 _S = SandboxState
 MOVES: dict[SandboxState, frozenset[SandboxState]] = {
-    _S.ABSENT: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.ASLEEP}),
-    _S.CREATING: frozenset({_S.STARTING, _S.UNHEALTHY, _S.ASLEEP}),
-    _S.STARTING: frozenset({_S.READY, _S.CREATING, _S.UNHEALTHY, _S.ASLEEP}),
-    _S.READY: frozenset({_S.STARTING, _S.CREATING, _S.UNHEALTHY, _S.STOPPING, _S.ASLEEP}),
-    _S.UNHEALTHY: frozenset({_S.CREATING, _S.STARTING, _S.ASLEEP, _S.PARKED}),
-    _S.STOPPING: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.ASLEEP}),
-    _S.ASLEEP: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY}),
-    _S.PARKED: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.ASLEEP}),
+    _S.ABSENT: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.DOZING, _S.ASLEEP}),
+    _S.CREATING: frozenset({_S.STARTING, _S.UNHEALTHY, _S.DOZING, _S.ASLEEP}),
+    _S.STARTING: frozenset({_S.READY, _S.CREATING, _S.UNHEALTHY, _S.DOZING, _S.ASLEEP}),
+    _S.READY: frozenset({_S.STARTING, _S.CREATING, _S.UNHEALTHY, _S.STOPPING, _S.DOZING, _S.ASLEEP}),
+    _S.UNHEALTHY: frozenset({_S.CREATING, _S.STARTING, _S.DOZING, _S.ASLEEP, _S.PARKED}),
+    _S.STOPPING: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.DOZING, _S.ASLEEP}),
+    _S.DOZING: frozenset({_S.STARTING, _S.CREATING, _S.UNHEALTHY, _S.STOPPING, _S.ASLEEP}),
+    _S.ASLEEP: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.DOZING}),
+    _S.PARKED: frozenset({_S.CREATING, _S.STARTING, _S.UNHEALTHY, _S.DOZING, _S.ASLEEP}),
 }
 """From a state to those that may follow. A daemon that died may have left any of them, and finds whatever it finds."""
 
@@ -48,21 +49,29 @@ class Limits:
 
 @dataclass(frozen=True)
 class Wanted:
-    """`needed`: somebody waits for it, or soon may; `made_of`: profile and image, None where the image is missing."""
+    """`needed`: somebody waits for it, or soon may; `made_of`: profile and image, None where the image is missing.
+
+    `asleep`: it is not to doze any more, but to sleep.
+    """
 
     needed: bool
     made_of: str | None
+    asleep: bool = False
     retry: bool = False  # an operator wants it tried, whatever happened before
     wrote_at: datetime | None = None  # when its person wrote last
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What the registry and the engine say. `usable`: a container that runs is worth connecting to."""
+    """What the registry and the engine say. `usable`: a container that runs, or did, is worth connecting to.
+
+    `frozen`: its processes exist and stand still.
+    """
 
     state: SandboxState
     exists: bool
     running: bool
+    frozen: bool = False
     exit_code: int = 0
     usable: bool = True
     parked_at: datetime | None = None
@@ -111,7 +120,10 @@ class Do(Enum):
 
     WAIT = auto()  # for `after_s`, or until there is reason to look again
     CONNECT = auto()  # its container runs
+    WAKE = auto()  # its container is frozen: let it go on, then connect
     START = auto()  # start its container, made again if it must be
+    DOZE = auto()  # leave it frozen until it is addressed
+    STOP = auto()  # it was frozen long enough: stop it
     SLEEP = auto()  # leave it stopped until it is addressed
     PARK = auto()
     FORGIVE = auto()  # begin anew: what happened before does not count any more
@@ -127,9 +139,21 @@ class Decision:
     state: SandboxState | None = None
 
 
-def is_needed(now: datetime, *, wrote_at: datetime | None, waiting: bool, addressed: bool) -> bool:
-    """Whether a sandbox should run: somebody waits, or is likely to write."""
-    return waiting or addressed or (wrote_at is not None and now - wrote_at < RECENT)
+RESTING = frozenset({SandboxState.DOZING, SandboxState.ASLEEP})
+"""At rest on purpose: only who addresses it wakes it."""
+
+
+def is_needed(now: datetime, state: SandboxState, *, wrote_at: datetime | None, waiting: bool, addressed: bool) -> bool:
+    """Whether a sandbox should run: somebody waits, or is likely to write and it was not put to rest."""
+    recent = wrote_at is not None and now - wrote_at < RECENT
+    return waiting or addressed or (recent and state not in RESTING)
+
+
+def is_at_rest(state: SandboxState, status: str | None) -> bool:
+    """Whether a sandbox that rests is found as it was left: then it costs nothing. `status`: None: no container."""
+    if state is SandboxState.DOZING:
+        return status == "paused"
+    return state is SandboxState.ASLEEP and status not in ("running", "paused", "restarting")
 
 
 def decide(
@@ -146,15 +170,26 @@ def decide(
         return Decision(Do.WAIT, "it failed a moment ago", after_s=history.not_before - now)
     if observed.running and observed.usable:
         return Decision(Do.CONNECT, "found running")
+    if observed.frozen and observed.usable:
+        return _frozen(wanted, observed)
     if history.failures and not observed.running and observed.exit_code == REFUSED_CONFIG:
         return Decision(Do.PARK, f"the gateway refuses its configuration (exit code {REFUSED_CONFIG})")
     if not wanted.needed and not observed.running:
-        return Decision(Do.SLEEP, "nobody needs it now")
+        return Decision(Do.STOP if observed.frozen else Do.SLEEP, "nobody needs it now")
     if wanted.made_of is None and not observed.exists:
         return Decision(Do.WAIT, "the image is not here: clawkakad image build", state=SandboxState.UNHEALTHY)
     if history.used_up(now, limits):
         return Decision(Do.PARK, f"{limits.restarts} restarts in {limits.window_s / 60:g} minutes did not help")
     return Decision(Do.START, "started again" if history.failures else "started")
+
+
+def _frozen(wanted: Wanted, observed: Observed) -> Decision:
+    """It goes on where it stopped. One that was frozen half way, or by somebody else, dozes like any other."""
+    if wanted.needed:
+        return Decision(Do.WAKE, "it is needed again")
+    if wanted.asleep:
+        return Decision(Do.STOP, "it dozed long enough")
+    return Decision(Do.DOZE, "" if observed.state is SandboxState.DOZING else "found frozen")
 
 
 def _parked(wanted: Wanted, observed: Observed) -> Decision:

@@ -25,6 +25,7 @@ PIDS = 256  # 20-38 seen with the gateway busy
 # The gateway's logs and locks; about 13 MB and 60 files seen. Nothing in it can be run.
 TMPFS_TMP = "rw,nosuid,nodev,noexec,mode=1777,size=256m,nr_inodes=65536"
 SHARED_MEMORY_MB = 64
+MEMORY_AND_SWAP_MB = 2048  # together, where swap is used; 760-930 of it are needed with the gateway busy
 OPEN_FILES = 8192
 STOP_GRACE_S = 30  # an idle gateway is gone in a second; one in mid-turn drains
 MIB = 1024 * 1024
@@ -52,23 +53,29 @@ Body = dict[str, object]
 
 @dataclass(frozen=True)
 class Sealing:
-    """What differs between installations. `memory_mb` in MiB, `cpus` in whole CPUs, `gid` of the sockets."""
+    """What differs between installations. `memory_mb` in MiB, `cpus` in whole CPUs, `gid` of the sockets.
+
+    `swaps`: it may use swap, so that less memory is enough, and it can doze.
+    """
 
     instance: str
     image: str
     gid: int
     memory_mb: int = 1280
+    swaps: bool = False
     cpus: float = 2.0
     runtime: str | None = None  # such as runsc or kata; None: the engine's own
 
 
-def sealing_of(settings: Settings, instance: str, gid: int) -> Sealing:
-    """The sealing that an installation's settings ask for."""
+def sealing_of(settings: Settings, instance: str, gid: int, *, has_swap: bool) -> Sealing:
+    """The sealing that an installation's settings ask for, on a host that has swap or has none."""
+    swaps = has_swap and settings.doze_after_minutes > 0
     return Sealing(
         instance=instance,
         image=settings.image,
         gid=gid,
-        memory_mb=settings.sandbox_memory_mb,
+        memory_mb=settings.sandbox_memory_with_swap_mb if swaps else settings.sandbox_memory_mb,
+        swaps=swaps,
         cpus=settings.sandbox_cpus,
         runtime=settings.sandbox_runtime,
     )
@@ -120,8 +127,14 @@ def config_hash(body: Body) -> str:
     return hashlib.sha256(json.dumps(bare, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _host_config(sealing: Sealing, sandbox_id: SandboxId, paths: SandboxPaths) -> Body:
+def memory_limits(sealing: Sealing) -> tuple[int, int]:
+    """How many bytes of memory a sandbox that is awake may have, and how many of memory and swap together."""
     memory = sealing.memory_mb * MIB
+    return memory, max(memory, MEMORY_AND_SWAP_MB * MIB) if sealing.swaps else memory
+
+
+def _host_config(sealing: Sealing, sandbox_id: SandboxId, paths: SandboxPaths) -> Body:
+    memory, memory_and_swap = memory_limits(sealing)
     return {
         **({"Runtime": sealing.runtime} if sealing.runtime else {}),
         "NetworkMode": "none",
@@ -141,7 +154,7 @@ def _host_config(sealing: Sealing, sandbox_id: SandboxId, paths: SandboxPaths) -
         "Tmpfs": {"/tmp": TMPFS_TMP},  # noqa: S108 (inside the container)
         "PidsLimit": PIDS,
         "Memory": memory,
-        "MemorySwap": memory,  # memory and swap together: no swap
+        "MemorySwap": memory_and_swap,  # both together
         "NanoCpus": _nano_cpus(sealing.cpus),
         "CpuShares": 512,  # half of what the daemon has, where CPU is short
         # No limit on processes here: the kernel counts it per uid, and all sandboxes are uid 1000. PidsLimit does it.

@@ -1,8 +1,9 @@
-"""The supervisor: every row of the registry has a keeper, every removal is carried out, strays are reported.
+"""The supervisor: every sandbox that does not rest has a keeper, every removal is carried out, strays are reported.
 
-Owns the keepers' tasks. The engine's events are hints that make keepers look; the reconcile of each minute is the
-truth. Stopping it closes connections and sockets; containers live on, and are found again at the next start. No round
-that fails, in whatever way, ends it: the next one does it all again.
+Owns the keepers' tasks. One that rests costs nothing: no task, no socket, no call; who addresses it gets it a keeper
+again, and so does a container that is found otherwise than it was left. The engine's events are hints to look; the
+reconcile of each minute is the truth. Stopping it closes connections and sockets; containers live on, and are found
+again at the next start. No round that fails, in whatever way, ends it: the next one does it all again.
 """
 
 import asyncio
@@ -16,33 +17,44 @@ from loguru import logger
 
 from clawkakad.errors import ClawkakaError, EngineUnavailable, RegistryUnavailable, Rejected, Transient
 from clawkakad.gateway.pool import Pool
-from clawkakad.model import SandboxId, UserId
+from clawkakad.model import Rest, SandboxId, SandboxState, UserId
 from clawkakad.registry import Registry, SandboxRow
+from clawkakad.sandboxes.admission import Admission
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.engine import Container, Engine, Event
 from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.hostmemory import MemoryOf
 from clawkakad.sandboxes.keeper import Keeper, Timing
-from clawkakad.sandboxes.ledger import Ledger
+from clawkakad.sandboxes.ledger import Ledger, Lines
 from clawkakad.sandboxes.modelkeys import KeySource
+from clawkakad.sandboxes.policy import RESTING, is_at_rest
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
+from clawkakad.sandboxes.rest import Order, Rules
+from clawkakad.sandboxes.resting import Resting
 
 RECONCILE_EVERY_S = 60.0
 REMOVALS_EVERY_S = 3.0  # one look into the registry; an operator waits for it
 ENGINE_AGAIN_S = 5.0  # at most, between two tries to reach an engine that is away: it is back within twice that
 REMOVAL_AGAIN_S = 60.0
-STARTS_AT_ONCE = 2  # a gateway that boots takes all of a CPU for ten seconds
+REST_EVERY_S = 5.0  # memory may be short
+HINTS_EVERY_S = 1.0  # at most, a full look because of a container that rested and does something
 STOP_S = 10.0  # for the keepers to close their connections
 LET_GO_S = 60.0  # for one keeper; a start that it has begun is ended first
+
+WAKE_AGAIN_S = 1.0  # where the registry could not be read
 
 PULSE = ["timeout", "-k", "2", "20", "pa", "pulse"]
 PULSE_S = 30.0
 PULSE_LIMIT = 4096  # bytes
 STRAY_GRACE_S = 10
+REST_TO = {Rest.DOZE: SandboxState.DOZING, Rest.SLEEP: SandboxState.ASLEEP}
 
 OOM = "oom"  # the engine's event
+STIRS = frozenset({"start", "unpause", "die", "destroy"})  # what a container that rests does not do by itself
 OOM_AT_ONCE_S = 10.0  # one shortage of memory may end several processes, and be told for each
 OOM_SOON = timedelta(hours=1)
 
@@ -59,10 +71,13 @@ class Supervisor:
         host_api: HostApi,
         pool: Pool,
         keys: KeySource,
-        parked_text: str,
+        memory: MemoryOf,
+        rules: Rules,
+        lines: Lines,
         on_outbox: Callable[[], None],
         timing: Timing | None = None,
-        starts_at_once: int = STARTS_AT_ONCE,
+        admission: Admission | None = None,
+        rest_every_s: float = REST_EVERY_S,
         reconcile_every_s: float = RECONCILE_EVERY_S,
         removals_every_s: float = REMOVALS_EVERY_S,
         oom_at_once_s: float = OOM_AT_ONCE_S,
@@ -70,14 +85,17 @@ class Supervisor:
         self._engine = engine
         self._registry = registry
         self._builder = builder
-        self._drift = Drift(engine, builder.sealing, builder.runtime_dir)
+        self._drift = Drift(engine, builder.sealing_now, builder.runtime_dir)
         self._host_api = host_api
         self._pool = pool
         self._keys = keys
-        self._parked_text = parked_text
+        self._lines = lines
         self._on_outbox = on_outbox
         self._timing = timing or Timing()
-        self._starting = asyncio.Semaphore(starts_at_once)
+        self._freezer = Freezer(engine, memory)
+        self._admission = admission or Admission(memory, rules, nobody_awake=pool.is_empty)
+        self._resting = Resting(registry.sandboxes, memory, rules, self._admission)
+        self._rest_every_s = rest_every_s
         self._reconcile_every_s = reconcile_every_s
         self._removals_every_s = removals_every_s
         self._oom_at_once_s = oom_at_once_s
@@ -87,7 +105,11 @@ class Supervisor:
         self._strays: set[str] = set()
         self._oom_at: dict[SandboxId, float] = {}
         self._reconciling = asyncio.Lock()
+        self._addressed: set[SandboxId] = set()  # rests, and is to be woken
+        self._is_addressed = asyncio.Event()
+        self._stirred = asyncio.Event()
         self._stopped = False
+        pool.listen_wanted(self.address)
 
     async def run(self) -> None:
         """Endless. Cancelling it stops the keepers and closes the host API; no container is touched."""
@@ -98,7 +120,9 @@ class Supervisor:
                 await asyncio.sleep(pause_s)
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(self._follow_events(), name="engine events")
-                loops.create_task(self._every(self._reconcile_every_s, self._reconcile), name="reconcile")
+                loops.create_task(self._reconcile_for_ever(), name="reconcile")
+                loops.create_task(self._wake_the_addressed(), name="waking")
+                loops.create_task(self._every(self._rest_every_s, self._let_rest), name="rest")
                 loops.create_task(self._every(self._removals_every_s, self._carry_out_removals), name="removals")
                 loops.create_task(self._every(self._removals_every_s, self._try_again), name="retries")
         finally:
@@ -113,9 +137,16 @@ class Supervisor:
         if row.remove_wanted or row.id in self._leaving:
             raise Transient("the sandbox is being removed")
         self._keep(row)
-        if row.id in self._keepers:
-            self._keepers[row.id][0].address()
+        self.address(row.id)
         return row.id
+
+    def address(self, sandbox_id: SandboxId) -> None:
+        """Somebody needs it now. Never waits."""
+        if sandbox_id in self._keepers:
+            self._keepers[sandbox_id][0].address()
+        else:
+            self._addressed.add(sandbox_id)
+            self._is_addressed.set()
 
     async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
         """What needs attention and is news, as seen inside the sandbox; empty if nothing is. `mark`: it has been said.
@@ -123,7 +154,8 @@ class Supervisor:
         Raises EngineUnavailable, and Rejected where the container does not run or `pa` failed.
         """
         command = [*PULSE, "--mark" if mark else "--new"]
-        ran = await self._engine.run(container_name(sandbox_id), command, deadline_s=PULSE_S, limit=PULSE_LIMIT)
+        with self._pool.using(sandbox_id):
+            ran = await self._engine.run(container_name(sandbox_id), command, deadline_s=PULSE_S, limit=PULSE_LIMIT)
         if ran.exit_code != 0:
             raise Rejected(f"pa pulse ended with exit code {ran.exit_code}")
         return ran.output.strip()
@@ -131,8 +163,10 @@ class Supervisor:
     # Keepers
 
     async def _keep_all(self) -> None:
+        """Of those who rest the first reconcile looks whether they do."""
         for row in await self._registry.sandboxes.all():
-            self._keep(row)
+            if row.state not in RESTING:
+                self._keep(row)
 
     def _keep(self, row: SandboxRow) -> None:
         """The row may be a moment old: who leaves meanwhile gets no keeper."""
@@ -143,20 +177,47 @@ class Supervisor:
             builder=self._builder,
             doors=self._host_api,
             pool=self._pool,
-            ledger=Ledger(row, self._registry.sandboxes, parked_text=self._parked_text, on_outbox=self._on_outbox),
+            ledger=Ledger(row, self._registry.sandboxes, lines=self._lines, on_outbox=self._on_outbox),
             drift=self._drift,
-            starting=self._starting,
+            freezer=self._freezer,
+            admission=self._admission,
             timing=self._timing,
         )
-        task = asyncio.create_task(keeper.run(), name=f"keeper {row.id}")
+        task = asyncio.create_task(self._keep_until_it_rests(row.id, keeper), name=f"keeper {row.id}")
         self._keepers[row.id] = (keeper, task)
-        task.add_done_callback(lambda ended: self._keeper_ended(row.id, ended))
+        task.add_done_callback(lambda ended: self._keeper_ended(row.id, keeper, ended))
 
-    def _keeper_ended(self, sandbox_id: SandboxId, task: asyncio.Task[None]) -> None:
-        """A keeper that ends by itself is a bug; the next reconcile starts another."""
-        if not task.cancelled():
+    async def _keep_until_it_rests(self, sandbox_id: SandboxId, keeper: Keeper) -> None:
+        await keeper.run()
+        await self._host_api.close(sandbox_id)
+
+    def _keeper_ended(self, sandbox_id: SandboxId, keeper: Keeper, task: asyncio.Task[None]) -> None:
+        """It rests. Who addressed it in that moment wakes it again."""
+        if task.cancelled():
+            return
+        self._keepers.pop(sandbox_id, None)
+        if task.exception() is not None:  # a bug; the next reconcile starts another
             logger.error("a keeper ended", sandbox=sandbox_id, error=repr(task.exception()))
-            self._keepers.pop(sandbox_id, None)
+        elif keeper.is_wanted_again:
+            self.address(sandbox_id)
+
+    async def _wake_the_addressed(self) -> None:
+        """Those who have no keeper get one. Endless."""
+        while True:
+            await self._is_addressed.wait()
+            self._is_addressed.clear()
+            if not await self._round(self._keep_the_addressed):
+                self._is_addressed.set()
+                await asyncio.sleep(WAKE_AGAIN_S)
+
+    async def _keep_the_addressed(self) -> None:
+        for sandbox_id in list(self._addressed):
+            row = await self._registry.sandboxes.get(sandbox_id)
+            self._addressed.discard(sandbox_id)
+            if row is not None:
+                self._keep(row)
+            if sandbox_id in self._keepers:
+                self._keepers[sandbox_id][0].address()
 
     async def _let_go(self, sandbox_id: SandboxId) -> None:
         _, task = self._keepers.pop(sandbox_id, (None, None))
@@ -192,7 +253,32 @@ class Supervisor:
         for sandbox_id in await self._registry.sandboxes.retries_wanted():
             if self._pool.get(sandbox_id) is not None:
                 await self._registry.sandboxes.retrying(sandbox_id)  # there is nothing to try
+            if sandbox_id not in self._keepers:
+                self.address(sandbox_id)
             self._nudge(sandbox_id)
+        for row in await self._registry.sandboxes.rests_wanted():
+            await self._registry.sandboxes.resting(row.id)
+            if row.rest_wanted is Rest.WAKE:
+                self.address(row.id)
+            else:
+                self._rest(row, Order(row.id, REST_TO[row.rest_wanted or Rest.DOZE], "an operator wants it"))
+
+    # Rest
+
+    async def _let_rest(self) -> None:
+        """Those whose time has come, or whose memory is needed."""
+        keepers = [keeper for keeper, _ in self._keepers.values()]
+        awake = [resident for keeper in keepers if (resident := keeper.resident()) is not None]
+        leaving = sum(keeper.is_lying_down for keeper in keepers)
+        for row, order in await self._resting.due(awake, leaving=leaving, kept=frozenset(self._keepers)):
+            self._rest(row, order)
+
+    def _rest(self, row: SandboxRow | None, order: Order) -> None:
+        """`row`: of one that dozes; it is given a keeper, which stops it."""
+        if row is not None and row.state is SandboxState.DOZING and order.to is SandboxState.ASLEEP:
+            self._keep(row)
+        if order.id in self._keepers:
+            self._keepers[order.id][0].rest(order)
 
     async def _carry_out(self, row: SandboxRow) -> None:
         self._leaving.add(row.id)
@@ -242,6 +328,8 @@ class Supervisor:
             except RegistryUnavailable as error:
                 logger.warning("that memory ran out was not counted", sandbox=event.sandbox_id, error=str(error))
         self._nudge(event.sandbox_id)
+        if event.action in STIRS and event.sandbox_id not in self._keepers:
+            self._stirred.set()
 
     async def _out_of_memory(self, sandbox_id: SandboxId) -> None:
         """Its gateway, or something that the agent ran: neither the exit code nor the container's state would tell."""
@@ -253,6 +341,16 @@ class Supervisor:
             logger.error("a sandbox ran out of memory twice within an hour", sandbox=sandbox_id)
         else:
             logger.warning("something in a sandbox ran out of memory", sandbox=sandbox_id)
+
+    async def _reconcile_for_ever(self) -> None:
+        """Each minute, and soon after a container that rested did something."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._reconcile_every_s):
+                    await self._stirred.wait()
+                    await asyncio.sleep(HINTS_EVERY_S)
+            self._stirred.clear()
+            await self._round(self._reconcile)
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:
@@ -277,9 +375,11 @@ class Supervisor:
         """Compare the engine's containers with the rows. Containers are listed first: a row is older than its own."""
         async with self._reconciling:
             containers = await self._engine.ours(self._builder.sealing.instance)
+            status = {container.name: container.status for container in containers}
             rows = {row.id: row for row in await self._registry.sandboxes.all()}
             for row in rows.values():
-                self._keep(row)
+                if not is_at_rest(row.state, status.get(container_name(row.id))):
+                    self._keep(row)
                 self._nudge(row.id)
             for container in containers:  # last: each takes its time, and the rows grow old meanwhile
                 owner = rows.get(container.sandbox_id or SandboxId(""))
@@ -311,7 +411,7 @@ class Supervisor:
         if double.id not in self._strays:
             logger.error("a sandbox has two containers: this one is stopped and kept", container=double.name)
             self._strays.add(double.id)
-        if double.running:
+        if double.running or double.frozen:
             await self._engine.stop(double.id, grace_s=STRAY_GRACE_S)
 
     async def _report_stray(self, container: Container) -> None:
@@ -319,5 +419,5 @@ class Supervisor:
         if container.id not in self._strays:
             logger.error("a container belongs to no sandbox: it is stopped and kept", container=container.name)
             self._strays.add(container.id)
-        if container.running:
+        if container.running or container.frozen:
             await self._engine.stop(container.id, grace_s=STRAY_GRACE_S)

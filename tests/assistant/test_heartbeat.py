@@ -10,7 +10,7 @@ import pytest
 from clawkakad.assistant.heartbeat import Heartbeats
 from clawkakad.errors import GatewayUnavailable
 from clawkakad.gateway.turns import Answer
-from clawkakad.model import SandboxId, UserId
+from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import Registry, users
 from tests.conftest import Clock
 from tests.support import eventually
@@ -26,11 +26,20 @@ class Body:
         self.woken: list[str] = []
         self.says: str | Exception | None = "Your rent is overdue."
         self.awake = True
+        self.roused = 0
 
     async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
         self.looks += not mark
         self.marked += mark
         return self.findings
+
+    async def ensure(self, user_id: UserId) -> SandboxId:
+        self.roused += 1
+        self.awake = True
+        return SandboxId("s")
+
+    async def ready(self, sandbox_id: SandboxId, *, timeout_s: float) -> None:
+        assert self.awake
 
     def is_ready(self, sandbox_id: SandboxId) -> bool:
         return self.awake
@@ -196,3 +205,44 @@ async def test_a_failed_one_is_tried_again_and_a_sleeping_sandbox_waited_for(
         await eventually(lambda: registry.outbox.all())
 
     assert len(await registry.outbox.all()) == 1
+
+
+async def _put_to_rest(registry: Registry, body: Body, user: UserId, state: SandboxState) -> None:
+    row = await registry.sandboxes.ensure(user)
+    await registry.sandboxes.set_state(row.id, state, "nobody needed it")
+    body.awake = False
+
+
+async def test_one_who_dozes_is_woken_for_a_look_every_three_hours_at_most(
+    registry: Registry, body: Body, clock: Clock, housed: UserId
+) -> None:
+    outcomes, roused = [], []
+    async with beating(registry, body, clock):
+        for _ in range(7):
+            await _put_to_rest(registry, body, housed, SandboxState.DOZING)
+            await beat(registry, clock, housed)
+            outcomes.append(await outcome(registry))
+            roused.append(body.roused)
+
+    assert outcomes == ["nothing to say", *["dozing"] * 5, "nothing to say"]
+    assert (roused, body.looks) == ([1, 1, 1, 1, 1, 1, 2], 2)
+
+
+@pytest.mark.parametrize(
+    ("state", "hours", "why"),
+    [
+        (SandboxState.ASLEEP, 0, "asleep"),
+        (SandboxState.DOZING, 24, "outside the service window"),
+        (SandboxState.DOZING, 12, "outside the active hours"),
+    ],
+)
+async def test_who_sleeps_or_is_silent_or_asleep_themselves_is_not_woken(
+    registry: Registry, body: Body, clock: Clock, housed: UserId, state: SandboxState, hours: int, why: str
+) -> None:
+    body.findings = "overdue task 1"
+    clock.advance(hours=hours)
+    await _put_to_rest(registry, body, housed, state)
+    async with beating(registry, body, clock):
+        await beat(registry, clock, housed)
+
+    assert (body.roused, body.looks, await outcome(registry)) == (0, 0, why)

@@ -14,7 +14,7 @@ from clawkakad.assistant.missed import LAST, MissedAnswers
 from clawkakad.assistant.turnbook import Rules, Turn, begin, given_up
 from clawkakad.errors import GatewayUnavailable
 from clawkakad.gateway.turns import Answer
-from clawkakad.model import InboxState, SandboxId, UserId
+from clawkakad.model import InboxState, SandboxId, SandboxState, UserId
 from clawkakad.registry import Registry, inbox
 from clawkakad.registry.database import Transaction
 from tests.conftest import Clock
@@ -32,6 +32,11 @@ class Memory:
         self.answers: dict[str, str] = {}
         self.is_open = True
         self.fails = False
+
+    async def ensure(self, user_id: UserId) -> SandboxId:
+        """It is woken."""
+        self.is_open = True
+        return SandboxId("s")
 
     def is_ready(self, sandbox_id: SandboxId) -> bool:
         return self.is_open
@@ -65,7 +70,7 @@ async def give_up(registry: Registry, clock: Clock, user: UserId) -> Turn:
 @contextlib.asynccontextmanager
 async def looking(registry: Registry, memory: Memory, clock: Clock) -> AsyncIterator[MissedAnswers]:
     late = LateAnswers(registry, clock, on_outbox=lambda: None)
-    missed = MissedAnswers(registry, memory, late, clock, look_s=0.01)
+    missed = MissedAnswers(registry, memory, memory, late, clock, look_s=0.01)
     task = asyncio.create_task(missed.run())
     try:
         yield missed
@@ -127,3 +132,15 @@ async def test_what_was_answered_or_is_long_past_is_not_looked_for(
         await asyncio.sleep(0.05)
 
     assert memory.asked == []
+
+
+async def test_a_sandbox_that_rests_is_woken_for_it(
+    registry: Registry, memory: Memory, clock: Clock, robin: UserId
+) -> None:
+    turn = await give_up(registry, clock, robin)
+    row = await registry.sandboxes.ensure(robin)
+    await registry.sandboxes.set_state(row.id, SandboxState.DOZING, "nobody needed it")
+    memory.answers[turn.lead.run_key], memory.is_open = "Here it is after all.", False
+
+    async with looking(registry, memory, clock):
+        await eventually(functools.partial(_has, registry, "Here it is after all."))

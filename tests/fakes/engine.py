@@ -44,6 +44,8 @@ class FakeContainer:
     started_at: str = "0001-01-01T00:00:00Z"
     log: list[str] = field(default_factory=list)
     updated: dict[str, Any] = field(default_factory=dict)  # by `docker update`
+    used: int = 450 * 1024 * 1024  # bytes of memory
+    swapped: int = 0
     files: dict[str, bytes] = field(default_factory=dict)  # by path, for the archive calls
 
     def source(self, target: str) -> Path:
@@ -90,6 +92,12 @@ class FakeEngine:
         self.on_start: Callable[[FakeContainer], Awaitable[None]] = _nothing
         self.on_stop: Callable[[FakeContainer], Awaitable[None]] = _nothing
         self.command: Callable[[list[str]], tuple[int, bytes]] = lambda _: (0, b"")
+        self.on_freeze: Callable[[FakeContainer], Awaitable[None]] = _nothing
+        self.on_thaw: Callable[[FakeContainer], Awaitable[None]] = _nothing
+        self.cgroups = "1"
+        self.swap_limit = True
+        self.stuck_at: int | None = None  # bytes of each container that do not go to swap: with v2 it is killed then
+        self.sticks = False  # limits are taken, and no memory goes
         self.slow_s = 0.0
         self.fail: tuple[str, int] | None = None
         self.dies_after: int | None = None  # so many more changes are made, the last one unanswered
@@ -139,6 +147,10 @@ class FakeEngine:
             web.get("/{v}/containers/{id}/json", self._inspect),
             web.get("/{v}/containers/{id}/logs", self._logs),
             web.post("/{v}/containers/{id}/start", self._start),
+            web.post("/{v}/containers/{id}/pause", self._pause),
+            web.post("/{v}/containers/{id}/unpause", self._unpause),
+            web.post("/{v}/containers/{id}/update", self._update),
+            web.get("/{v}/containers/{id}/stats", self._stats),
             web.post("/{v}/containers/{id}/stop", self._stop),
             web.post("/{v}/containers/{id}/kill", self._kill),
             web.post("/{v}/containers/{id}/rename", self._rename),
@@ -183,7 +195,9 @@ class FakeEngine:
         return _no(404, "No such image") if image_id is None else web.json_response({"Id": image_id, "Config": {}})
 
     async def _info(self, _: web.Request) -> web.Response:
-        return web.json_response({"DefaultRuntime": RUNTIME})
+        return web.json_response(
+            {"DefaultRuntime": RUNTIME, "CgroupVersion": self.cgroups, "SwapLimit": self.swap_limit}
+        )
 
     async def _delete_image(self, request: web.Request) -> web.Response:
         gone = self.images.pop(request.match_info["name"], None)
@@ -241,8 +255,50 @@ class FakeEngine:
         container = self._find(request)
         if container.status not in ("running", "paused"):
             return web.Response(status=304)
-        await self._end(container, 0)
+        await self._end(container, 137 if container.status == "paused" else 0)  # a frozen one does not hear of it
         return web.Response(status=204)
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        if container.status != "running":
+            return _no(409, f"Container {container.id} is {container.status}")
+        container.status = "paused"
+        self._tell(container, "pause")
+        await self.on_freeze(container)
+        return web.Response(status=204)
+
+    async def _unpause(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        if container.status != "paused":
+            return _no(500, f"Container {container.id} is not paused")
+        await self.thaw(container.name)
+        return web.Response(status=204)
+
+    async def thaw(self, name: str) -> None:
+        """A frozen container goes on."""
+        container = self.containers[name]
+        container.status = "running"
+        await self.on_thaw(container)
+        self._tell(container, "unpause")
+
+    async def _update(self, request: web.Request) -> web.Response:
+        """What a frozen container has above its new limit goes to swap, as far as it can."""
+        container, limits = self._find(request), await request.json()
+        if not self.sticks and container.status in ("running", "paused") and limits["Memory"] < container.used:
+            if limits["Memory"] < (self.stuck_at or 0):
+                if self.cgroups == "1":
+                    return _no(500, "failed to write to memory.limit_in_bytes: device or resource busy")
+                await self._end(container, 137)
+            container.swapped += container.used - limits["Memory"]
+            container.used = limits["Memory"]
+        container.updated |= limits
+        self._tell(container, "update")
+        return web.json_response({"Warnings": None})
+
+    async def _stats(self, request: web.Request) -> web.Response:
+        container = self._find(request)
+        lives = container.status in ("running", "paused")
+        return web.json_response({"memory_stats": {"usage": container.used} if lives else {}})
 
     async def _kill(self, request: web.Request) -> web.Response:
         container = self._find(request)

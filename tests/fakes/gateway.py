@@ -21,6 +21,7 @@ from tests.fakes.gateway_agent import Agent, Disk, Reply, Run, echo, silence
 from tests.fakes.gateway_frames import Frame
 from tests.fakes.gateway_methods import METHODS
 
+ENDS_SUSPENSION = ("gateway.suspend.prepare", "gateway.suspend.resume")
 SCOPES = ("operator.read", "operator.write", "operator.admin")
 
 
@@ -49,6 +50,8 @@ class FakeGateway:
         self.ticking = True
         # Knobs of everything after
         self.suspended = False  # every request answers UNAVAILABLE
+        self.suspension: str | None = None  # the name under which it was asked to rest, until it is told to go on
+        self.blockers: list[str] = []  # what it is at when it is asked to rest
         self.refuse: dict[str, Frame] = {}  # method: the error to answer with
         self.unanswered: set[str] = set()  # methods that are carried out and never answered
         self.ignored: set[str] = set()  # methods that are neither carried out nor answered
@@ -387,7 +390,7 @@ class Peer:
             return await self._connect(request_id, params)
         if method == "sessions.messages.subscribe":
             self.subscribed = not gateway.suspended and method not in gateway.refuse
-        if gateway.suspended:
+        if gateway.suspended or (gateway.suspension is not None and method not in ENDS_SUSPENSION):
             return frames.refused(request_id, frames.SUSPENDED)
         if method in gateway.refuse:
             return frames.refused(request_id, gateway.refuse[method])

@@ -112,6 +112,28 @@ async def _health(gateway: "FakeGateway", request_id: str, params: Frame) -> Fra
     return frames.answered(request_id, {"ok": True, "ts": frames.now_ms(), "durationMs": 1})
 
 
+async def _suspend(gateway: "FakeGateway", request_id: str, params: Frame) -> Frame:
+    """Under the same name it is the same suspension."""
+    blockers = [*gateway.blockers, *["chat-run" for _ in gateway.running()]]
+    if blockers:
+        kinds = [{"kind": kind, "count": 1} for kind in blockers]
+        payload = {"status": "busy", "reason": "active-work", "retryAfterMs": 20000, "blockers": kinds}
+        return frames.answered(request_id, payload)
+    if gateway.suspension not in (None, params["requestId"]):
+        problem = frames.error("UNAVAILABLE", "another gateway suspension is already prepared")
+        return frames.refused(request_id, {**problem, "retryable": True, "retryAfterMs": 119998})
+    gateway.suspension = params["requestId"]
+    payload = {"status": "ready", "suspensionId": f"id of {gateway.suspension}", "activeCount": 0, "blockers": []}
+    return frames.answered(request_id, payload)
+
+
+async def _resume(gateway: "FakeGateway", request_id: str, params: Frame) -> Frame:
+    if gateway.suspension is not None and params["suspensionId"] != f"id of {gateway.suspension}":
+        return frames.refused(request_id, frames.error("INVALID_REQUEST", "gateway suspension id does not match"))
+    resumed, gateway.suspension = gateway.suspension is not None, None
+    return frames.answered(request_id, {"ok": True, "status": "running", "resumed": resumed})
+
+
 METHODS: dict[str, Callable[["FakeGateway", str, Frame], Awaitable[Frame]]] = {
     "chat.send": _chat_send,
     "chat.history": _chat_history,
@@ -120,4 +142,6 @@ METHODS: dict[str, Callable[["FakeGateway", str, Frame], Awaitable[Frame]]] = {
     "wake": _wake,
     "sessions.messages.subscribe": _subscribe,
     "health": _health,
+    "gateway.suspend.prepare": _suspend,
+    "gateway.suspend.resume": _resume,
 }

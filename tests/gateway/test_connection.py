@@ -520,3 +520,40 @@ async def test_a_connection_leaves_no_descriptor_and_no_task(gateway: FakeGatewa
 
     await eventually(lambda: gateway.connections == 0)
     await eventually(lambda: (len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())) == before)
+
+
+# Rest
+
+
+async def test_a_gateway_that_may_rest_refuses_everything_until_it_goes_on(
+    gateway: FakeGateway, connection: Connection
+) -> None:
+    assert await connection.suspend() == ""
+    with pytest.raises(GatewayUnavailable):
+        await connection.health(1)
+    await connection.resume()
+
+    assert (await connection.health(1))["ok"]
+
+
+async def test_a_gateway_at_work_says_what_it_is_at_and_goes_on(gateway: FakeGateway, connection: Connection) -> None:
+    gateway.blockers = ["chat-run", "background-exec", "background-exec"]
+
+    assert await connection.suspend() == "background-exec, chat-run"
+    assert (await connection.health(1))["ok"]
+
+
+async def test_the_next_connection_lets_a_suspended_gateway_go_on(gateway: FakeGateway, connection: Connection) -> None:
+    """It was frozen meanwhile, or the daemon died."""
+    await connection.suspend()
+    await connection.aclose()
+    second = await dial(gateway)
+
+    assert gateway.suspension is None
+    assert (await second.health(1))["ok"]
+
+
+async def test_another_ones_suspension_is_waited_for(gateway: FakeGateway) -> None:
+    gateway.suspension = "somebody else's"
+    with pytest.raises(GatewayUnavailable):
+        await dial(gateway)

@@ -140,3 +140,42 @@ async def test_events_of_every_published_connection_are_heard(gateway: FakeGatew
     await eventually(lambda: {(sandbox_id, event) for sandbox_id, event in heard} == wanted)
     await first.aclose()
     await second.aclose()
+
+
+async def test_who_begins_to_wait_is_told_of_and_who_finds_a_connection_is_not(connection: Connection) -> None:
+    pool, wanted = Pool(), list[SandboxId]()
+    pool.listen_wanted(wanted.append)
+    waiting = asyncio.create_task(pool.ready(SANDBOX, timeout_s=5 * SCALE))
+    await asyncio.sleep(0)
+    assert pool.in_use(SANDBOX)
+    pool.publish(SANDBOX, connection)
+    await waiting
+    await pool.ready(SANDBOX, timeout_s=1)
+
+    assert wanted == [SANDBOX]
+    assert not pool.in_use(SANDBOX)
+
+
+async def test_a_sandbox_is_in_use_as_long_as_anybody_uses_it() -> None:
+    pool = Pool()
+    with pool.using(SANDBOX):
+        with pool.using(SANDBOX):
+            pass
+        assert (pool.in_use(SANDBOX), pool.in_use(OTHER)) == (True, False)
+
+    assert not pool.in_use(SANDBOX)
+
+
+async def test_a_connection_that_was_withdrawn_for_a_moment_tells_its_events_once(
+    gateway: FakeGateway, connection: Connection
+) -> None:
+    pool, heard = Pool(), list[Event]()
+    pool.listen(lambda _, event: heard.append(event))
+    pool.publish(SANDBOX, connection)
+    pool.withdraw(SANDBOX)
+    assert pool.is_empty()
+    pool.restore(SANDBOX, connection)
+    await gateway.emit("news", {})
+    await eventually(lambda: heard)
+
+    assert (len(heard), pool.get(SANDBOX), pool.is_empty()) == (1, connection, False)

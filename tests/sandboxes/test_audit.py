@@ -322,6 +322,26 @@ def test_a_difference_is_told_in_plain_words(recorded: dict[str, Any]) -> None:
     } == set(_audit(recorded))
 
 
+@pytest.mark.parametrize("status", ["paused", "exited"])
+def test_less_memory_of_one_that_dozes_or_did_is_no_fault(recorded: dict[str, Any], status: str) -> None:
+    recorded["State"]["Status"] = status
+    recorded["HostConfig"]["Memory"] = 80 * 1024 * 1024
+
+    assert [] == _audit(recorded)
+
+
+@pytest.mark.parametrize(
+    ("status", "memory"), [("running", 80 * 1024 * 1024), ("paused", 0), ("paused", 4096 * 1024 * 1024)]
+)
+def test_less_memory_of_one_that_runs_and_more_of_any_is_one(
+    recorded: dict[str, Any], status: str, memory: int
+) -> None:
+    recorded["State"]["Status"] = status
+    recorded["HostConfig"]["Memory"] = memory
+
+    assert ["memory"] == [finding.row for finding in _audit(recorded)]
+
+
 def test_the_runtime_that_was_asked_for_is_the_one_that_counts(recorded: dict[str, Any]) -> None:
     given = Given(_recording()["image_config"], "runsc")
 

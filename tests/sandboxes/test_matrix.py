@@ -6,16 +6,17 @@ with a daemon that is killed in the middle of putting it right, and each with on
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from clawkakad.model import SandboxState, UserId
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes import paths
-from clawkakad.sandboxes.profile import container_name, volume_name
+from clawkakad.sandboxes.policy import RESTING
+from clawkakad.sandboxes.profile import MIB, container_name, volume_name
 from tests.fakes.engine import FakeContainer
-from tests.sandboxes.world import World, open_world
+from tests.sandboxes.world import World, kept, open_world
 from tests.support import eventually
 
 S = SandboxState
@@ -24,19 +25,22 @@ S = SandboxState
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     async with open_world() as opened:
+        opened.host = replace(opened.host, swap_mb=8000, swap_free_mb=8000)
+        opened.memory_mb = 512
         yield opened
 
 
 @dataclass(frozen=True)
 class Fault:
     """`breaks`: what happened while nobody looked. `ends`: the state that follows; `starts`: how many containers are
-    started for that, and `makes`: made."""
+    started for that, and `makes`: made; `changes`: how many calls that change something there may be, at most."""
 
     name: str
     breaks: Callable[[World, SandboxRow], Awaitable[None]]
     ends: SandboxState = S.READY
     starts: int = 1
     makes: int = 0
+    changes: int = 5
 
 
 async def _gone(world: World, row: SandboxRow) -> None:
@@ -66,7 +70,78 @@ async def dead(world: World, row: SandboxRow) -> None:
 
 
 async def paused(world: World, row: SandboxRow) -> None:
+    world.container(row.id).status = "paused"
+    await world.gateways.freeze(world.container(row.id))
+
+
+async def paused_without_a_gateway(world: World, row: SandboxRow) -> None:
+    """What goes on again does not answer."""
     await _status(world, row, "paused")
+
+
+async def dozes(world: World, row: SandboxRow) -> None:
+    """As it was left."""
+    await paused(world, row)
+    world.container(row.id).updated = {"Memory": 80 * MIB, "MemorySwap": 2048 * MIB}
+    await world.registry.sandboxes.set_state(row.id, S.DOZING, "nobody needed it")
+
+
+async def cut_off_while_it_froze(world: World, row: SandboxRow) -> None:
+    """Frozen, half of its memory gone, and not written down; its person did not write for days."""
+    await dozes(world, row)
+    await world.registry.sandboxes.set_state(row.id, S.READY, "")
+    await _wrote_long_ago(world)
+
+
+async def cut_off_while_it_froze_and_needed(world: World, row: SandboxRow) -> None:
+    await dozes(world, row)
+    await world.registry.sandboxes.set_state(row.id, S.READY, "")
+
+
+async def dozes_and_was_unpaused(world: World, row: SandboxRow) -> None:
+    await dozes(world, row)
+    await world.engine.thaw(container_name(row.id))
+
+
+async def dozes_and_ended(world: World, row: SandboxRow) -> None:
+    """The host was booted anew while it dozed."""
+    await dozes(world, row)
+    await directories_gone(world, row)
+
+
+async def dozes_and_was_removed(world: World, row: SandboxRow) -> None:
+    await dozes(world, row)
+    await _gone(world, row)
+
+
+async def dozes_and_the_swap_is_gone(world: World, row: SandboxRow) -> None:
+    await dozes(world, row)
+    world.host = replace(world.host, swap_mb=0, swap_free_mb=0)
+
+
+async def sleeps(world: World, row: SandboxRow) -> None:
+    await ended(world, row)
+    await world.registry.sandboxes.set_state(row.id, S.ASLEEP, "nobody needed it")
+
+
+async def sleeps_and_runs(world: World, row: SandboxRow) -> None:
+    await world.registry.sandboxes.set_state(row.id, S.ASLEEP, "nobody needed it")
+
+
+async def sleeps_and_is_frozen(world: World, row: SandboxRow) -> None:
+    await paused(world, row)
+    await world.registry.sandboxes.set_state(row.id, S.ASLEEP, "nobody needed it")
+
+
+async def sleeps_and_was_removed(world: World, row: SandboxRow) -> None:
+    await sleeps(world, row)
+    await _gone(world, row)
+
+
+async def cut_off_while_it_was_stopped(world: World, row: SandboxRow) -> None:
+    await ended(world, row)
+    await world.registry.sandboxes.set_state(row.id, S.STOPPING, "nobody needed it")
+    await _wrote_long_ago(world)
 
 
 async def half_created(world: World, row: SandboxRow) -> None:
@@ -133,6 +208,10 @@ async def parked(world: World, row: SandboxRow) -> None:
 async def not_needed(world: World, row: SandboxRow) -> None:
     """Its person did not write for days, and the host was booted anew."""
     await directories_gone(world, row)
+    await _wrote_long_ago(world)
+
+
+async def _wrote_long_ago(world: World) -> None:
     await world.registry.db.execute("UPDATE users SET last_inbound_at = '2026-01-01T00:00:00.000Z'")
 
 
@@ -141,7 +220,8 @@ MATRIX = [
     Fault("missing", removed, makes=1),
     Fault("ended", ended),
     Fault("dead", dead, makes=1),
-    Fault("paused", paused),
+    Fault("paused", paused, starts=0),
+    Fault("paused, without a gateway", paused_without_a_gateway),
     Fault("half created", half_created),
     Fault("wrong image", another_image, makes=1),
     Fault("volume missing", volume_gone, makes=1),
@@ -153,6 +233,18 @@ MATRIX = [
     Fault("host booted anew", directories_gone),
     Fault("host booted anew, not needed", not_needed, ends=S.ASLEEP, starts=0),
     Fault("parked", parked, ends=S.PARKED, starts=0),
+    Fault("dozes", dozes, ends=S.DOZING, starts=0, changes=2),
+    Fault("cut off while it froze", cut_off_while_it_froze, ends=S.DOZING, starts=0, changes=2),
+    Fault("cut off while it froze, needed", cut_off_while_it_froze_and_needed, starts=0, changes=2),
+    Fault("dozes, unpaused by hand", dozes_and_was_unpaused, starts=0, changes=2),
+    Fault("dozes, host booted anew", dozes_and_ended, ends=S.ASLEEP, starts=0, changes=2),
+    Fault("dozes, container removed", dozes_and_was_removed, ends=S.ASLEEP, starts=0, changes=2),
+    Fault("dozes, swap gone", dozes_and_the_swap_is_gone, ends=S.DOZING, starts=0, changes=2),
+    Fault("sleeps", sleeps, ends=S.ASLEEP, starts=0, changes=2),
+    Fault("sleeps, started by hand", sleeps_and_runs, starts=0, changes=2),
+    Fault("sleeps, frozen by hand", sleeps_and_is_frozen, ends=S.DOZING, starts=0, changes=2),
+    Fault("sleeps, container removed", sleeps_and_was_removed, ends=S.ASLEEP, starts=0, changes=2),
+    Fault("cut off while it was stopped", cut_off_while_it_was_stopped, ends=S.ASLEEP, starts=0, changes=2),
 ]
 ALL = pytest.mark.parametrize("fault", MATRIX, ids=lambda fault: fault.name)
 
@@ -204,13 +296,19 @@ async def test_it_is_put_right_and_a_second_time_changes_nothing(world: World, f
         await _settled(world, ann, fault)
     if fault.ends is S.READY:
         assert [container_name(row.id)] == _running(world)
+        assert world.container(row.id).inspected()["HostConfig"]["Memory"] == 512 * MIB
+    if fault.ends in RESTING:
+        assert kept() == set()
+        assert not paths.paths_of(world.runtime, row.id).host_socket.exists()
 
     assert before == _picture(world)
     assert [] == [call for call in calls if not call.startswith("GET")]
 
 
-@ALL
-@pytest.mark.parametrize("after", range(1, 6))
+@pytest.mark.parametrize(
+    ("fault", "after"),
+    [pytest.param(fault, n, id=f"{fault.name}-{n}") for fault in MATRIX for n in range(1, fault.changes + 1)],
+)
 async def test_a_daemon_killed_in_the_middle_is_gone_on_from(world: World, fault: Fault, after: int) -> None:
     """After each of the first calls that change something the daemon has no engine any more, and then ends."""
     ann, row = await _broken(world, fault)
@@ -223,6 +321,7 @@ async def test_a_daemon_killed_in_the_middle_is_gone_on_from(world: World, fault
 
     if fault.ends is S.READY:
         assert [container_name(row.id)] == _running(world)
+        assert world.container(row.id).inspected()["HostConfig"]["Memory"] == 512 * MIB
         assert row.id == (await world.row(ann)).id
         assert [volume_name(row.id)] == list(world.engine.volumes)
 

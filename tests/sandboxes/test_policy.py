@@ -20,16 +20,19 @@ from clawkakad.sandboxes.policy import (
     Wanted,
     allowed,
     decide,
+    is_at_rest,
     is_needed,
 )
 
 S = SandboxState
 LIMITS = Limits()
+STATUSES = (None, "created", "running", "paused", "restarting", "removing", "exited", "dead")
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 WANTED = Wanted(needed=True, made_of="p i")
 GONE = Observed(S.UNHEALTHY, exists=False, running=False)
 ENDED = Observed(S.UNHEALTHY, exists=True, running=False, exit_code=1)
 RUNS = Observed(S.STARTING, exists=True, running=True)
+FROZEN = Observed(S.DOZING, exists=True, running=False, frozen=True)
 PARKED = replace(ENDED, state=S.PARKED, parked_at=NOON, parked_with="p i")
 
 
@@ -51,7 +54,7 @@ def test_the_moves_that_must_not_be() -> None:
         assert not allowed(state, S.READY), "nobody is ready who did not start"
     for state in set(S) - {S.UNHEALTHY, S.PARKED}:
         assert not allowed(state, S.PARKED), "nobody is parked who did not fail"
-    for state in set(S) - {S.READY, S.STOPPING}:
+    for state in set(S) - {S.READY, S.DOZING, S.STOPPING}:
         assert not allowed(state, S.STOPPING)
     for state in set(S) - {S.ABSENT}:
         assert not allowed(state, S.ABSENT), "who had a container never becomes new again"
@@ -87,6 +90,16 @@ def test_every_state_is_reached_and_has_a_way_on_to_ready() -> None:
         (WANTED, RUNS, History(failures=1, not_before=101.0), Do.WAIT),
         (WANTED, ENDED, History(failures=6, restarts=(91.0, 92.0, 94.0, 96.0, 98.0)), Do.PARK),
         (WANTED, ENDED, History(failures=6, restarts=(-600.0, 92.0, 94.0, 96.0, 98.0)), Do.START),
+        (WANTED, FROZEN, History(), Do.WAKE),
+        (replace(WANTED, needed=False), FROZEN, History(), Do.DOZE),
+        (replace(WANTED, needed=False, asleep=True), FROZEN, History(), Do.STOP),
+        (replace(WANTED, asleep=True), FROZEN, History(), Do.WAKE),
+        (replace(WANTED, made_of=None), FROZEN, History(), Do.WAKE),
+        (WANTED, replace(FROZEN, state=S.READY), History(), Do.WAKE),
+        (WANTED, replace(FROZEN, usable=False), History(), Do.START),
+        (replace(WANTED, needed=False), replace(FROZEN, usable=False), History(), Do.STOP),
+        (WANTED, FROZEN, History(failures=1, not_before=101.0), Do.WAIT),
+        (WANTED, replace(PARKED, running=False, frozen=True), History(), Do.WAIT),
         (WANTED, PARKED, History(), Do.WAIT),
         (WANTED, replace(PARKED, running=True), History(), Do.WAIT),
         (replace(WANTED, made_of=None), PARKED, History(), Do.WAIT),
@@ -128,14 +141,27 @@ def test_an_engine_that_does_not_answer_decides_nothing(
 
 
 def test_who_wrote_within_a_day_or_waits_is_needed() -> None:
-    for wrote_at, waiting, addressed, needed in (
-        (NOON - timedelta(hours=23), False, False, True),
-        (NOON - timedelta(hours=25), False, False, False),
-        (NOON - timedelta(hours=25), True, False, True),
-        (None, False, True, True),
-        (None, False, False, False),
+    for state, wrote_at, waiting, addressed, needed in (
+        (S.READY, NOON - timedelta(hours=23), False, False, True),
+        (S.READY, NOON - timedelta(hours=25), False, False, False),
+        (S.READY, NOON - timedelta(hours=25), True, False, True),
+        (S.READY, None, False, True, True),
+        (S.READY, None, False, False, False),
+        (S.DOZING, NOON, False, False, False),  # it was put to rest
+        (S.ASLEEP, NOON, False, False, False),
+        (S.DOZING, NOON, False, True, True),
+        (S.ASLEEP, NOON, True, False, True),
     ):
-        assert is_needed(NOON, wrote_at=wrote_at, waiting=waiting, addressed=addressed) is needed
+        assert is_needed(NOON, state, wrote_at=wrote_at, waiting=waiting, addressed=addressed) is needed
+
+
+def test_who_rests_as_it_was_left_is_left_alone() -> None:
+    at_rest = {(state, status) for state in S for status in STATUSES if is_at_rest(state, status)}
+
+    assert at_rest == {
+        (S.DOZING, "paused"),
+        *((S.ASLEEP, status) for status in (None, "created", "exited", "dead", "removing")),
+    }
 
 
 # Failing

@@ -6,10 +6,21 @@ from typing import Any
 
 import pytest
 
+from clawkakad.config import load_settings
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes.paths import SandboxPaths
-from clawkakad.sandboxes.profile import LABEL_CONFIG, Sealing, config_hash, container_body, volume_body
+from clawkakad.sandboxes.profile import (
+    LABEL_CONFIG,
+    MIB,
+    Sealing,
+    config_hash,
+    container_body,
+    memory_limits,
+    sealing_of,
+    volume_body,
+)
 from clawkakad.sandboxes.seccomp import seccomp_option
+from tests.test_config import GOOD
 
 SANDBOX = SandboxId("s234567abcd")
 PATHS = SandboxPaths(Path("/run/clawkakad/s234567abcd"))
@@ -47,6 +58,27 @@ def test_its_appetite_is_limited() -> None:
     assert 500_000_000 == host["NanoCpus"]
     assert {"nofile", "core"} == {limit["Name"] for limit in host["Ulimits"]}
     assert {"Type": "json-file", "Config": {"max-size": "5m", "max-file": "2"}} == host["LogConfig"]
+
+
+def test_where_it_may_use_swap_less_memory_is_enough() -> None:
+    host: Any = container_body(replace(SEALING, memory_mb=512, swaps=True), SANDBOX, PATHS)["HostConfig"]
+    great: Any = container_body(replace(SEALING, memory_mb=4096, swaps=True), SANDBOX, PATHS)["HostConfig"]
+
+    assert (512 * MIB, 2048 * MIB) == (host["Memory"], host["MemorySwap"])
+    assert (4096 * MIB, 4096 * MIB) == (great["Memory"], great["MemorySwap"])
+
+
+@pytest.mark.parametrize(
+    ("has_swap", "doze_after", "limits"),
+    [(True, "10", (512, 2048)), (False, "10", (1280, 1280)), (True, "0", (1280, 1280))],
+)
+def test_swap_is_used_where_the_host_has_some_and_dozing_is_on(
+    has_swap: bool, doze_after: str, limits: tuple[int, int]
+) -> None:
+    settings = load_settings({**GOOD, "CLAWKAKA_DOZE_AFTER_MINUTES": doze_after})
+    memory, memory_and_swap = memory_limits(sealing_of(settings, "0123456789ab", 990, has_swap=has_swap))
+
+    assert limits == (memory // MIB, memory_and_swap // MIB)
 
 
 def test_more_cpus_than_the_host_has_are_not_asked_for() -> None:
@@ -91,7 +123,8 @@ def test_the_engines_own_runtime_is_used_unless_another_is_wanted() -> None:
     assert "runsc" == other["HostConfig"]["Runtime"]
 
 
-CHANGES = [{"memory_mb": 2048}, {"cpus": 0.25}, {"gid": 991}, {"image": "other:1"}, {"runtime": "runsc"}]
+CHANGES = [{"memory_mb": 2048}, {"swaps": True}, {"cpus": 0.25}]
+CHANGES += [{"gid": 991}, {"image": "other:1"}, {"runtime": "runsc"}]
 
 
 @pytest.mark.parametrize("change", CHANGES)

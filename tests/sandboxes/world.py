@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,19 @@ from clawkakad.registry import Registry, SandboxRow, open_registry
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.users import ensure_user, touch
 from clawkakad.sandboxes import secrets
+from clawkakad.sandboxes.admission import Admission
 from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.hostmemory import HostMemory
 from clawkakad.sandboxes.keeper import Timing
+from clawkakad.sandboxes.ledger import Lines
 from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import Sealing, container_name
+from clawkakad.sandboxes.rest import Rules
 from clawkakad.sandboxes.supervisor import Supervisor
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
 from tests.support import eventually, short_directory
@@ -35,12 +40,15 @@ INSTANCE = "0123456789ab"
 SECRET = "s3cret"
 OOM_AT_ONCE_S = 0.3
 PARKED = "I can't just now."
+WAKING = "I'm waking."
 PROFILE = Profile(name="Asha", time_zone="Asia/Kolkata", currency="INR", language="en", country="IN")
 IDLE_S = 0.3
 FAST = Timing(
     drift_every_s=0.1,
     idle_s=60.0,
     start_s=2.0,
+    wake_s=1.0,
+    rest_again_s=0.1,
     adopt_s=1.0,
     attempt_s=0.5,
     liveness_every_s=0.05,
@@ -53,18 +61,26 @@ FAST = Timing(
 
 @dataclass
 class Gateways:
-    """The gateways of the containers that run. `mute`: health is not answered; `dead`: none is opened at a start."""
+    """The gateways of the containers that run. `mute`: health is not answered; `dead`: none is opened at a start.
+
+    `at_work`: what they say when they are asked whether they may rest.
+    """
 
     mute: bool = False
     dead: bool = False
+    at_work: str = ""
     close_codes: list[int | None] = field(default_factory=list)
+    suspended: set[str] = field(default_factory=set)  # names of containers
     _running: dict[str, web.AppRunner] = field(default_factory=dict)
+    _thawed: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def open(self, container: FakeContainer) -> None:
         if self.dead:
             return
+        self.suspended.discard(container.name)
+        await self.thaw(container)
         app = web.Application()
-        app.router.add_get("/", self._serve)
+        app.router.add_get("/", partial(self._serve, container.name))
         runner = web.AppRunner(app, shutdown_timeout=0.05)
         await runner.setup()
         socket = container.source("/run/clawkaka/gateway") / "gateway.sock"
@@ -76,20 +92,44 @@ class Gateways:
         if runner is not None:
             await runner.cleanup()
 
+    async def freeze(self, container: FakeContainer) -> None:
+        self._thawed[container.name].clear()
+
+    async def thaw(self, container: FakeContainer) -> None:
+        self._thawed.setdefault(container.name, asyncio.Event()).set()
+
     async def close_all(self) -> None:
         for runner in self._running.values():
             await runner.cleanup()
 
-    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+    async def _serve(self, name: str, request: web.Request) -> web.WebSocketResponse:
+        await self._thawed[name].wait()
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.send_json({"type": "event", "event": "connect.challenge", "payload": {"nonce": "n", "ts": 1}})
         async for message in socket:
             asked: dict[str, Any] = message.json()
+            await self._thawed[name].wait()
             if not (self.mute and asked["method"] == "health"):
-                await socket.send_json({"type": "res", "id": asked["id"], "ok": True, "payload": _answer(asked)})
+                await socket.send_json({"type": "res", "id": asked["id"], **self._answer(name, asked)})
         self.close_codes.append(socket.close_code)
         return socket
+
+    def _answer(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """As the real one: suspended, it refuses whatever does not end that."""
+        method = asked["method"]
+        if method == "gateway.suspend.prepare" and self.at_work:
+            return {"ok": True, "payload": {"status": "busy", "blockers": [{"kind": self.at_work}]}}
+        if method == "gateway.suspend.prepare":
+            self.suspended.add(name)
+            return {"ok": True, "payload": {"status": "ready", "suspensionId": f"of {name}", "blockers": []}}
+        if method == "gateway.suspend.resume":
+            assert asked["params"] == {"suspensionId": f"of {name}"}
+            self.suspended.discard(name)
+        if method != "connect" and name in self.suspended:
+            refusal = {"code": "UNAVAILABLE", "message": f"{method} unavailable during gateway suspension"}
+            return {"ok": False, "error": {**refusal, "retryable": True, "retryAfterMs": 1000}}
+        return {"ok": True, "payload": _answer(asked)}
 
 
 class World:
@@ -100,9 +140,14 @@ class World:
         self.engine, self.registry = fake, registry
         self.gateways = Gateways()
         fake.on_start, fake.on_stop = self.gateways.open, self.gateways.close
+        fake.on_freeze, fake.on_thaw = self.gateways.freeze, self.gateways.thaw
         self.keys: KeySource = SharedKey(None)
         self.image = "clawkaka-sandbox:latest"
         self.memory_mb = 1280
+        self.host = HostMemory(total_mb=8000, available_mb=6000, swap_mb=0, swap_free_mb=0)
+        self.memory: Callable[[], HostMemory] = lambda: self.host
+        self.rules = Rules()
+        self.long_s = 10.0  # a wait that somebody is told of
         self.pool = Pool()
 
     async def person(self, number: str = "4915123456789") -> UserId:
@@ -136,13 +181,15 @@ class World:
         return self.engine.containers[container_name(sandbox_id)]
 
     @contextlib.asynccontextmanager
-    async def daemon(self, *, timing: Timing = FAST, gid: int | None = None) -> AsyncIterator[Supervisor]:
+    async def daemon(
+        self, *, timing: Timing = FAST, gid: int | None = None, reconcile_every_s: float = 0.2
+    ) -> AsyncIterator[Supervisor]:
         """One life of the daemon's part that cares for sandboxes."""
         self.pool, gid = Pool(), os.getegid() if gid is None else gid
         async with open_engine(self.engine.address) as engine, aiohttp.ClientSession() as session:
             builder = Builder(
                 engine=engine,
-                sealing=Sealing(instance=INSTANCE, image=self.image, gid=gid, memory_mb=self.memory_mb),
+                sealing_now=lambda: Sealing(INSTANCE, self.image, gid, self.memory_mb, swaps=self.host.has_swap),
                 runtime_dir=self.runtime,
                 token_of=lambda sandbox_id: secrets.gateway_token(SECRET, sandbox_id),
                 limits=ModelLimits(),
@@ -164,10 +211,16 @@ class World:
                 host_api=host_api,
                 pool=self.pool,
                 keys=self.keys,
-                parked_text=PARKED,
+                memory=lambda: self.memory(),
+                rules=self.rules,
+                lines=Lines(PARKED, WAKING),
                 on_outbox=lambda: None,
                 timing=timing,
-                reconcile_every_s=0.2,
+                rest_every_s=0.05,
+                admission=Admission(
+                    lambda: self.memory(), self.rules, nobody_awake=self.pool.is_empty, long_s=self.long_s
+                ),
+                reconcile_every_s=reconcile_every_s,
                 oom_at_once_s=OOM_AT_ONCE_S,
                 removals_every_s=0.05,
             )

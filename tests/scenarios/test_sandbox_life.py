@@ -68,3 +68,42 @@ async def test_who_has_a_sandbox_that_cannot_be_helped_is_told_once_and_answered
     assert "one" in heard[1]
     said = [line for line in stage.world.daemon.logged() if line["message"].startswith("a sandbox is parked")]
     assert len(said) == 1
+
+
+@pytest.mark.parametrize(("word", "state", "status"), [("doze", "dozing", "paused"), ("sleep", "asleep", "exited")])
+async def test_a_sandbox_at_rest_stays_so_over_a_crash_and_answers_the_next_message(
+    stage: Stage, word: str, state: str, status: str
+) -> None:
+    robin = stage.person()
+    await stage.world.daemon.start()
+    assert await stage.world.ask(robin, "one") == "echo: one"
+    assert f"is to {word}" in await clawkakad(stage, "sandbox", word, "Robin")
+    await eventually(lambda: stage.world.daemon.rows("SELECT 1 FROM sandboxes WHERE state = ?", state))
+    await stage.world.daemon.replace()
+    await asyncio.sleep(0.5)
+    assert stage.container().status == status
+    listed = await clawkakad(stage, "sandbox", "list")
+    assert (state in listed, status in listed) == (True, True)
+    assert "yes, " in await clawkakad(stage, "doctor", "sandbox")
+
+    assert await stage.world.ask(robin, "two") == "echo: two"
+    assert stage.gateway().suspension is None
+    assert "is to wake" in await clawkakad(stage, "sandbox", "wake", "Robin")
+
+
+async def test_the_doctor_says_where_memory_goes(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    stage.engine.cgroups = "2"
+    output = await _doctor(stage)
+
+    assert "cgroup v2" in output
+    assert ("no swap" in output) != ("in small steps" in output)
+
+
+async def _doctor(stage: Stage) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "clawkakad", "doctor"),
+        env={**os.environ, **stage.world.daemon.environ, "COLUMNS": "200"},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    return (await process.communicate())[0].decode()

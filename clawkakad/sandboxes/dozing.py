@@ -1,0 +1,71 @@
+"""How a container is frozen, and its memory moved to swap: step by step, each one measured.
+
+Owns the order of those calls; the rule of the steps is `shrinking`, who dozes and when is `rest`. A step that cannot be
+taken, or did not do what it should, costs nothing but memory: the limit goes back up, and the container stays frozen.
+Whatever is cut off in the middle is a frozen container with some limit; letting it go on restores that first.
+"""
+
+from dataclasses import dataclass
+
+from clawkakad.errors import EngineUnavailable, Rejected
+from clawkakad.sandboxes import shrinking
+from clawkakad.sandboxes.engine import Container, Engine
+from clawkakad.sandboxes.hostmemory import MemoryOf
+from clawkakad.sandboxes.shrinking import MIB
+
+
+class _NoFurther(Exception):
+    """A step cannot be taken, or was in vain."""
+
+
+class _Killed(Rejected):
+    """A step was too much for it."""
+
+
+@dataclass(frozen=True)
+class Freezer:
+    """One for all sandboxes. `memory`: what the host has left."""
+
+    engine: Engine
+    memory: MemoryOf
+
+    async def freeze(self, found: Container, limits: tuple[int, int]) -> str:
+        """Freeze it, and move its memory to swap; what came of that, in words. `limits`: of one awake, in bytes.
+
+        Repeatable. Raises Rejected and EngineUnavailable where it is not frozen, or that is not known.
+        """
+        if not found.frozen:
+            await self.engine.pause(found.id)
+        if limits[1] <= limits[0]:
+            return "frozen, and keeps its memory: it has no swap"
+        try:
+            return await self._shrink(found.id, limits)
+        except _Killed:
+            raise
+        except (_NoFurther, Rejected) as error:
+            await self.engine.limit_memory(found.id, *limits)
+            return f"frozen, and keeps its memory: {error}"
+        except EngineUnavailable:
+            return "frozen"  # with whatever limit; it gets its own back before it goes on
+
+    async def _shrink(self, container_id: str, limits: tuple[int, int]) -> str:
+        cgroups = await self.engine.cgroups()
+        limit, memory_and_swap = limits
+        used = await self.engine.memory_used(container_id)
+        while (step := shrinking.next_limit(cgroups, used=used, limit=limit)) is not None:
+            swap_free = self.memory().swap_free_mb * MIB
+            if not shrinking.has_room(cgroups, used=used, limit=step, swap_free=swap_free):
+                raise _NoFurther("there is too little free swap")
+            await self.engine.limit_memory(container_id, step, memory_and_swap)
+            used = await self.engine.memory_used(container_id)
+            if not shrinking.held(used=used, limit=step):
+                raise _NoFurther("its memory does not go")
+            await self._check(container_id)
+            limit = step
+        return f"frozen, {used // MIB} MiB of memory left to it"
+
+    async def _check(self, container_id: str) -> None:
+        """With cgroup v2 a step too far is the end of it."""
+        found = await self.engine.inspect(container_id)
+        if found is None or not found.frozen:
+            raise _Killed(f"its container did not survive that: {'gone' if found is None else found.status}")

@@ -1,0 +1,40 @@
+"""How the memory of a frozen container is taken away step by step, as a pure rule for both kinds of cgroups.
+
+A limit below what a container uses makes the kernel move its pages to swap. Where they cannot go: with cgroup v1 the
+call fails and nothing is lost; with v2 the kernel kills. So with v2 the steps are small, and each is taken only where
+swap has room for all that it moves. https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
+"""
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+GROUND = 80 * MIB  # 53 MiB of it are used; below, nothing more goes
+STEP_V1 = 256 * MIB
+STEP_V2 = 32 * MIB
+SPARE_SWAP = 64 * MIB  # others use it too while a step is taken
+
+
+@dataclass(frozen=True)
+class Cgroups:
+    """What the engine says of this host. `swap`: containers can be given swap, and their use of it is limited."""
+
+    version: str
+    swap: bool
+
+
+def next_limit(cgroups: Cgroups, *, used: int, limit: int) -> int | None:
+    """The limit of the next step, in bytes; None where the ground is reached."""
+    if limit <= GROUND:
+        return None
+    step = STEP_V1 if cgroups.version == "1" else STEP_V2
+    return max(GROUND, min(limit - 1, used - step) // MIB * MIB)
+
+
+def has_room(cgroups: Cgroups, *, used: int, limit: int, swap_free: int) -> bool:
+    """Whether what such a step moves has a place to go."""
+    return cgroups.swap and swap_free >= max(0, used - limit) + SPARE_SWAP
+
+
+def held(*, used: int, limit: int) -> bool:
+    """Whether a step did what it should: no more is used than the limit. Less than a page is not told exactly."""
+    return used <= limit + MIB
