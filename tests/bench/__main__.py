@@ -7,6 +7,7 @@ reached is no failure, but a finding.
 import argparse
 import asyncio
 import dataclasses
+import signal
 import sys
 from pathlib import Path
 
@@ -102,4 +103,5 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was made is taken away
     sys.exit(main())
