@@ -15,6 +15,7 @@ from clawkakad.assistant.opening import Opening
 from clawkakad.assistant.turnbook import Turn
 from clawkakad.model import Profile, UserId
 from clawkakad.registry.database import Transaction
+from clawkakad.sandboxes.image import DEFAULT_TAG
 
 T = TypeVar("T")
 
@@ -24,6 +25,9 @@ SCALE = float(os.environ.get("TEST_TIME_SCALE", "1"))
 """All waits of the tests are multiplied by this: raise it on a slow machine."""
 
 DATA = Path(__file__).parent / "data"
+
+IMAGE = os.environ.get("CLAWKAKA_IMAGE", DEFAULT_TAG)
+"""The sandbox image of those tests that need the real one."""
 
 
 class _Nobody:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -125,11 +126,12 @@ def table(found: Sequence[Line]) -> Table:
     for line in found:
         met = "" if line.met is None else "[green]yes[/]" if line.met else "[red]no[/]"
         ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
-        made.add_row(line.label, _shown(line.ours, line.unit), _shown(line.relay, line.unit), ratio, line.reach, met)
+        made.add_row(line.label, shown(line.ours, line.unit), shown(line.relay, line.unit), ratio, line.reach, met)
     return made
 
 
-def _shown(value: float | None, unit: str) -> str:
+def shown(value: float | None, unit: str) -> str:
+    """In as many digits as mean something."""
     if value is None:
         return ""
     digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
@@ -160,11 +162,11 @@ def show(found: Sequence[Line], warnings: Sequence[str], console: Console) -> No
         console.print(f"[yellow]{warning}[/]")
 
 
-def keep(found: Sequence[Line], about: Mapping[str, object], directory: Path) -> Path:
-    """Write everything as JSON; the path."""
+def keep(what: str, found: Sequence[Any], about: Mapping[str, object], directory: Path) -> Path:
+    """Write everything as JSON; the path. `what`: was measured; `found`: dataclasses."""
     now = datetime.now(UTC)
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"message-{now:%Y%m%d-%H%M%S}.json"
+    path = directory / f"{what}-{now:%Y%m%d-%H%M%S}.json"
     machine = {"cores": len(os.sched_getaffinity(0)), "kernel": platform.release(), "python": platform.python_version()}
     machine |= {"load_average": os.getloadavg()}
     document = {"at": now.isoformat(timespec="seconds"), "machine": machine, **about}

@@ -12,7 +12,7 @@ import pytest_asyncio
 from clawkakad.sandboxes.profile import LABEL_GAUGE
 from clawkakad.simulator.people import Person
 from tests.daemon import World, world
-from tests.support import short_directory
+from tests.support import IMAGE, short_directory
 
 ENGINE_SOCKET = "/var/run/docker.sock"
 HEARTBEAT_S = 15
@@ -82,6 +82,7 @@ async def house() -> AsyncIterator[House]:
         "CLAWKAKA_HEARTBEAT_MINUTES": str(HEARTBEAT_S / 60),
         "CLAWKAKA_ACTIVE_HOURS": "00:00-23:59",
         "CLAWKAKA_STILL_ON_IT_S": "0",  # a first start takes longer on a busy machine
+        "CLAWKAKA_IMAGE": IMAGE,
         "OPENROUTER_PROVISIONING_KEY": "",
     }
     gid = os.stat(ENGINE_SOCKET).st_gid

@@ -11,11 +11,10 @@ from clawkakad.sandboxes.profile import container_name, volume_name
 from tests.backups.world import Installation
 from tests.e2e.conftest import ENGINE_SOCKET, docker, remove_all
 from tests.fakes.engine import FakeEngine
-from tests.support import short_directory
+from tests.support import IMAGE, short_directory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-IMAGE = "clawkaka-sandbox:latest"
 ANN = "4915123456789"
 WRITER = (
     "import sqlite3, itertools\n"

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from clawkakad.sandboxes.image import DEFAULT_TAG
 from tests.daemon import PROJECT
 from tests.e2e.conftest import ENGINE_SOCKET, House, docker
-from tests.support import eventually
+from tests.support import IMAGE, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
@@ -111,7 +110,7 @@ async def test_each_of_its_attempts_works_where_nothing_is_sealed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as here:
         port = here.getsockname()[1]
         words = (f"127.0.0.1:{port}", "marked-secret", f"{port}-{port}")
-        arguments = ("run", "--rm", "-i", *UNSEALED, DEFAULT_TAG, "-c", WITH_RIGHTS, *words)
+        arguments = ("run", "--rm", "-i", *UNSEALED, IMAGE, "-c", WITH_RIGHTS, *words)
         found = json.loads(await docker(*arguments, stdin=PROBE.read_text()))
 
     expected = [word.strip() for word in FOUND_THERE.split(",")]

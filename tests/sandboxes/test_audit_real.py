@@ -14,11 +14,11 @@ from clawkakad.sandboxes.auditwords import Finding
 from clawkakad.sandboxes.engine import Engine, open_engine
 from clawkakad.sandboxes.profile import Body, Sealing, container_body, container_name, volume_body, volume_name
 from clawkakad.sandboxes.seccomp import seccomp_option
-from tests.support import short_directory
+from tests.support import IMAGE, short_directory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-IMAGE = "clawkaka-sandbox:latest"
+
 OURS = seccomp_option()
 
 

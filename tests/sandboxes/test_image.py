@@ -12,6 +12,7 @@ import pytest
 from clawkakad.errors import UsageError
 from clawkakad.sandboxes import commands, image
 from clawkakad.sandboxes.image import Step
+from tests.support import IMAGE
 
 
 @pytest.fixture
@@ -225,7 +226,7 @@ class TestBuilt:
     """The image on this machine, as `scripts/image` made it."""
 
     async def inspect(self) -> dict[str, object]:
-        code, lines = await commands.ask("image", "inspect", "--format", "{{json .Config}}", image.DEFAULT_TAG)
+        code, lines = await commands.ask("image", "inspect", "--format", "{{json .Config}}", IMAGE)
         assert code == 0, lines
         config = json.loads(lines[-1])
         assert isinstance(config, dict)
@@ -234,7 +235,7 @@ class TestBuilt:
     async def inside(self, script: str) -> list[str]:
         code, lines = await commands.ask(
             *("run", "--rm", "--network", "none", "--read-only", "--entrypoint", "/bin/sh"),
-            *(image.DEFAULT_TAG, "-c", script),
+            *(IMAGE, "-c", script),
         )
         assert code == 0, lines
         return lines

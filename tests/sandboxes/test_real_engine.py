@@ -20,11 +20,10 @@ from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.profile import Sealing, container_body, container_name, volume_body, volume_name
 from clawkakad.sandboxes.seccomp import seccomp_option
 from tests.sandboxes.world import open_world
-from tests.support import eventually, short_directory
+from tests.support import IMAGE, eventually, short_directory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-IMAGE = "clawkaka-sandbox:latest"
 ADDRESS = "unix:///var/run/docker.sock"
 
 
@@ -149,7 +148,7 @@ async def _ended(engine: Engine, container_id: str) -> bool:
 
 async def test_a_whole_life_with_the_real_gateway(engine: Engine) -> None:
     async with open_world() as world:
-        world.engine.address = ADDRESS
+        world.engine.address, world.image = ADDRESS, IMAGE
         timing = replace(Timing(), owner_uids=frozenset({1000}))
         ann = await world.person()
         async with world.daemon(timing=timing, gid=paths.socket_gid()) as supervisor:
