@@ -198,7 +198,6 @@ async def test_one_that_dozes_is_put_to_sleep_and_a_message_wakes_it(home: World
     await reaches(home, "asleep")
     status, limit, _ = await facts(home, robin)
     assert (status, limit) == ("exited", 512 * MIB)
-    assert (await sandbox_of(home, robin).inspect())["State"]["ExitCode"] == 0, "it was let go on, to end in good order"
 
     assert "280" in await home.ask(robin, "how much today?", within_s=FIRST_S)
 
