@@ -105,13 +105,15 @@ class Heartbeats:
         """Somebody who is being answered, or about to be, is left alone."""
         if due.next_at is None:
             await self._plan(due.user_id, None, "planned")
-        elif not self._lock(due.user_id).locked():
-            is_ready = self._agent.is_ready(due.sandbox_id)
-            user = await self._registry.users.get(due.user_id)
-            if user is not None and is_ready:
-                await self._beat(user, due.sandbox_id, due.next_at)
-            elif user is not None and due.state in RESTING:
-                await self._beat_at_rest(user, due, due.next_at)
+            return
+        is_ready = self._agent.is_ready(due.sandbox_id)
+        if self._lock(due.user_id).locked() or not (is_ready or due.state in RESTING):
+            return
+        user = await self._registry.users.get(due.user_id)
+        if user is not None and is_ready:
+            await self._beat(user, due.sandbox_id, due.next_at)
+        elif user is not None:
+            await self._beat_at_rest(user, due, due.next_at)
 
     async def _beat_at_rest(self, user: UserRow, due: Due, due_at: datetime) -> None:
         """A look must not keep sandboxes awake: it is worth a waking only now and then, and to nobody silent."""

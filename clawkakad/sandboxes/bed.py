@@ -141,7 +141,8 @@ class Bed:
         found = await self._builder.find(self._id)
         if found is None:
             return
-        how = await self._freezer.freeze(found, memory_limits(self._builder.sealing))
+        limits = memory_limits(self._builder.sealing)
+        how = await self._freezer.freeze(found, limits, stop=lambda: self._addressed_at >= since)
         await self._ledger.move(SandboxState.DOZING, f"{reason}; {how}")
         if self._doors.is_busy(self._id):
             self.address()  # it was frozen in the middle of a request

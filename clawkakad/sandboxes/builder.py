@@ -33,6 +33,7 @@ from clawkakad.sandboxes.profile import (
 )
 
 STOP_GRACE_S = 10
+THAWED_GRACE_S = 30  # of one that was frozen: what it needs to end in good order comes from disk first
 GONE_SOON = frozenset({"dead", "removing"})
 HAS_PROCESSES = frozenset({"running", "paused", "restarting"})
 
@@ -169,10 +170,10 @@ class Builder:
 
     async def _stop(self, found: Container) -> None:
         """A frozen one would not hear of it."""
+        if found.frozen:
+            await self.thaw(found)
         if found.status in HAS_PROCESSES:
-            if found.frozen:
-                await self.thaw(found)
-            await self.engine.stop(found.id, grace_s=STOP_GRACE_S)
+            await self.engine.stop(found.id, grace_s=THAWED_GRACE_S if found.frozen else STOP_GRACE_S)
 
     async def _restore_limits(self, found: Container) -> None:
         memory, memory_and_swap = memory_limits(self.sealing)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.hostmemory import host_memory
+from clawkakad.sandboxes.image import DEFAULT_TAG
 from clawkakad.simulator.people import Person
 from tests.daemon import World, world
 from tests.e2e.conftest import ENGINE_SOCKET, docker, remove_all, sandbox_of
@@ -22,6 +24,13 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.
 SWAP_MB = 2048
 DOZE_AFTER_S = 6
 MIB = 1024 * 1024
+KEEPS_300_MB = """
+import hashlib, os, time
+kept = b"".join(os.urandom(1 << 20) for _ in range(300))
+while True:
+    print(hashlib.sha256(kept).hexdigest(), flush=True)
+    time.sleep(0.5)
+"""
 FIRST_S = 120
 NEXT_S = 60
 
@@ -110,6 +119,37 @@ async def clawkakad(home: World, *words: str) -> str:
     return out.decode()
 
 
+async def test_what_a_frozen_program_had_in_memory_comes_back_whole(swap: None) -> None:
+    name, limits = f"clawkaka-test-{os.getpid()}", (512 * MIB, 2048 * MIB)
+    words = ["--network=none", "--memory=512m", "--memory-swap=2048m", "--entrypoint=python3", DEFAULT_TAG]
+    await docker("run", "-d", f"--name={name}", *words, "-c", KEEPS_300_MB)
+    try:
+        async with open_engine() as engine:
+            await eventually(lambda: logged(name), within_s=60, every_s=0.5)
+            found = await engine.inspect(name)
+            assert found is not None
+            how = await Freezer(engine, host_memory).freeze(found, limits)
+            assert await engine.memory_used(name) < 100 * MIB, how
+            before = len(await logged(name))
+            await engine.limit_memory(name, *limits)
+            await engine.unpause(name)
+            lines = await eventually(lambda: more(name, before), within_s=60, every_s=0.5)
+
+        assert len(set(lines)) == 1
+    finally:
+        await docker("rm", "-f", name)
+
+
+async def logged(name: str) -> list[str]:
+    return (await docker("logs", name)).split()
+
+
+async def more(name: str, than: int) -> list[str]:
+    """What it printed, once it went on."""
+    lines = await logged(name)
+    return lines if len(lines) > than else []
+
+
 async def test_one_that_is_awake_has_less_memory_and_swap_beside_it(home: World, robin: Person) -> None:
     assert "280" in await home.ask(robin, "Uber to office 280", within_s=FIRST_S)
 
@@ -158,7 +198,6 @@ async def test_one_that_dozes_is_put_to_sleep_and_a_message_wakes_it(home: World
     await reaches(home, "asleep")
     status, limit, _ = await facts(home, robin)
     assert (status, limit) == ("exited", 512 * MIB)
-    assert (await sandbox_of(home, robin).inspect())["State"]["ExitCode"] == 0, "it was let go on, to end in good order"
 
     assert "280" in await home.ask(robin, "how much today?", within_s=FIRST_S)
 

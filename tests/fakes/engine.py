@@ -105,6 +105,7 @@ class FakeEngine:
         self.cgroups = "1"
         self.swap_limit = True
         self.stuck_at: int | None = None  # bytes of each container that do not go to swap: with v2 it is killed then
+        self.refuses = 0  # so many limits are refused first, and take away a little all the same
         self.sticks = False  # limits are taken, and no memory goes
         self.slow_s = 0.0
         self.fail: tuple[str, int] | None = None
@@ -324,6 +325,10 @@ class FakeEngine:
     async def _update(self, request: web.Request) -> web.Response:
         """What a frozen container has above its new limit goes to swap, as far as it can."""
         container, limits = self._find(request), await request.json()
+        if self.refuses and limits["Memory"] < container.used:
+            self.refuses -= 1
+            container.used -= 10 * 1024 * 1024
+            return _no(500, "unable to set memory limit: device or resource busy")
         if not self.sticks and container.status in ("running", "paused") and limits["Memory"] < container.used:
             if limits["Memory"] < (self.stuck_at or 0):
                 if self.cgroups == "1":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clawkakad.errors import Rejected
-from clawkakad.sandboxes.dozing import Freezer
+from clawkakad.sandboxes.dozing import TRIES, Freezer
 from clawkakad.sandboxes.engine import Container, Engine, open_engine
 from clawkakad.sandboxes.hostmemory import HostMemory, host_memory, parsed
 from clawkakad.sandboxes.shrinking import MIB
@@ -31,7 +31,7 @@ class Bench:
         return found
 
     async def freeze(self, limits: tuple[int, int] = LIMITS) -> str:
-        freezer = Freezer(self.engine, lambda: HostMemory(8000, 4000, 4000, self.swap_free_mb))
+        freezer = Freezer(self.engine, lambda: HostMemory(8000, 4000, 4000, self.swap_free_mb), again_s=0.001)
         return await freezer.freeze(await self.found(), limits)
 
     @property
@@ -70,13 +70,34 @@ async def test_again_it_changes_nothing(bench: Bench) -> None:
 
 
 async def test_what_does_not_go_leaves_it_frozen_with_its_own_limit(bench: Bench) -> None:
-    """With cgroup v1 the step fails; one before it went well."""
+    """With cgroup v1 the step fails, again and again; one before it went well."""
     bench.fake.stuck_at = 150 * MIB
     how = await bench.freeze()
 
     assert (bench.container.status, bench.limit) == ("paused", LIMITS[0])
-    assert "keeps its memory" in how
-    assert bench.fake.count("/update") == 3
+    assert how == "frozen, and keeps its memory: the kernel cannot take it away"
+    assert bench.fake.count("/update") == 1 + TRIES + 1
+
+
+async def test_what_the_kernel_refuses_while_swap_is_slow_is_tried_again(bench: Bench) -> None:
+    bench.fake.refuses = 2
+    how = await bench.freeze()
+
+    assert (bench.limit, how) == (80 * MIB, "frozen, 80 MiB of memory left to it")
+
+
+async def test_with_v2_a_refused_step_is_the_last(bench: Bench) -> None:
+    bench.fake.cgroups, bench.fake.refuses = "2", 1
+    await bench.freeze()
+
+    assert (bench.container.status, bench.limit) == ("paused", LIMITS[0])
+
+
+async def test_who_is_needed_meanwhile_keeps_what_memory_it_has(bench: Bench) -> None:
+    freezer = Freezer(bench.engine, lambda: HostMemory(8000, 4000, 4000, 4000))
+    how = await freezer.freeze(await bench.found(), LIMITS, stop=lambda: bench.fake.count("/update") == 1)
+
+    assert (bench.limit, how) == (LIMITS[0], "frozen, and keeps its memory: it is needed again")
 
 
 async def test_a_step_that_changes_nothing_ends_it(bench: Bench) -> None:
