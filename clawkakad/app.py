@@ -239,6 +239,7 @@ async def _build_supervisor(
         lines=Lines(words.PARKED, words.WAKING, full=words.DISK_FULL, held_back=words.NO_ROOM),
         disk=disk,
         on_outbox=on_outbox,
+        spares=settings.spares,
     )
     return supervisor, disk
 

@@ -231,6 +231,13 @@ class Settings(BaseModel):
         ge=0,
         description="Memory of the host to be kept free, in MiB: below it sandboxes rest earlier, and none wakes.",
     )
+    spares: int = Field(
+        1,
+        alias="CLAWKAKA_SPARES",
+        ge=0,
+        le=4,
+        description="How many sandboxes are kept ready for newcomers, frozen; needs swap. 0: none.",
+    )
     sandbox_cpus: float = Field(
         2.0, alias="CLAWKAKA_SANDBOX_CPUS", gt=0, description="How many CPUs a sandbox may use."
     )

@@ -81,6 +81,7 @@ class Daemon:
         """Start it, and do not wait."""
         assert self.process is None
         environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environ["CLAWKAKA_SPARES"] = "0"  # also where this machine has swap; those who want one say so
         environ |= {"PYTHONPATH": str(self.packages), "HOME": str(self.state_dir)} if self.packages else {}
         if self.nursery is not None:
             environ |= {**self.environ, **extra}

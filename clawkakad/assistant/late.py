@@ -25,7 +25,7 @@ class LateAnswers:
     async def take(self, sandbox_id: SandboxId, answer: Answer) -> None:
         """Queue it for the owner of the sandbox; the same run again adds nothing."""
         sandbox = await self._registry.sandboxes.get(sandbox_id)
-        if sandbox is None:
+        if sandbox is None or sandbox.user_id is None:
             return
         hour_ago = self._clock() - timedelta(hours=1)
         if await self._registry.outbox.count_since(sandbox.user_id, "late", hour_ago) >= MOST_AN_HOUR:

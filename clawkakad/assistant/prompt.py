@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from clawkakad.assistant import walltime
-from clawkakad.model import Wamid
+from clawkakad.model import Profile, Wamid
 from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.reminders import Reminder
-from clawkakad.whatsapp.notes import note, quoted
+from clawkakad.whatsapp.notes import joined, note, quoted
 
-NOTES = ("reminder sent", "in reply to", "forwarded", "written", "your disk")
+NOTES = ("your person", "reminder sent", "in reply to", "forwarded", "written", "your disk")
 LONGEST_QUOTE = 300  # characters of a message that is replied to: enough to know which one
 LONGEST_REMINDER = 1000
+LONGEST_NAME = 100
 
 HEARTBEAT = (
     "Heartbeat: this was found in the person's own records. If it is worth a message now, write that message, short"
@@ -67,6 +68,17 @@ def reminder_note(reminder: Reminder) -> str:
 
 def _disk_note(held: str) -> str:
     return note(f"your disk is nearly full, {held} in /data: first delete what nobody needs, or you will be stopped")
+
+
+def introduction(profile: Profile) -> str:
+    """The line with which an agent that was nobody's learns whose it is."""
+    words = [
+        f"name {quoted(profile.name, LONGEST_NAME)}" if profile.name else "",
+        f"time zone {profile.time_zone}",
+        f"currency {profile.currency}",
+        f"language {profile.language}",
+    ]
+    return note(f"your person from now on: {joined(*words)}; whatever else was said of them before does not count")
 
 
 def _block(row: InboxRow, age_note: str | None, quotes: Mapping[Wamid, str]) -> tuple[list[str], str]:

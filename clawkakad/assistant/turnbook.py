@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from clawkakad.assistant import burst, prompt, words
 from clawkakad.delivery.express import Express
 from clawkakad.model import InboxState, UserId
-from clawkakad.registry import disks, inbox, outbox, quotes, reminders, users
+from clawkakad.registry import disks, inbox, outbox, quotes, reminders, spares, users
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.reminders import Reminder
@@ -101,7 +101,10 @@ def _prompt(
     zone = "UTC" if user is None else user.profile.time_zone
     disk = disks.of_user(tx, lead.user_id)
     held = in_words(disk) if disk is not None and disk.warned else ""
-    return prompt.of_turn(messages, said, sent, now=now, zone_name=zone, old_after=rules.old_after, disk=held)
+    text = prompt.of_turn(messages, said, sent, now=now, zone_name=zone, old_after=rules.old_after, disk=held)
+    if user is not None and spares.introduce(tx, lead.user_id):
+        return f"{prompt.introduction(user.profile)}\n{text}"
+    return text
 
 
 def answered(

@@ -138,7 +138,10 @@ def clear(state_dir: Path, *directories: Path) -> None:
 
 def _sandboxes(registry: Path) -> list[SandboxId]:
     with contextlib.closing(sqlite3.connect(registry)) as connection:
-        return [SandboxId(row[0]) for row in connection.execute("SELECT id FROM sandboxes ORDER BY created_at, id")]
+        return [
+            SandboxId(row[0])
+            for row in connection.execute("SELECT id FROM sandboxes WHERE user_id IS NOT NULL ORDER BY created_at, id")
+        ]
 
 
 def _left_out(writer: Writer) -> dict[SandboxId, list[str]]:

@@ -19,7 +19,7 @@ from clawkakad.cli.common import clock, counted, harmless, plain
 from clawkakad.cli.where import environ_here
 from clawkakad.config import Settings, load_settings
 from clawkakad.errors import ImageMissing, UsageError
-from clawkakad.model import SandboxId
+from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import FILE, Registry, read_registry
 from clawkakad.sandboxes.audit import Facts, Given, audit, rows
 from clawkakad.sandboxes.auditwords import Finding
@@ -113,8 +113,8 @@ async def _sandboxes(registry: Registry, user: str | None) -> dict[SandboxId, st
         if row is None:
             raise UsageError(f"{label(person)} has no sandbox")
         return {row.id: label(person)}
-    people = {person.id: label(person) for person in await registry.users.all()}
-    return {row.id: people.get(row.user_id, "-") for row in await registry.sandboxes.all()}
+    people: dict[UserId | None, str] = {person.id: label(person) for person in await registry.users.all()}
+    return {row.id: people.get(row.user_id, "a spare") for row in await registry.sandboxes.all()}
 
 
 async def _audit(

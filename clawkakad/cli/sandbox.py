@@ -96,16 +96,16 @@ async def _list(place: Place) -> None:
     async with read_registry(place.state_dir / FILE, clock) as registry:
         rows = await registry.sandboxes.all()
         disks = await registry.disks.all()
-        people = {row.id: await registry.users.get(row.user_id) for row in rows}
+        people = {person.id: label(person) for person in await registry.users.all()}
     containers, trouble = await _containers(place)
     lines = []
     for row in rows:
-        person = people[row.id]
+        person = "a spare" if row.user_id is None else people.get(row.user_id, "-")
         said = "?" if trouble else _said(containers.get(container_name(row.id)))
         state = "removing" if row.remove_wanted else row.state.value
         since = age(row.changed_at, datetime.now(UTC))
         disk = in_words(disks[row.id]) if row.id in disks else "-"
-        lines.append((row.id, row.user_id, label(person) if person else "-", state, since, said, disk, _why(row)))
+        lines.append((row.id, row.user_id or "-", person, state, since, said, disk, _why(row)))
     console = Console(highlight=False)
     if lines:
         show_rows(console, HEADINGS, lines, folds="reason")

@@ -20,7 +20,7 @@ from clawkakad.cli.common import clock, counted, harmless, plain, say
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
 from clawkakad.errors import UsageError
-from clawkakad.model import SandboxId, StepState, UpgradeState
+from clawkakad.model import SandboxId, StepState, UpgradeState, UserId
 from clawkakad.registry import FILE, Registry, edit_registry, locked, read_registry
 from clawkakad.registry.upgrades import IN_HAND, Step, Upgrade
 
@@ -113,7 +113,7 @@ async def _follow(registry: Registry, asked: Upgrade, display: Display) -> tuple
 
 
 async def _names(registry: Registry) -> Names:
-    people = {person.id: label(person) for person in await registry.users.all()}
+    people: dict[UserId | None, str] = {person.id: label(person) for person in await registry.users.all()}
     return {row.id: people.get(row.user_id, "-") for row in await registry.sandboxes.all()}
 
 

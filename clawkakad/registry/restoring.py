@@ -41,6 +41,7 @@ def settle(path: Path, made_at: str, now: datetime) -> None:
         )
         connection.execute("UPDATE inbox SET turn = NULL WHERE state IN ('failed', 'parked')")
         _fire_late(connection, values)
+        connection.execute("DELETE FROM sandboxes WHERE user_id IS NULL")  # spares hold nobody's data
         connection.execute(
             "UPDATE upgrades SET state = 'failed', reason = 'restored', changed_at = :now"
             " WHERE state IN ('wanted', 'running')",

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clawkakad.model import Rest, SandboxId, SandboxState, UserId
-from clawkakad.registry import ids, inbox, outbox, times
+from clawkakad.registry import ids, inbox, outbox, spares, times
 from clawkakad.registry.database import Database, Row, Transaction
 
 
 @dataclass(frozen=True)
 class SandboxRow:
-    """One sandbox. `reason`: why it is in its state, in words for the operator.
+    """One sandbox. `user_id`: None where it is a spare; `reason`: why it is in its state, in words for the operator.
 
     `parked_with`: what it was to be made of when it was parked; `ooms`: how often something in it ran out of memory.
     `pinned`: the image that it is made of until an upgrade; None until it has been ready once.
     """
 
     id: SandboxId
-    user_id: UserId
+    user_id: UserId | None
     state: SandboxState
     reason: str
     container_id: str | None
@@ -70,8 +70,13 @@ class Sandboxes:
         """Every row, oldest first."""
         return [_sandbox(row) for row in await self._db.all("SELECT * FROM sandboxes ORDER BY created_at, id")]
 
+    async def spares(self) -> list[SandboxRow]:
+        """Those that are nobody's yet, oldest first."""
+        sql = "SELECT * FROM sandboxes WHERE user_id IS NULL ORDER BY created_at, id"
+        return [_sandbox(row) for row in await self._db.all(sql)]
+
     async def ensure(self, user_id: UserId) -> SandboxRow:
-        """The person's row, made if there is none. Idempotent."""
+        """The person's row: where there is none, a spare becomes theirs, or one is made. Idempotent."""
         found = await self.of_user(user_id)
         if found is not None:
             return found
@@ -203,11 +208,12 @@ class Sandboxes:
 
 
 def _ensure(tx: Transaction, user_id: UserId, now: datetime) -> SandboxRow:
-    tx.execute(
-        "INSERT INTO sandboxes (id, user_id, state, reason, created_at, changed_at)"
-        " VALUES (:id, :user, 'absent', 'new', :now, :now) ON CONFLICT (user_id) DO NOTHING",
-        {"id": ids.new_sandbox_id(), "user": user_id, "now": times.to_text(now)},
-    )
+    if not spares.claim(tx, user_id, now):
+        tx.execute(
+            "INSERT INTO sandboxes (id, user_id, state, reason, created_at, changed_at)"
+            " VALUES (:id, :user, 'absent', 'new', :now, :now) ON CONFLICT (user_id) DO NOTHING",
+            {"id": ids.new_sandbox_id(), "user": user_id, "now": times.to_text(now)},
+        )
     row = tx.one("SELECT * FROM sandboxes WHERE user_id = :id", {"id": user_id})
     assert row is not None
     return _sandbox(row)
@@ -242,9 +248,12 @@ def _standing(tx: Transaction, sandbox_id: SandboxId) -> Standing | None:
     row = tx.one("SELECT * FROM sandboxes WHERE id = :id", {"id": sandbox_id})
     if row is None:
         return None
-    user = tx.one("SELECT last_inbound_at FROM users WHERE id = :id", {"id": row["user_id"]})
+    sandbox = _sandbox(row)
+    if sandbox.user_id is None:
+        return Standing(sandbox, None, False)
+    user = tx.one("SELECT last_inbound_at FROM users WHERE id = :id", {"id": sandbox.user_id})
     wrote_at = None if user is None else user["last_inbound_at"]
-    return Standing(_sandbox(row), times.maybe(wrote_at), bool(inbox.waiting(tx, UserId(row["user_id"]))))
+    return Standing(sandbox, times.maybe(wrote_at), inbox.is_anything_waiting(tx, sandbox.user_id))
 
 
 def _count_oom(tx: Transaction, sandbox_id: SandboxId, now: datetime) -> datetime | None:
@@ -259,7 +268,7 @@ def _count_oom(tx: Transaction, sandbox_id: SandboxId, now: datetime) -> datetim
 def _sandbox(row: Row) -> SandboxRow:
     return SandboxRow(
         id=SandboxId(row["id"]),
-        user_id=UserId(row["user_id"]),
+        user_id=None if row["user_id"] is None else UserId(row["user_id"]),
         state=SandboxState(row["state"]),
         reason=row["reason"],
         container_id=row["container_id"],

@@ -65,12 +65,12 @@ class Admission:
         """How much memory those take who wait, and somebody for them."""
         return sum(self._rules.awake_mb for waiting in self._queue if waiting.is_waited_for())
 
-    def has_room(self) -> bool:
-        """Whether the host has memory for one more, those counted who are on their way."""
+    def has_room(self, more: int = 1) -> bool:
+        """Whether the host has memory for so many more, those counted who are on their way."""
         if not self._rules.on:
             return True  # nobody would ever make room
         left_mb = self._memory().available_mb - self._rules.awake_mb * len(self._inside)
-        return left_mb >= self._rules.reserve_mb + self._rules.awake_mb
+        return left_mb >= self._rules.reserve_mb + more * self._rules.awake_mb
 
     @contextlib.asynccontextmanager
     async def place(

@@ -37,6 +37,9 @@ THAWED_GRACE_S = 30  # of one that was frozen: what it needs to end in good orde
 GONE_SOON = frozenset({"dead", "removing"})
 HAS_PROCESSES = frozenset({"running", "paused", "restarting"})
 
+NOBODY = Profile(name=None, time_zone="UTC", currency="USD", language="en", country=None)
+"""Of a spare: whoever claims it, writes their own over it."""
+
 
 class Foreign(Rejected):
     """The engine has something with a sandbox's name that is not ours."""
@@ -84,7 +87,7 @@ class Builder:
         """Directories and the profile file: what must be there before the host API opens. Idempotent."""
         paths.prepare_root(self.runtime_dir)
         paths.prepare(self.paths(row.id), self.sealing.gid)
-        self.write_profile(row.id, await self.profiles.profile(row.user_id))
+        self.write_profile(row.id, await self._profile(row))
 
     def seal(self, sandbox_id: SandboxId) -> None:
         """Its gateway answers: what it needed to write on the host is written. Raises SandboxTampered, OSError."""
@@ -94,6 +97,9 @@ class Builder:
         """Tell `pa` who its person is. Raises OSError."""
         text = openclaw.to_json(openclaw.profile_document(profile))
         paths.write_file(self.paths(sandbox_id).profile_file, text, mode=0o640, gid=self.sealing.gid)
+
+    async def _profile(self, row: SandboxRow) -> Profile:
+        return NOBODY if row.user_id is None else await self.profiles.profile(row.user_id)
 
     async def find(self, sandbox_id: SandboxId) -> Container | None:
         """The sandbox's container, or None. Raises Foreign, EngineUnavailable."""
@@ -121,6 +127,14 @@ class Builder:
         image_id = await self.image_of(sandbox_id)
         body = container_body(self.sealing, sandbox_id, self.paths(sandbox_id))
         return None if image_id is None else f"{config_hash(body)} {image_id}"
+
+    async def is_stale(self, row: SandboxRow) -> bool:
+        """Whether its container is of another image than the tag names now, or of another profile."""
+        image_id = await self.engine.image_id(self.sealing.image)
+        if row.image_id is None or image_id is None:
+            return False
+        body = container_body(self.sealing, row.id, self.paths(row.id))
+        return (row.image_id, row.config_hash) != (image_id, config_hash(body))
 
     async def halt(self, sandbox_id: SandboxId, *, tail: int, thaws: bool = True) -> list[str]:
         """Stop its container, if it runs; the last lines of its log. Raises Foreign, EngineUnavailable.
@@ -193,11 +207,15 @@ class Builder:
 
     async def _create(self, row: SandboxRow, body: Body) -> str:
         await self._ensure_volume(row.id)
-        try:
-            await self.keys.key(row.id)
-        except (Transient, Rejected) as error:  # it is made at the first model call, then
-            logger.warning("no model key yet", sandbox=row.id, error=str(error))
+        if row.user_id is not None:  # a spare needs none
+            await self._ensure_key(row.id)
         return await self.engine.create(container_name(row.id), body)
+
+    async def _ensure_key(self, sandbox_id: SandboxId) -> None:
+        try:
+            await self.keys.key(sandbox_id)
+        except (Transient, Rejected) as error:  # it is made at the first model call, then
+            logger.warning("no model key yet", sandbox=sandbox_id, error=str(error))
 
     async def _ensure_volume(self, sandbox_id: SandboxId) -> None:
         labels = await self.engine.volume_labels(volume_name(sandbox_id))
@@ -212,7 +230,7 @@ class Builder:
         await asyncio.to_thread(paths.clear_gateway_dir, where)  # how much there is was up to the sandbox
         paths.prepare(where, self.sealing.gid)
         paths.open_gateway_dir(where, self.sealing.gid)
-        profile = await self.profiles.profile(row.user_id)
+        profile = await self._profile(row)
         config = openclaw.gateway_config(token=self.token_of(row.id), profile=profile, limits=self.limits)
         paths.write_file(where.config_file, openclaw.to_json(config), mode=0o640, gid=self.sealing.gid)
 

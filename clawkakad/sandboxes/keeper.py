@@ -140,6 +140,11 @@ class Keeper:
         """Whether somebody addressed it after it was put to rest."""
         return not self._bed.rests
 
+    @property
+    def user_id(self) -> UserId | None:
+        """For whom it is kept; None: as a spare."""
+        return self._row.user_id
+
     def nudge(self) -> None:
         """Look again now: something may have happened to the container, or the engine is back."""
         self._nudged.set()
@@ -187,7 +192,8 @@ class Keeper:
         """Ask everybody, and let the policy decide."""
         self._decided_at = time.monotonic()
         await self._builder.lay_out(self._row)
-        await self._doors.open(self._row.id, self._row.user_id, self._builder.paths(self._row.id))
+        if self._row.user_id is not None:  # a spare has nobody for whom it could ask
+            await self._doors.open(self._row.id, self._row.user_id, self._builder.paths(self._row.id))
         found = await self._builder.find(self._row.id)
         self._runs = found is not None and found.running
         self._wanted_of = await self._builder.made_of(self._row.id)
@@ -327,7 +333,7 @@ class Keeper:
             return await self._connect(self._timing.start_s)
 
     def _is_needed_now(self) -> bool:
-        return self._is_waited_for or self._bed.is_addressed
+        return self._row.user_id is not None and (self._is_waited_for or self._bed.is_addressed)
 
     async def _wake(self, reason: str) -> None:
         found = await self._builder.find(self._row.id)

@@ -30,12 +30,16 @@ class Rules:
 
 @dataclass(frozen=True)
 class Resident:
-    """One that is ready or dozes. `idle_s`: since it was needed last; `busy`: it is at work, as far as is known."""
+    """One that is ready or dozes. `idle_s`: since it was needed last; `busy`: it is at work, as far as is known.
+
+    `spare`: it is nobody's yet.
+    """
 
     id: SandboxId
     state: SandboxState
     idle_s: float
     busy: bool = False
+    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ def due(residents: Sequence[Resident], host: Pressure, rules: Rules) -> list[Ord
 
 
 def _by_time(one: Resident, rules: Rules) -> Order | None:
+    if one.spare and one.state is SandboxState.DOZING:
+        return None  # that is what it is for
     if rules.sleep_after_s and one.idle_s >= rules.sleep_after_s:
         return Order(one.id, SandboxState.ASLEEP, f"nobody needed it for {_words(rules.sleep_after_s)}")
     if one.state is SandboxState.READY and rules.doze_after_s and one.idle_s >= rules.doze_after_s:
@@ -86,7 +92,11 @@ def _by_time(one: Resident, rules: Rules) -> Order | None:
 
 
 def _by_pressure(free: Sequence[Resident], host: Pressure, rules: Rules) -> Iterator[tuple[Order, int]]:
-    """Those awake doze while there is swap for it, else they sleep; then those that doze sleep."""
+    """Spares sleep first. Those awake doze while there is swap for it, else they sleep; then those that doze sleep."""
+    for one in free:
+        if one.spare and one.state is SandboxState.DOZING:
+            to = SandboxState.ASLEEP
+            yield Order(one.id, to, "the host is short of memory"), _gain_mb(one, to, rules)
     swap_mb = host.swap_free_mb
     for one in free:
         if one.state is not SandboxState.READY or one.idle_s < rules.pressed_idle_s:
@@ -96,7 +106,7 @@ def _by_pressure(free: Sequence[Resident], host: Pressure, rules: Rules) -> Iter
         to = SandboxState.DOZING if fits else SandboxState.ASLEEP
         yield Order(one.id, to, "the host is short of memory"), _gain_mb(one, to, rules)
     for one in free:
-        if one.state is SandboxState.DOZING:
+        if one.state is SandboxState.DOZING and not one.spare:
             to = SandboxState.ASLEEP
             yield Order(one.id, to, "the host is short of memory"), _gain_mb(one, to, rules)
 

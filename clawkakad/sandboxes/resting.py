@@ -42,7 +42,10 @@ class Resting:
         now, host = datetime.now(UTC), self._memory()
         residents = [
             *awake,
-            *(Resident(row.id, row.state, (now - row.changed_at).total_seconds()) for row in dozing.values()),
+            *(
+                Resident(row.id, row.state, (now - row.changed_at).total_seconds(), spare=row.user_id is None)
+                for row in dozing.values()
+            ),
         ]
         pressure = Pressure(host.available_mb, host.swap_free_mb, self._admission.wanted_mb, leaving)
         return [(dozing.get(order.id), order) for order in due(residents, pressure, self._rules)]

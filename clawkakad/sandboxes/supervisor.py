@@ -38,6 +38,7 @@ from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
 from clawkakad.sandboxes.rest import Order, Rules
 from clawkakad.sandboxes.resting import Resting
+from clawkakad.sandboxes.spares import Spares
 from clawkakad.sandboxes.upgradeplan import Patience
 from clawkakad.sandboxes.upgrader import Upgrader
 
@@ -81,6 +82,7 @@ class Supervisor:
         lines: Lines,
         disk: DiskWatch,
         on_outbox: Callable[[], None],
+        spares: int = 0,
         timing: Timing | None = None,
         patience: Patience | None = None,
         admission: Admission | None = None,
@@ -103,6 +105,14 @@ class Supervisor:
         self._freezer = Freezer(engine, memory)
         self._admission = admission or Admission(memory, rules, nobody_awake=pool.is_empty)
         self._resting = Resting(registry.sandboxes, memory, rules, self._admission)
+        self._spares = Spares(
+            registry,
+            builder,
+            wanted=lambda: spares if builder.sealing.swaps else 0,
+            has_room=lambda: not self._admission.wanted_mb and self._admission.has_room(2),
+            address=self.address,
+            rest=lambda order: self._rest(None, order),
+        )
         self._rest_every_s = rest_every_s
         self._upgrader = Upgrader(
             registry=registry,
@@ -143,6 +153,7 @@ class Supervisor:
                 loops.create_task(self._every(self._rest_every_s, self._let_rest), name="rest")
                 loops.create_task(self._every(self._removals_every_s, self._carry_out_removals), name="removals")
                 loops.create_task(self._every(self._removals_every_s, self._try_again), name="retries")
+                loops.create_task(self._every(self._rest_every_s, self._spares.tend), name="spares")
                 loops.create_task(self._upgrader.run(), name="upgrades")
                 loops.create_task(self._disk.run(self._disk_changed), name="disks")
         finally:
@@ -161,6 +172,8 @@ class Supervisor:
         row = await self._registry.sandboxes.ensure(user_id)
         if row.remove_wanted or row.id in self._leaving:
             raise Transient("the sandbox is being removed")
+        if row.id in self._keepers and self._keepers[row.id][0].user_id is None:
+            await self._let_go(row.id)  # a spare, until this moment
         self._keep(row)
         self.address(row.id)
         return row.id
@@ -220,7 +233,8 @@ class Supervisor:
         )
         task = asyncio.create_task(self._keep_until_it_rests(row.id, keeper), name=f"keeper {row.id}")
         self._keepers[row.id] = (keeper, task)
-        self._of_user[row.user_id] = row.id
+        if row.user_id is not None:
+            self._of_user[row.user_id] = row.id
         task.add_done_callback(lambda ended: self._keeper_ended(row.id, keeper, ended))
 
     def _ledger_of(self, row: SandboxRow) -> Ledger:
@@ -343,7 +357,8 @@ class Supervisor:
     async def _carry_out(self, row: SandboxRow) -> None:
         self._leaving.add(row.id)
         self._pool.retire(row.id)
-        self._of_user.pop(row.user_id, None)
+        if row.user_id is not None:
+            self._of_user.pop(row.user_id, None)
         await self._let_go(row.id)
         await self._disk.leave(row.id)
         await remove_sandbox(

@@ -48,6 +48,7 @@ class Candidate:
 
 def moved(rows: Sequence[SandboxRow], image_id: str) -> list[SandboxRow]:
     """Whom an upgrade to an image concerns: who has ever been ready, with another one, and is not on the way out."""
+    rows = [row for row in rows if row.user_id is not None]  # a spare is made anew
     return [row for row in rows if row.pinned not in (None, image_id) and not row.remove_wanted]
 
 

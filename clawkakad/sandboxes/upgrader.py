@@ -232,7 +232,8 @@ class Upgrader:
 
     async def _try(self, row: SandboxRow, image_id: str, step: Step, *, first: bool) -> None:
         await self._builder.lay_out(row)
-        await self._doors.open(row.id, row.user_id, self._builder.paths(row.id))
+        if row.user_id is not None:
+            await self._doors.open(row.id, row.user_id, self._builder.paths(row.id))
         await self._ledger_of(row).move(SandboxState.CREATING, "upgraded: started with the new image")
         try:
             await self._gate.passed(row, for_s=self._patience.canary_s if first else 0.0)

@@ -25,6 +25,7 @@ SNEAKY = st.lists(
             "forwarded",
             "WRITTEN",
             "your disk",
+            "Your person",
             " ",
             "\n",
             "“",

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,10 @@ import pytest_asyncio
 from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.hostmemory import host_memory
-from clawkakad.sandboxes.image import DEFAULT_TAG
 from clawkakad.simulator.people import Person
 from tests.daemon import World, world
 from tests.e2e.conftest import ENGINE_SOCKET, docker, remove_all, sandbox_of
-from tests.support import eventually, short_directory
+from tests.support import IMAGE, eventually, short_directory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
@@ -121,7 +121,7 @@ async def clawkakad(home: World, *words: str) -> str:
 
 async def test_what_a_frozen_program_had_in_memory_comes_back_whole(swap: None) -> None:
     name, limits = f"clawkaka-test-{os.getpid()}", (512 * MIB, 2048 * MIB)
-    words = ["--network=none", "--memory=512m", "--memory-swap=2048m", "--entrypoint=python3", DEFAULT_TAG]
+    words = ["--network=none", "--memory=512m", "--memory-swap=2048m", "--entrypoint=python3", IMAGE]
     await docker("run", "-d", f"--name={name}", *words, "-c", KEEPS_300_MB)
     try:
         async with open_engine() as engine:
@@ -208,3 +208,24 @@ async def test_one_that_dozes_is_removed_like_any_other(home: World, robin: Pers
     await clawkakad(home, "sandbox", "rm", "Robin", "--yes")
 
     assert "" == (await docker("ps", "-aq", "--filter", f"name={name}")).strip()
+
+
+async def test_a_newcomer_gets_the_spare_that_dozes(home: World) -> None:
+    await home.daemon.stop()
+    await home.daemon.start(CLAWKAKA_SPARES="1")
+    spare = await reaches(home, "dozing", within_s=FIRST_S)
+    assert spare["user_id"] is None
+
+    mira = home.person("Mira", "+49 151 23456789")
+    began = time.monotonic()
+    assert "280" in await home.ask(mira, "Uber to office 280", within_s=NEXT_S)
+    print(f"a newcomer's first reply with a spare: {time.monotonic() - began:.1f} s")
+
+    rows = home.daemon.rows("SELECT s.id, s.container_id FROM sandboxes s JOIN users u ON u.id = s.user_id")
+    assert [(row["id"], row["container_id"]) for row in rows] == [(spare["id"], spare["container_id"])]
+    assert "EUR" in await said_in(home, mira, "pa", "profile")
+
+
+async def said_in(home: World, person: Person, *words: str) -> str:
+    """What a command says in somebody's sandbox."""
+    return await docker("exec", sandbox_of(home, person).name, *words)

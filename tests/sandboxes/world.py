@@ -156,6 +156,7 @@ class World:
         self.host = HostMemory(total_mb=8000, available_mb=6000, swap_mb=0, swap_free_mb=0)
         self.memory: Callable[[], HostMemory] = lambda: self.host
         self.rules = Rules()
+        self.spares = 0
         self.long_s = 10.0  # a wait that somebody is told of
         self.upstream = Upstream("http://127.0.0.1:1/v1", "m")  # nobody's
         self.disk_mb = 2048
@@ -246,6 +247,7 @@ class World:
                 lines=LINES,
                 disk=disk,
                 on_outbox=lambda: None,
+                spares=self.spares,
                 timing=timing,
                 patience=patience,
                 rest_every_s=0.05,

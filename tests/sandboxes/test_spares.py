@@ -1,0 +1,245 @@
+"""Spares: booted, nobody's, dozing; a newcomer gets one, whole, and it is replaced behind them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawkakad.model import SandboxId, SandboxState
+from clawkakad.registry import SandboxRow, spares
+from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.rest import Pressure, Resident, Rules, due
+from clawkakad.sandboxes.spares import ON_THE_WAY, Step, decide
+from tests.sandboxes.world import PROFILE, World, kept, open_world
+from tests.support import eventually
+
+S = SandboxState
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+NEVER = Rules(doze_after_s=3600, sleep_after_s=3600, reserve_mb=500)
+
+
+def row(number: int, state: SandboxState = S.DOZING, *, leaving: bool = False) -> SandboxRow:
+    return SandboxRow(
+        id=SandboxId(f"s{number}"),
+        user_id=None,
+        state=state,
+        reason="",
+        container_id=None,
+        image_id=None,
+        config_hash=None,
+        key_hash=None,
+        remove_wanted=leaving,
+        retry_wanted=False,
+        rest_wanted=None,
+        parked_at=NOW if state is S.PARKED else None,
+        parked_with=None,
+        ooms=0,
+        oom_at=None,
+        created_at=NOW,
+        changed_at=NOW,
+        pinned=None,
+    )
+
+
+# What is decided
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted", "has_room", "step"),
+    [
+        ([], 1, True, Step(make=True)),
+        ([], 1, False, Step()),
+        ([], 0, True, Step()),
+        ([row(1)], 1, True, Step()),
+        ([row(1)], 0, True, Step(remove=("s1",))),
+        ([row(1), row(2)], 1, True, Step(remove=("s2",))),
+        ([row(1, S.READY)], 1, False, Step(doze=("s1",))),
+        ([row(1, S.STARTING)], 2, True, Step(start=("s1",))),
+        ([row(1, S.ASLEEP)], 1, True, Step(start=("s1",))),
+        ([row(1, S.ASLEEP)], 1, False, Step()),
+        ([row(1, S.PARKED)], 1, True, Step()),
+        ([row(1, leaving=True)], 1, True, Step(make=True)),
+    ],
+)
+def test_one_step_at_a_time(rows: Sequence[SandboxRow], wanted: int, has_room: bool, step: Step) -> None:
+    assert decide(rows, (), wanted=wanted, has_room=has_room) == step
+
+
+def test_one_of_another_image_goes_before_another_is_made() -> None:
+    assert decide([row(1)], [SandboxId("s1")], wanted=1, has_room=True) == Step(remove=("s1",), make=True)
+
+
+@given(st.lists(st.sampled_from(list(S)), max_size=5), st.integers(0, 4), st.booleans())
+def test_there_are_never_more_than_are_wanted_and_one_boots_at_a_time(
+    states: list[SandboxState], wanted: int, has_room: bool
+) -> None:
+    rows = [row(number, state) for number, state in enumerate(states)]
+    step = decide(rows, (), wanted=wanted, has_room=has_room)
+
+    left = len(rows) - len(step.remove) + step.make
+    assert left <= max(wanted, 0)
+    assert not (step.make and (not has_room or step.start))
+    asleep = [one for one in step.start if rows[int(one[1:])].state not in ON_THE_WAY]
+    assert len(asleep) <= (1 if has_room else 0)
+
+
+def test_a_spare_does_not_sleep_for_having_dozed_long_but_is_the_first_where_memory_is_short() -> None:
+    spare = Resident(SandboxId("spare"), S.DOZING, 1e6, spare=True)
+    ann = Resident(SandboxId("ann"), S.READY, 300)
+
+    assert due([spare, ann], Pressure(available_mb=4000), NEVER) == []
+    short = due([spare, ann], Pressure(available_mb=450, swap_free_mb=2000), NEVER)
+    assert [(order.id, order.to) for order in short] == [("spare", S.ASLEEP)]
+
+
+# With keepers
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with open_world() as opened:
+        opened.host = replace(opened.host, swap_mb=8000, swap_free_mb=8000)
+        opened.memory_mb, opened.rules, opened.spares = 512, NEVER, 1
+        yield opened
+
+
+async def waiting(world: World, *, but: str = "") -> SandboxRow:
+    """The spare that dozes, and whose keeper has left."""
+
+    async def there() -> SandboxRow | None:
+        rows = [one for one in await world.registry.sandboxes.spares() if one.id != but]
+        return next((one for one in rows if one.state is S.DOZING and one.id not in kept()), None)
+
+    found = await eventually(there)
+    assert found is not None
+    return found
+
+
+async def test_a_spare_boots_dozes_and_costs_nothing(world: World) -> None:
+    async with world.daemon():
+        spare = await waiting(world)
+        paths = world.runtime / spare.id
+
+        assert world.container(spare.id).status == "paused"
+        assert not (paths / "host" / "host.sock").exists()  # it has nobody to ask for
+        assert '"UTC"' in (paths / "config" / "profile.json").read_text()
+
+
+async def test_a_newcomer_gets_the_spare_with_their_own_profile_and_another_takes_its_place(world: World) -> None:
+    async with world.daemon() as supervisor:
+        spare = await waiting(world)
+        started = world.engine.count(f"/{world.container(spare.id).id}/start")
+        ann = await world.person()
+
+        assert await supervisor.ensure(ann) == spare.id
+        await world.ready(ann)
+
+        assert PROFILE.time_zone in (world.runtime / spare.id / "config" / "profile.json").read_text()
+        assert (world.runtime / spare.id / "host" / "host.sock").is_socket()
+        assert world.engine.count(f"/{world.container(spare.id).id}/start") == started  # it went on
+        assert (await waiting(world, but=spare.id)).id != spare.id
+
+
+async def test_one_that_boots_is_claimed_too(world: World) -> None:
+    world.gateways.dead = True
+    async with world.daemon() as supervisor:
+        await eventually(lambda: kept())
+        (spare,) = await world.registry.sandboxes.spares()
+
+        async def starting() -> bool:
+            found = await world.registry.sandboxes.get(spare.id)
+            return found is not None and found.state is S.STARTING
+
+        await eventually(starting)
+        ann = await world.person()
+        assert await supervisor.ensure(ann) == spare.id
+        world.gateways.dead = False
+        await world.gateways.open(world.container(spare.id))
+        await world.ready(ann)
+
+
+async def test_two_newcomers_never_share_one(world: World) -> None:
+    async with world.daemon() as supervisor:
+        spare = await waiting(world)
+        ann, bob = await world.person(), await world.person("4915123456780")
+        got = await asyncio.gather(supervisor.ensure(ann), supervisor.ensure(bob))
+
+        assert len(set(got)) == 2
+        assert spare.id in got
+
+
+async def test_who_claimed_one_is_introduced_once(world: World) -> None:
+    async with world.daemon() as supervisor:
+        await waiting(world)
+        ann = await world.person()
+        await supervisor.ensure(ann)
+        told = [await world.registry.db.write(lambda tx: spares.introduce(tx, ann)) for _ in range(2)]
+
+    assert told == [True, False]
+
+
+async def test_a_claim_outlives_the_daemon(world: World) -> None:
+    async with world.daemon() as supervisor:
+        spare = await waiting(world)
+        ann = await world.person()
+        assert (await world.registry.sandboxes.ensure(ann)).id == spare.id  # and here it died
+        del supervisor
+    async with world.daemon() as supervisor:
+        assert await supervisor.ensure(ann) == spare.id
+        await world.ready(ann)
+
+
+async def test_a_spare_that_somebody_claims_meanwhile_is_not_removed(world: World) -> None:
+    async with world.daemon():
+        spare = await waiting(world)
+        ann = await world.person()
+        await world.registry.sandboxes.ensure(ann)
+
+        assert not await world.registry.db.write(lambda tx: spares.give_up(tx, spare.id))
+
+
+@pytest.mark.parametrize("reason", ["switched off", "no swap", "no memory"])
+async def test_there_is_none_where_it_would_be_in_the_way(world: World, reason: str) -> None:
+    if reason == "switched off":
+        world.spares = 0
+    elif reason == "no swap":
+        world.host = replace(world.host, swap_mb=0, swap_free_mb=0)
+    else:
+        world.host = replace(world.host, available_mb=NEVER.reserve_mb + 2 * NEVER.awake_mb - 1)
+    async with world.daemon() as supervisor:
+        ann = await world.person()
+        await supervisor.ensure(ann)
+        await world.ready(ann)
+        await asyncio.sleep(0.3)
+
+        assert await world.registry.sandboxes.spares() == []
+
+
+async def test_one_that_is_not_wanted_any_more_goes_with_all_that_it_had(world: World) -> None:
+    async with world.daemon():
+        spare = await waiting(world)
+    world.spares = 0
+    async with world.daemon():
+
+        async def gone() -> bool:
+            return await world.registry.sandboxes.spares() == []
+
+        await eventually(gone)
+
+    assert container_name(spare.id) not in world.engine.containers
+
+
+async def test_one_that_the_host_lost_at_a_reboot_boots_again(world: World) -> None:
+    async with world.daemon():
+        spare = await waiting(world)
+    await world.engine.die(container_name(spare.id), 137)
+    async with world.daemon():
+
+        async def frozen() -> bool:
+            return world.container(spare.id).status == "paused"
+
+        await eventually(frozen)
