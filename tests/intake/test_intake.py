@@ -435,6 +435,7 @@ async def test_on_a_full_disk_nothing_is_begun(registry: Registry, clock: Clock)
         clock,
         listening=desk.listening,
         is_full=lambda: True,
+        opening=nobody_opens,
         on_message=desk.woken.append,
         on_outbox=lambda: None,
     )
