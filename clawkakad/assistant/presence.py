@@ -75,6 +75,8 @@ class Presence:
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    if event.is_set():
+        return
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
