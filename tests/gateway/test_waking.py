@@ -173,7 +173,7 @@ async def test_an_overdue_heartbeat_is_stopped(world: World) -> None:
 
 async def test_words_that_come_too_late_are_handed_on(world: World) -> None:
     world.gateway.unanswered = {"chat.history", "chat.abort"}
-    world.gateway.heartbeat = lambda text: Reply("something is due", after_s=0.4)
+    world.gateway.heartbeat = lambda text: Reply("something is due", after_s=0.4 * SCALE)
     world.gateway.refuse = {"chat.history": {"code": "X"}, "chat.abort": {"code": "X"}}
     world.gateway.unanswered = set()
 
