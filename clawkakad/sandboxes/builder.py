@@ -15,7 +15,7 @@ from loguru import logger
 from clawkakad.errors import ImageMissing, Rejected, Transient
 from clawkakad.model import Profile, SandboxId, UserId
 from clawkakad.registry import SandboxRow
-from clawkakad.sandboxes import openclaw, paths
+from clawkakad.sandboxes import openclaw, paths, refusal
 from clawkakad.sandboxes.engine import Container, Engine
 from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.paths import SandboxPaths
@@ -135,6 +135,13 @@ class Builder:
         else:
             await self._stop(found)
         return await self.engine.logs(found.id, tail=tail) or []
+
+    async def is_refused(self, found: Container | None) -> bool:
+        """Whether it ended, and to start it again as it is cannot help. Raises EngineUnavailable."""
+        if found is None or found.status in HAS_PROCESSES or found.exit_code != refusal.EXIT_CODE:
+            return False
+        log = await self.engine.logs(found.id, tail=refusal.LOG_LINES, since=found.started_at)
+        return refusal.is_refusal(found.exit_code, log or [])
 
     async def thaw(self, found: Container) -> None:
         """Let it go on: first its limits, if they were lowered, then its processes. Idempotent.

@@ -215,7 +215,7 @@ class Keeper:
             exists=found is not None,
             running=self._runs,
             frozen=found is not None and found.frozen,
-            exit_code=0 if found is None else found.exit_code,
+            refused=await self._builder.is_refused(found),
             usable=self._usable,
             parked_at=row.parked_at,
             parked_with=row.parked_with,

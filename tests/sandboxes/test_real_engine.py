@@ -13,13 +13,14 @@ import aiodocker
 import pytest
 
 from clawkakad.errors import EngineUnavailable
-from clawkakad.model import SandboxId
+from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.engine import Engine, Event, open_engine
 from clawkakad.sandboxes.keeper import Timing
+from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.profile import Sealing, container_body, container_name, volume_body, volume_name
 from clawkakad.sandboxes.seccomp import seccomp_option
-from tests.sandboxes.world import open_world
+from tests.sandboxes.world import World, open_world
 from tests.support import IMAGE, eventually, short_directory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -144,6 +145,29 @@ async def test_inside_there_is_no_way_out(engine: Engine, runtime: Path) -> None
 async def _ended(engine: Engine, container_id: str) -> bool:
     found = await engine.inspect(container_id)
     return found is not None and not found.running and found.exit_code == 137
+
+
+async def test_what_the_real_gateway_refuses_is_parked_after_one_start(engine: Engine) -> None:
+    async with open_world() as world:
+        world.engine.address, world.image = ADDRESS, IMAGE
+        world.limits = ModelLimits(context_window=-1)
+        ann = await world.person()
+        async with world.daemon(gid=paths.socket_gid(), timing=Timing()) as supervisor:
+            sandbox_id = await supervisor.ensure(ann)
+            async with _cleaned(engine, sandbox_id):
+                await eventually(lambda: _is_parked(world, ann), within_s=120)
+                found = await engine.inspect(container_name(sandbox_id))
+                assert found is not None
+                printed = "\n".join(await engine.logs(found.id, tail=200) or [])
+
+                assert 78 == found.exit_code
+                assert "configuration" in (await world.row(ann)).reason
+                assert 1 == printed.count("Invalid config at"), printed
+                await world.removed(ann)
+
+
+async def _is_parked(world: World, user_id: UserId) -> bool:
+    return (await world.row(user_id)).state is SandboxState.PARKED
 
 
 async def test_a_whole_life_with_the_real_gateway(engine: Engine) -> None:
