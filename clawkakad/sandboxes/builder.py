@@ -87,8 +87,13 @@ class Builder:
         self.write_profile(row.id, await self.profiles.profile(row.user_id))
 
     def seal(self, sandbox_id: SandboxId) -> None:
-        """Its gateway answers: what it needed to write on the host is written. Raises SandboxTampered, OSError."""
+        """What it needs to write on the host is written. Raises SandboxTampered, OSError."""
         paths.close_gateway_dir(self.paths(sandbox_id), self.sealing.gid)
+
+    def seal_if_bound(self, sandbox_id: SandboxId) -> None:
+        """The entrypoint waits for this with whatever an agent can have changed. Raises SandboxTampered, OSError."""
+        if paths.is_bound(self.paths(sandbox_id)):
+            self.seal(sandbox_id)
 
     def write_profile(self, sandbox_id: SandboxId, profile: Profile) -> None:
         """Tell `pa` who its person is. Raises OSError."""

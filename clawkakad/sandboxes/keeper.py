@@ -344,6 +344,7 @@ class Keeper:
         while True:
             left_s = deadline - time.monotonic()
             try:
+                self._builder.seal_if_bound(self._row.id)
                 return await open_connection(
                     where,
                     token,

@@ -187,6 +187,9 @@ async def test_a_whole_life_with_the_real_gateway(engine: Engine) -> None:
                 config = json.loads((world.runtime / sandbox_id / "config" / "openclaw.json").read_text())
                 assert config["gateway"]["auth"]["token"] not in json.dumps(await _facts(name))
                 before = await engine.inspect(name)
+                # What an agent leaves runs before the gateway answers, but not before the directory is closed.
+                left = ".shell touch /data/ran /run/clawkaka/gateway/left"
+                await engine.run(name, ["sh", "-c", f"echo '{left}' > ~/.sqliterc"], deadline_s=20, limit=500)
 
                 # The gateway's process is killed: healed, in the same container.
                 await engine.kill(name)
@@ -195,6 +198,8 @@ async def test_a_whole_life_with_the_real_gateway(engine: Engine) -> None:
                 assert before is not None
                 assert after is not None
                 assert before.id == after.id
+                assert 0 == (await engine.run(name, ["rm", "/data/ran"], deadline_s=20, limit=500)).exit_code
+                assert ["gateway.sock"] == [path.name for path in world.runtime.glob("*/gateway/*")]
                 await world.want_removed(ann)
                 await eventually(lambda: world.is_gone(ann), within_s=60)
 

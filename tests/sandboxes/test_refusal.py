@@ -20,7 +20,10 @@ REFUSALS = [
     ("pa.sqlite has schema 9, and this image knows 1: a newer image is needed",),
 ]
 PASSING = [
-    ("agent database maintenance lease was lost",),
+    (
+        "Failing check media-persistence (step-refused): Agent database maintenance deferred: agent database "
+        "maintenance lease core:agent-database-maintenance/global was lost",
+    ),
     ("state lease heartbeat did not become ready (phase=startup, trigger=timeout, status=starting)",),
     (INVALID, "<root>: read failed: Error: database is locked"),
     ('OpenClaw config is invalid; run "openclaw doctor --fix" before startup.',),
