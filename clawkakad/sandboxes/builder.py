@@ -15,7 +15,7 @@ from loguru import logger
 from clawkakad.errors import ImageMissing, Rejected, Transient
 from clawkakad.model import Profile, SandboxId, UserId
 from clawkakad.registry import SandboxRow
-from clawkakad.sandboxes import openclaw, paths
+from clawkakad.sandboxes import openclaw, paths, refusal
 from clawkakad.sandboxes.engine import Container, Engine
 from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.paths import SandboxPaths
@@ -90,8 +90,13 @@ class Builder:
         self.write_profile(row.id, await self._profile(row))
 
     def seal(self, sandbox_id: SandboxId) -> None:
-        """Its gateway answers: what it needed to write on the host is written. Raises SandboxTampered, OSError."""
+        """What it needs to write on the host is written. Raises SandboxTampered, OSError."""
         paths.close_gateway_dir(self.paths(sandbox_id), self.sealing.gid)
+
+    def seal_if_bound(self, sandbox_id: SandboxId) -> None:
+        """The entrypoint waits for this with whatever an agent can have changed. Raises SandboxTampered, OSError."""
+        if paths.is_bound(self.paths(sandbox_id)):
+            self.seal(sandbox_id)
 
     def write_profile(self, sandbox_id: SandboxId, profile: Profile) -> None:
         """Tell `pa` who its person is. Raises OSError."""
@@ -149,6 +154,13 @@ class Builder:
         else:
             await self._stop(found)
         return await self.engine.logs(found.id, tail=tail) or []
+
+    async def is_refused(self, found: Container | None) -> bool:
+        """Whether it ended, and to start it again as it is cannot help. Raises EngineUnavailable."""
+        if found is None or found.status in HAS_PROCESSES or found.exit_code != refusal.EXIT_CODE:
+            return False
+        log = await self.engine.logs(found.id, tail=refusal.LOG_LINES, since=found.started_at)
+        return refusal.is_refusal(found.exit_code, log or [])
 
     async def thaw(self, found: Container) -> None:
         """Let it go on: first its limits, if they were lowered, then its processes. Idempotent.

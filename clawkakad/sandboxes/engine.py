@@ -247,11 +247,12 @@ class Engine:
             ended = await execution.inspect()
         return Ran(int(ended["ExitCode"] or 0), output[:limit].decode(errors="replace"))
 
-    async def logs(self, container_id: str, *, tail: int) -> list[str] | None:
-        """The last lines of what a container printed, or None if it is gone."""
+    async def logs(self, container_id: str, *, tail: int, since: datetime | None = None) -> list[str] | None:
+        """The last lines of what a container printed, at all or since then, or None if it is gone."""
+        since_s = 0 if since is None else int(since.timestamp())
         async with _asking("read the logs of a container"):
             with _absent_is_none():
-                pieces = await self._of(container_id).log(stdout=True, stderr=True, tail=tail)
+                pieces = await self._of(container_id).log(stdout=True, stderr=True, tail=tail, since=since_s)
                 return "".join(pieces).splitlines()
         return None
 

@@ -64,6 +64,7 @@ class Gate:
             left_s = deadline - time.monotonic()
             within_s = max(0.1, min(self.timing.attempt_s, left_s))
             try:
+                self.builder.seal_if_bound(row.id)
                 return await open_connection(where, token, owner_uids=self.timing.owner_uids, timeout_s=within_s)
             except GatewayUnavailable as error:
                 if left_s <= 0:

@@ -221,7 +221,7 @@ class Keeper:
             exists=found is not None,
             running=self._runs,
             frozen=found is not None and found.frozen,
-            exit_code=0 if found is None else found.exit_code,
+            refused=await self._builder.is_refused(found),
             usable=self._usable,
             parked_at=row.parked_at,
             parked_with=row.parked_with,
@@ -350,6 +350,7 @@ class Keeper:
         while True:
             left_s = deadline - time.monotonic()
             try:
+                self._builder.seal_if_bound(self._row.id)
                 return await open_connection(
                     where,
                     token,

@@ -8,6 +8,7 @@ symlink in it is followed, and what in it cannot be removed is put aside, into `
 
 import os
 import shutil
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +108,22 @@ def open_gateway_dir(paths: SandboxPaths, gid: int) -> None:
 def close_gateway_dir(paths: SandboxPaths, gid: int) -> None:
     """The socket is there: from now on the container may no more write here, replace it, or fill the host's memory.
 
-    Connecting goes on to work. A container whose user owns the directory could open it again: that is so only where
-    the daemon itself runs as uid 1000, as in a trial. Raises SandboxTampered, OSError.
+    Connecting goes on to work. Whatever else is there stays the container's to write in, so it must be nothing. A
+    container whose user owns the directory could open it again: that is so only where the daemon itself runs as uid
+    1000, as in a trial. Raises SandboxTampered, OSError.
     """
     _directory(paths.gateway_dir, 0o2750, gid)
+    with os.scandir(paths.gateway_dir) as entries:
+        if any(entry.name != paths.gateway_socket.name for entry in entries):
+            raise SandboxTampered(f"{paths.gateway_dir} holds more than a socket")
+
+
+def is_bound(paths: SandboxPaths) -> bool:
+    """Whether the container has made its socket. Raises OSError."""
+    try:
+        return stat.S_ISSOCK(paths.gateway_socket.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def write_file(target: Path, content: str, *, mode: int, gid: int | None = None) -> None:

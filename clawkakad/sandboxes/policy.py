@@ -12,7 +12,6 @@ from enum import Enum, auto
 from clawkakad.model import SandboxState
 from clawkakad.sandboxes.backoff import Dice, delay
 
-REFUSED_CONFIG = 78  # the exit code with which the gateway refuses its configuration
 RECENT = timedelta(hours=24)  # who wrote within this time has a sandbox that runs
 PARKED_FOR = timedelta(hours=1)  # who writes after this time gets another try
 
@@ -66,14 +65,15 @@ class Wanted:
 class Observed:
     """What the registry and the engine say. `usable`: a container that runs, or did, is worth connecting to.
 
-    `frozen`: its processes exist and stand still.
+    `frozen`: its processes exist and stand still; `refused`: it ended, and said that
+    what it was given will not do.
     """
 
     state: SandboxState
     exists: bool
     running: bool
     frozen: bool = False
-    exit_code: int = 0
+    refused: bool = False
     usable: bool = True
     parked_at: datetime | None = None
     parked_with: str | None = None
@@ -179,8 +179,8 @@ def decide(
         return Decision(Do.CONNECT, "found running")
     if observed.frozen and observed.usable:
         return _frozen(wanted, observed)
-    if history.failures and not observed.running and observed.exit_code == REFUSED_CONFIG:
-        return Decision(Do.PARK, f"the gateway refuses its configuration (exit code {REFUSED_CONFIG})")
+    if history.failures and not observed.running and observed.refused:
+        return Decision(Do.PARK, "the gateway refuses its configuration or its data: see its log")
     if not wanted.needed and not observed.running:
         return Decision(Do.STOP if observed.frozen else Do.SLEEP, "nobody needs it now")
     if observed.new and not host.has_room:

@@ -45,6 +45,7 @@ class FakeContainer:
     exit_code: int = 0
     started_at: str = "0001-01-01T00:00:00Z"
     log: list[str] = field(default_factory=list)
+    old_log: list[str] = field(default_factory=list)  # of the times that it ran before
     updated: dict[str, Any] = field(default_factory=dict)  # by `docker update`
     used: int = 450 * 1024 * 1024  # bytes of memory
     swapped: int = 0
@@ -266,7 +267,11 @@ class FakeEngine:
         return web.json_response(self._find(request).inspected())
 
     async def _logs(self, request: web.Request) -> web.Response:
-        lines = self._find(request).log[-int(request.query["tail"]) :]
+        container = self._find(request)
+        started_at = datetime.fromisoformat(container.started_at[:19]).replace(tzinfo=UTC)
+        is_whole = int(request.query.get("since", 0)) < started_at.timestamp()
+        lines = [*container.old_log, *container.log] if is_whole else container.log
+        lines = lines[-int(request.query["tail"]) :]
         return web.Response(body=b"".join(_framed(1, f"{line}\n".encode()) for line in lines))
 
     async def _start(self, request: web.Request) -> web.Response:
@@ -278,6 +283,7 @@ class FakeEngine:
         if container.status == "paused":
             return _no(409, "cannot start a paused container, try unpause instead")
         container.status, container.exit_code = "running", 0
+        container.old_log, container.log = [*container.old_log, *container.log], []
         container.started_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
         self._tell(container, "start")
         await self.on_start(container)

@@ -127,6 +127,18 @@ async def test_logs_have_a_tail_and_those_of_nobody_are_none(engine: Engine, fak
     assert await engine.logs("two", tail=2) is None
 
 
+async def test_logs_of_the_last_start_are_not_those_of_the_ones_before(engine: Engine, fake: FakeEngine) -> None:
+    container_id = await engine.create("one", BODY)
+    fake.containers["one"].log = ["a", "b"]
+    await engine.start(container_id)
+    fake.containers["one"].log = ["c"]
+    found = await engine.inspect("one")
+
+    assert found is not None
+    assert ["c"] == await engine.logs("one", tail=5, since=found.started_at)
+    assert ["a", "b", "c"] == await engine.logs("one", tail=5)
+
+
 async def test_volumes_keep_their_first_labels(engine: Engine) -> None:
     await engine.create_volume({"Name": "v", "Labels": {"a": "1"}})
     await engine.create_volume({"Name": "v", "Labels": {"a": "2"}})

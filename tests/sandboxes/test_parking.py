@@ -38,12 +38,18 @@ def errors() -> list[str]:
     logger.remove(handler)
 
 
-def ends_with(world: World, code: int):  # type: ignore[no-untyped-def]
+def ends_with(world: World, code: int, *words: str):  # type: ignore[no-untyped-def]
     async def die(container: FakeContainer) -> None:
-        container.log = ["\x1b[31mbooting", "x" * 5000, "no such model", "call 4915123456789"]
+        container.log = ["\x1b[31mbooting", "x" * 5000, "no such model", "call 4915123456789", *words]
         await world.engine.die(container.name, code)
 
     return die
+
+
+def refuses(world: World):  # type: ignore[no-untyped-def]
+    return ends_with(
+        world, 78, "Invalid config at /etc/clawkaka/openclaw.json:", '<root>: Unrecognized key: "nonsense"'
+    )
 
 
 async def writes(world: World, user_id: UserId, wamid: str) -> None:
@@ -113,7 +119,7 @@ async def test_nobody_is_told_of_what_they_did_not_notice_until_they_write(world
 
 async def test_a_refused_configuration_is_parked_at_once(world: World) -> None:
     ann = await world.person()
-    world.engine.on_start = ends_with(world, 78)
+    world.engine.on_start = refuses(world)
     async with world.daemon(timing=HASTY) as supervisor:
         await supervisor.ensure(ann)
         await parked(world, ann)
@@ -122,10 +128,50 @@ async def test_a_refused_configuration_is_parked_at_once(world: World) -> None:
         assert "configuration" in (await world.row(ann)).reason
 
 
+async def test_what_ends_with_the_code_of_a_refusal_for_another_reason_is_started_again(world: World) -> None:
+    ann, starts = await world.person(), 0
+
+    async def loses_its_lease_twice(container: FakeContainer) -> None:
+        nonlocal starts
+        starts += 1
+        if starts > 2:
+            return await world.gateways.open(container)
+        container.log = ["agent database maintenance lease was lost"]
+        await world.engine.die(container.name, 78)
+
+    world.engine.on_start = loses_its_lease_twice
+    async with world.daemon(timing=HASTY) as supervisor:
+        await supervisor.ensure(ann)
+        await world.ready(ann)
+
+        assert 3 == starts
+
+
+async def test_a_refusal_of_an_earlier_start_parks_nobody(world: World) -> None:
+    ann = await world.person()
+    world.engine.on_start = refuses(world)
+    async with world.daemon(timing=HASTY) as supervisor:
+        await supervisor.ensure(ann)
+        await parked(world, ann)
+        (container,) = world.engine.containers.values()
+        container.started_at = "2026-01-01T00:00:00Z"  # the next start is in another second
+        world.engine.on_start = ends_with(world, 78)
+        await world.registry.sandboxes.want_retry((await world.row(ann)).id)
+        await eventually(lambda: _parked_for(world, ann, "restarts"))
+
+        assert 7 == world.engine.count("/start")
+        assert any("Unrecognized key" in line for line in container.old_log)
+
+
+async def _parked_for(world: World, user_id: UserId, word: str) -> bool:
+    row = await world.row(user_id)
+    return row.state is SandboxState.PARKED and word in row.reason
+
+
 async def test_parked_stays_parked_over_a_restart_of_the_daemon(world: World, errors: list[str]) -> None:
     ann = await world.person()
     await writes(world, ann, "wamid.1")
-    world.engine.on_start = ends_with(world, 78)
+    world.engine.on_start = refuses(world)
     for _ in range(2):
         async with world.daemon(timing=HASTY) as supervisor:
             await supervisor.ensure(ann)
@@ -140,7 +186,7 @@ async def test_parked_stays_parked_over_a_restart_of_the_daemon(world: World, er
 @pytest.mark.parametrize("why", ["operator", "profile", "image", "person"])
 async def test_it_is_tried_again_when_there_is_reason_to(world: World, why: str) -> None:
     ann = await world.person()
-    world.engine.on_start = ends_with(world, 78)
+    world.engine.on_start = refuses(world)
     async with world.daemon(timing=HASTY) as supervisor:
         await supervisor.ensure(ann)
         await parked(world, ann)
@@ -165,7 +211,7 @@ async def test_it_is_tried_again_when_there_is_reason_to(world: World, why: str)
 async def test_who_is_parked_again_is_told_again(world: World) -> None:
     ann = await world.person()
     await writes(world, ann, "wamid.1")
-    world.engine.on_start = ends_with(world, 78)
+    world.engine.on_start = refuses(world)
     async with world.daemon(timing=HASTY) as supervisor:
         await supervisor.ensure(ann)
         await eventually(lambda: told(world, ann))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from clawkakad.directories import LEFTOVERS
-from clawkakad.errors import UsageError
+from clawkakad.errors import SandboxTampered, UsageError
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes import paths
 from tests.support import short_directory
@@ -218,3 +219,33 @@ def test_once_the_socket_is_there_the_directory_is_closed_and_a_start_opens_it()
 
         paths.open_gateway_dir(where, GID)
         assert 0o2770 == _mode(where.gateway_dir)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "socket"])
+def test_a_directory_that_holds_more_than_its_socket_is_closed_and_told(kind: str) -> None:
+    with short_directory() as runtime, socket.socket(socket.AF_UNIX) as bound:
+        where = paths.paths_of(runtime, SANDBOX)
+        _prepare(where, GID)
+        assert not paths.is_bound(where)
+        bound.bind(str(where.gateway_socket))
+        assert paths.is_bound(where)
+        paths.close_gateway_dir(where, GID)
+        stranger = where.gateway_dir / "x"
+        if kind == "directory":
+            stranger.mkdir()
+        else:
+            os.mknod(stranger, stat.S_IFREG if kind == "file" else stat.S_IFSOCK)
+        paths.open_gateway_dir(where, GID)
+
+        with pytest.raises(SandboxTampered, match="more than a socket"):
+            paths.close_gateway_dir(where, GID)
+        assert 0o2750 == _mode(where.gateway_dir)
+
+
+def test_a_link_in_place_of_the_socket_is_no_socket() -> None:
+    with short_directory() as runtime:
+        where = paths.paths_of(runtime, SANDBOX)
+        _prepare(where, GID)
+        where.gateway_socket.symlink_to("/var/run/docker.sock")
+
+        assert not paths.is_bound(where)

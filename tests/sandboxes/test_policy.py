@@ -30,7 +30,7 @@ STATUSES = (None, "created", "running", "paused", "restarting", "removing", "exi
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 WANTED = Wanted(needed=True, made_of="p i")
 GONE = Observed(S.UNHEALTHY, exists=False, running=False)
-ENDED = Observed(S.UNHEALTHY, exists=True, running=False, exit_code=1)
+ENDED = Observed(S.UNHEALTHY, exists=True, running=False)
 RUNS = Observed(S.STARTING, exists=True, running=True)
 FROZEN = Observed(S.DOZING, exists=True, running=False, frozen=True)
 FULL = replace(WANTED, full="its disk is full")
@@ -85,8 +85,13 @@ def test_every_state_is_reached_and_has_a_way_on_to_ready() -> None:
         (replace(WANTED, needed=False), GONE, History(), Do.SLEEP),
         (replace(WANTED, made_of=None), GONE, History(), Do.WAIT),
         (replace(WANTED, made_of=None), ENDED, History(), Do.START),  # the engine knows the image by its id
-        (WANTED, replace(ENDED, exit_code=78), History(), Do.START),  # who knows what was changed meanwhile
-        (WANTED, replace(ENDED, exit_code=78), History(failures=1), Do.PARK),
+        (WANTED, replace(ENDED, refused=True), History(), Do.START),  # who knows what was changed meanwhile
+        (WANTED, replace(ENDED, refused=True), History(failures=1), Do.PARK),
+        (replace(WANTED, needed=False), replace(ENDED, refused=True), History(failures=1), Do.PARK),
+        (WANTED, ENDED, History(failures=1), Do.START),
+        (WANTED, replace(RUNS, refused=True), History(failures=1), Do.CONNECT),
+        (replace(WANTED, retry=True), replace(ENDED, refused=True), History(failures=1), Do.FORGIVE),
+        (WANTED, replace(ENDED, refused=True), History(failures=1, not_before=101.0), Do.WAIT),
         (WANTED, ENDED, History(failures=1, not_before=101.0), Do.WAIT),
         (WANTED, RUNS, History(failures=1, not_before=101.0), Do.WAIT),
         (WANTED, ENDED, History(failures=6, restarts=(91.0, 92.0, 94.0, 96.0, 98.0)), Do.PARK),
@@ -141,17 +146,17 @@ def test_what_no_timer_can_mend_is_not_tried_by_a_timer() -> None:
     st.sampled_from(S),
     st.booleans(),
     st.booleans(),
-    st.integers(0, 255),
+    st.booleans(),
     st.integers(0, 9),
     st.booleans(),
 )
 def test_an_engine_that_does_not_answer_decides_nothing(
-    needed: bool, state: S, exists: bool, running: bool, code: int, failures: int, retry: bool
+    needed: bool, state: S, exists: bool, running: bool, refused: bool, failures: int, retry: bool
 ) -> None:
     decision = decide(
         0.0,
         Wanted(needed, None, retry=retry),
-        Observed(state, exists, running, code),
+        Observed(state, exists, running, refused=refused),
         History(failures=failures),
         Host(answers=False),
     )
@@ -204,16 +209,16 @@ def test_a_first_start_is_no_restart() -> None:
     assert History(failures=1).started(5.0, LIMITS).restarts == (5.0,)
 
 
-LIVES = st.lists(st.tuples(st.floats(0.0, 900.0), st.booleans(), st.sampled_from([0, 1, 78, 137])), max_size=60)
+LIVES = st.lists(st.tuples(st.floats(0.0, 900.0), st.booleans(), st.booleans()), max_size=60)
 
 
 @given(LIVES, st.integers(0, 2**32))
 def test_never_more_than_five_restarts_in_ten_minutes_before_it_is_parked(
-    lives: list[tuple[float, bool, int]], seed: int
+    lives: list[tuple[float, bool, bool]], seed: int
 ) -> None:
     dice, now, history, restarts = random.Random(seed).random, 0.0, History(), list[float]()
     observed = GONE
-    for lasts_s, gets_ready, code in lives:
+    for lasts_s, gets_ready, refused in lives:
         while (decision := decide(now, WANTED, observed, history, Host(), LIMITS)).do is Do.WAIT:
             assert decision.after_s is not None
             assert decision.after_s <= LIMITS.last_delay_s
@@ -221,6 +226,7 @@ def test_never_more_than_five_restarts_in_ten_minutes_before_it_is_parked(
         if decision.do is Do.PARK:
             return
         assert decision.do is Do.START
+        assert not observed.refused, "a refusal is never tried again"
         if history.failures:
             restarts.append(now)
         history = history.started(now, LIMITS)
@@ -231,5 +237,5 @@ def test_never_more_than_five_restarts_in_ten_minutes_before_it_is_parked(
         history = history.failed(now, LIMITS, dice)
         if healthy:
             restarts.clear()
-        observed = replace(ENDED, exit_code=code)
+        observed = replace(ENDED, refused=refused)
         assert sum(now - at < LIMITS.window_s for at in restarts) <= LIMITS.restarts

@@ -13,13 +13,14 @@ import aiodocker
 import pytest
 
 from clawkakad.errors import EngineUnavailable
-from clawkakad.model import SandboxId
+from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.engine import Engine, Event, open_engine
 from clawkakad.sandboxes.keeper import Timing
+from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.profile import Sealing, container_body, container_name, volume_body, volume_name
 from clawkakad.sandboxes.seccomp import seccomp_option
-from tests.sandboxes.world import open_world
+from tests.sandboxes.world import World, open_world
 from tests.support import IMAGE, eventually, short_directory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -146,6 +147,29 @@ async def _ended(engine: Engine, container_id: str) -> bool:
     return found is not None and not found.running and found.exit_code == 137
 
 
+async def test_what_the_real_gateway_refuses_is_parked_after_one_start(engine: Engine) -> None:
+    async with open_world() as world:
+        world.engine.address, world.image = ADDRESS, IMAGE
+        world.limits = ModelLimits(context_window=-1)
+        ann = await world.person()
+        async with world.daemon(gid=paths.socket_gid(), timing=Timing()) as supervisor:
+            sandbox_id = await supervisor.ensure(ann)
+            async with _cleaned(engine, sandbox_id):
+                await eventually(lambda: _is_parked(world, ann), within_s=120)
+                found = await engine.inspect(container_name(sandbox_id))
+                assert found is not None
+                printed = "\n".join(await engine.logs(found.id, tail=200) or [])
+
+                assert 78 == found.exit_code
+                assert "configuration" in (await world.row(ann)).reason
+                assert 1 == printed.count("Invalid config at"), printed
+                await world.removed(ann)
+
+
+async def _is_parked(world: World, user_id: UserId) -> bool:
+    return (await world.row(user_id)).state is SandboxState.PARKED
+
+
 async def test_a_whole_life_with_the_real_gateway(engine: Engine) -> None:
     async with open_world() as world:
         world.engine.address, world.image = ADDRESS, IMAGE
@@ -163,6 +187,9 @@ async def test_a_whole_life_with_the_real_gateway(engine: Engine) -> None:
                 config = json.loads((world.runtime / sandbox_id / "config" / "openclaw.json").read_text())
                 assert config["gateway"]["auth"]["token"] not in json.dumps(await _facts(name))
                 before = await engine.inspect(name)
+                # What an agent leaves runs before the gateway answers, but not before the directory is closed.
+                left = ".shell touch /data/ran /run/clawkaka/gateway/left"
+                await engine.run(name, ["sh", "-c", f"echo '{left}' > ~/.sqliterc"], deadline_s=20, limit=500)
 
                 # The gateway's process is killed: healed, in the same container.
                 await engine.kill(name)
@@ -171,6 +198,8 @@ async def test_a_whole_life_with_the_real_gateway(engine: Engine) -> None:
                 assert before is not None
                 assert after is not None
                 assert before.id == after.id
+                assert 0 == (await engine.run(name, ["rm", "/data/ran"], deadline_s=20, limit=500)).exit_code
+                assert ["gateway.sock"] == [path.name for path in world.runtime.glob("*/gateway/*")]
                 await world.want_removed(ann)
                 await eventually(lambda: world.is_gone(ann), within_s=60)
 

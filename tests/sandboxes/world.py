@@ -153,6 +153,7 @@ class World:
         self.keys: KeySource = SharedKey(None)
         self.image = "clawkaka-sandbox:latest"
         self.memory_mb = 1280
+        self.limits = ModelLimits()
         self.host = HostMemory(total_mb=8000, available_mb=6000, swap_mb=0, swap_free_mb=0)
         self.memory: Callable[[], HostMemory] = lambda: self.host
         self.rules = Rules()
@@ -214,7 +215,7 @@ class World:
                 ),
                 runtime_dir=self.runtime,
                 token_of=lambda sandbox_id: secrets.gateway_token(SECRET, sandbox_id),
-                limits=ModelLimits(),
+                limits=self.limits,
                 keys=self.keys,
                 containers=self.registry.sandboxes,
                 profiles=self.registry.users,

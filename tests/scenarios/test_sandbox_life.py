@@ -49,6 +49,7 @@ async def test_webhooks_are_taken_without_an_engine_and_answered_within_ten_seco
 
 async def test_who_has_a_sandbox_that_cannot_be_helped_is_told_once_and_answered_in_the_end(stage: Stage) -> None:
     async def refuse(container: FakeContainer) -> None:
+        container.log = ["Invalid config at /etc/clawkaka/openclaw.json:", '<root>: Unrecognized key: "nonsense"']
         await stage.engine.die(container.name, 78)
 
     robin, mika = stage.person(), stage.person("Mika")
