@@ -35,14 +35,15 @@ class Opening:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._granted: dict[UserId, Turn | None] = {}
+        self._is_over = False  # a transaction that nobody waits for any more may still run
 
     def anew(self) -> None:
         """What an undone try began is not begun."""
-        self.go(stored=False)
+        self._let_go(stored=False)
 
     def begin(self, tx: Transaction, user_id: UserId, now: datetime) -> bool:
         """Begin the turn of a message that this transaction has stored. False: the conversation has to be woken."""
-        if not self._host.grant(user_id):
+        if self._is_over or not self._host.grant(user_id):
             return False
         self._granted[user_id] = None
         turn = self._granted[user_id] = self._host.open(tx, user_id, now)
@@ -50,6 +51,10 @@ class Opening:
 
     def go(self, *, stored: bool) -> None:
         """Ask the agents of what was begun and stored; let go of the others."""
+        self._is_over = True
+        self._let_go(stored=stored)
+
+    def _let_go(self, *, stored: bool) -> None:
         granted, self._granted = self._granted, {}
         for user_id, turn in granted.items():
             self._host.go(user_id, turn if stored else None)

@@ -19,6 +19,7 @@ NOTES = ("your person", "reminder sent", "in reply to", "forwarded", "written", 
 LONGEST_QUOTE = 300  # characters of a message that is replied to: enough to know which one
 LONGEST_REMINDER = 1000
 LONGEST_NAME = 100
+INTRODUCTION = "[your person from now on: "
 
 HEARTBEAT = (
     "Heartbeat: this was found in the person's own records. If it is worth a message now, write that message, short"
@@ -78,7 +79,7 @@ def introduction(profile: Profile) -> str:
         f"currency {profile.currency}",
         f"language {profile.language}",
     ]
-    return note(f"your person from now on: {joined(*words)}; whatever else was said of them before does not count")
+    return f"{INTRODUCTION}{joined(*words)}; whatever else was said of them before does not count]"
 
 
 def _block(row: InboxRow, age_note: str | None, quotes: Mapping[Wamid, str]) -> tuple[list[str], str]:

@@ -102,7 +102,7 @@ def _prompt(
     disk = disks.of_user(tx, lead.user_id)
     held = in_words(disk) if disk is not None and disk.warned else ""
     text = prompt.of_turn(messages, said, sent, now=now, zone_name=zone, old_after=rules.old_after, disk=held)
-    if user is not None and spares.introduce(tx, lead.user_id):
+    if user is not None and spares.is_stranger(tx, lead.user_id):
         return f"{prompt.introduction(user.profile)}\n{text}"
     return text
 
@@ -120,6 +120,8 @@ def answered(
     if inbox.settle(tx, turn.messages, InboxState.ANSWERED, "", now):
         outbox.add(tx, turn.lead.user_id, parts, origin="reply", source=f"run:{run_id}", now=now)
         reminders.told(tx, turn.told)
+        if turn.prompt.startswith(prompt.INTRODUCTION):
+            spares.introduced(tx, turn.lead.user_id)
         if express is not None:
             express.begin(tx, now)
     return inbox.is_anything_waiting(tx, turn.lead.user_id)

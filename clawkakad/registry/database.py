@@ -142,12 +142,15 @@ class Database:
         for waiting, outcome in zip(batch, outcomes, strict=True):
             _tell(waiting.done, outcome)
 
-    async def _commit_together(self, works: Sequence[Work[Any]]) -> Sequence[_Outcome]:
+    async def _commit_together(self, works: Sequence[Work[Any]]) -> list[_Outcome]:
         """Carry out works in one transaction, each for itself. Raises where nothing of it is on disk."""
         await self._begin()
         connection = self._writer._conn
         try:
-            outcomes = _carry_out_all(connection, works)
+            outcomes = _all_at_once(connection, works)
+            if outcomes is None:
+                await self._begin()
+                outcomes = [_carry_out(connection, work) for work in works]
             await _on_thread(self._writer, lambda connection: connection.execute("COMMIT"))
         except Exception:
             _roll_back(connection)
@@ -173,8 +176,8 @@ def _tell(done: asyncio.Future[Any], outcome: _Outcome) -> None:
         done.set_exception(_converted(outcome.error))
 
 
-def _carry_out_all(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> Sequence[_Outcome]:
-    """The works one after the other; where one of them fails, all are done again, each in a savepoint of its own."""
+def _all_at_once(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[_Outcome] | None:
+    """The works one after the other. None: one of several failed, and all are undone, to be done again one by one."""
     transaction = Transaction(connection)
     try:
         return [_Done(work(transaction)) for work in works]
@@ -183,8 +186,7 @@ def _carry_out_all(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -
         if len(works) == 1:
             raise
         logger.debug("a work failed among others, which are carried out again", error=type(error).__name__)
-    connection.execute(BEGIN)
-    return [_carry_out(connection, work) for work in works]
+        return None
 
 
 def _carry_out(connection: sqlite3.Connection, work: Work[Any]) -> _Outcome:

@@ -15,7 +15,7 @@ def add(tx: Transaction, *, most: int, now: datetime) -> SandboxId | None:
     sandbox_id = ids.new_sandbox_id()
     added = tx.execute(
         "INSERT INTO sandboxes (id, state, reason, created_at, changed_at) SELECT :id, 'absent', 'a spare', :now, :now"
-        " WHERE (SELECT count(*) FROM sandboxes WHERE user_id IS NULL) < :most",
+        " WHERE (SELECT count(*) FROM sandboxes WHERE user_id IS NULL AND remove_wanted = 0) < :most",
         {"id": sandbox_id, "most": most, "now": times.to_text(now)},
     )
     return sandbox_id if added else None
@@ -42,6 +42,11 @@ def give_up(tx: Transaction, sandbox_id: SandboxId) -> bool:
     )
 
 
-def introduce(tx: Transaction, user_id: UserId) -> bool:
-    """Whether their sandbox has to be told whose it is: once after it was claimed."""
-    return 0 < tx.execute("UPDATE sandboxes SET claimed = 0 WHERE user_id = :user AND claimed = 1", {"user": user_id})
+def is_stranger(tx: Transaction, user_id: UserId) -> bool:
+    """Whether their sandbox has yet to be told whose it is: it was claimed."""
+    return tx.one("SELECT 1 FROM sandboxes WHERE user_id = :user AND claimed = 1", {"user": user_id}) is not None
+
+
+def introduced(tx: Transaction, user_id: UserId) -> None:
+    """It has been told, and has answered."""
+    tx.execute("UPDATE sandboxes SET claimed = 0 WHERE user_id = :user", {"user": user_id})

@@ -113,7 +113,7 @@ class Admission:
 
     def _grant(self) -> None:
         for waiting in sorted(self._queue, key=lambda one: not one.is_waited_for()):
-            has_memory = waiting.has_memory or self.has_room() or self._alone()
+            has_memory = waiting.has_memory or self.has_room() or (waiting.is_waited_for() and self._alone())
             if len(self._inside) >= self._wakes_at_once or not has_memory:
                 return
             if waiting.cold and sum(one.cold for one in self._inside) >= self._starts_at_once:

@@ -87,6 +87,10 @@ class DiskWatch:
         """Somewhere there is next to nothing left."""
         return any(space is Space.FULL for space in self._spaces.values())
 
+    def is_held(self, sandbox_id: SandboxId) -> bool:
+        """Whether it is frozen until it is measured: it cannot answer, and must not be let go on by anybody else."""
+        return sandbox_id in self._writers.frozen
+
     @property
     def registry_is_full(self) -> bool:
         """There is next to nothing left where messages are stored."""

@@ -20,7 +20,7 @@ from clawkakad.gateway.connection import Connection, open_connection
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.admission import Admission
 from clawkakad.sandboxes.backoff import delays
-from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.builder import HAS_PROCESSES, Builder
 from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.profile import container_name
 
@@ -79,7 +79,7 @@ class Gate:
             found = await self.builder.find(row.id)
         except EngineUnavailable:
             return  # its silence says nothing about the container
-        if found is None or not found.running:
+        if found is None or found.status not in HAS_PROCESSES:
             code = "" if found is None else f" with exit code {found.exit_code}"
             raise NotReady(f"its container ended{code}")
 

@@ -42,6 +42,9 @@ from clawkakad.sandboxes.paths import SANDBOX_UID, SandboxPaths
 from clawkakad.sandboxes.policy import Decision, Do, History, Host, Limits, Observed, Wanted, decide, is_needed
 from clawkakad.sandboxes.rest import Order, Resident
 
+CROWDED_S = 2.0  # before another look whether there is room
+HELD_S = 1.0  # before another look whether its disk is measured
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -76,6 +79,7 @@ class DiskCare(Protocol):
     def is_low(self) -> bool: ...
     def why_stopped(self, sandbox_id: SandboxId) -> str: ...
     def was_stopped(self, sandbox_id: SandboxId) -> bool: ...
+    def is_held(self, sandbox_id: SandboxId) -> bool: ...
     async def forgive(self, sandbox_id: SandboxId) -> None: ...
 
 
@@ -165,7 +169,8 @@ class Keeper:
 
     def resident(self) -> Resident | None:
         """What the policy of rest has to know of one that is ready."""
-        return self._bed.resident(self._busy_at) if self._is_watching else None
+        watched = self._is_watching and not self._disk.is_held(self._row.id)
+        return self._bed.resident(self._busy_at) if watched else None
 
     async def run(self) -> None:
         """The loop. Ends when the sandbox rests."""
@@ -181,6 +186,7 @@ class Keeper:
                     continue
                 except Crowded as error:
                     logger.debug("not woken now", reason=str(error))
+                    await self._pause(CROWDED_S)
                 except (ClawkakaError, OSError) as error:
                     await self._failed(str(error) or type(error).__name__)
                 except Exception:  # a mistake of ours in the care of one sandbox must not end it, or that of others
@@ -191,6 +197,8 @@ class Keeper:
     async def _decide(self) -> Decision:
         """Ask everybody, and let the policy decide."""
         self._decided_at = time.monotonic()
+        if self._disk.is_held(self._row.id):
+            return Decision(Do.WAIT, "frozen until its disk is measured", after_s=HELD_S)
         await self._builder.lay_out(self._row)
         if self._row.user_id is not None:  # a spare has nobody for whom it could ask
             await self._doors.open(self._row.id, self._row.user_id, self._builder.paths(self._row.id))
@@ -461,6 +469,8 @@ class Keeper:
             self._busy_at = time.monotonic()
 
     async def _answers(self, connection: Connection) -> bool:
+        if self._disk.is_held(self._row.id):
+            return True  # it cannot
         try:
             await connection.health(self._timing.liveness_within_s)
         except GatewayUnavailable:

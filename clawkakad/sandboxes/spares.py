@@ -15,6 +15,7 @@ from loguru import logger
 from clawkakad.model import SandboxId, SandboxState
 from clawkakad.registry import Registry, SandboxRow, spares
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.policy import PARKED_FOR
 from clawkakad.sandboxes.rest import Order
 
 CHECK_EVERY_S = 60.0  # between two looks whether a spare is still of the image and profile that are wanted
@@ -36,17 +37,17 @@ class Step:
 def decide(rows: Sequence[SandboxRow], stale: Collection[SandboxId], *, wanted: int, has_room: bool) -> Step:
     """The next step. `rows`: all spares; `stale`: those made of another image or profile than is wanted now.
 
-    `has_room`: the host has memory for one that boots, and for one more person. One boots at a time; one that is
-    parked is left as it is: another would fare no better.
+    `has_room`: the host has memory for one that boots, and for one more person: without, nothing is begun. One boots at
+    a time; one that is parked is left as it is for a while: another would fare no better.
     """
     there = [row for row in rows if not row.remove_wanted]
     kept = [row for row in there if row.id not in stale][:wanted]
     remove = tuple(row.id for row in there if row not in kept)
     doze = tuple(row.id for row in kept if row.state is _S.READY)
-    start = [row.id for row in kept if row.state in ON_THE_WAY]
-    if not start and has_room:
-        start = [row.id for row in kept if row.state is _S.ASLEEP][:1]
-    return Step(remove, tuple(start), doze, make=has_room and not start and len(kept) < wanted)
+    on_the_way = [row.id for row in kept if row.state in ON_THE_WAY]
+    start = on_the_way or [row.id for row in kept if row.state is _S.ASLEEP][:1]
+    start = start if has_room else []
+    return Step(remove, tuple(start), doze, make=has_room and not on_the_way and not start and len(kept) < wanted)
 
 
 class Spares:
@@ -96,9 +97,11 @@ class Spares:
             self._address(made)
 
     async def _stale(self, rows: Sequence[SandboxRow]) -> list[SandboxId]:
-        """Once a minute: it costs a call of the engine."""
+        """Those that were parked long ago; and once a minute, since it costs a call of the engine, what has drifted."""
+        now = datetime.now(UTC)
+        parked = [row.id for row in rows if row.parked_at is not None and now - row.parked_at >= PARKED_FOR]
         if not rows or time.monotonic() - self._checked_at < self._check_every_s:
-            return []
-        stale = [row.id for row in rows if await self._builder.is_stale(row)]
+            return parked
+        drifted = [row.id for row in rows if await self._builder.is_stale(row)]
         self._checked_at = time.monotonic()
-        return stale
+        return [*parked, *drifted]

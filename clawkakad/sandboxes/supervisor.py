@@ -128,6 +128,7 @@ class Supervisor:
         self._oom_at_once_s = oom_at_once_s
         self._keepers: dict[SandboxId, tuple[Keeper, asyncio.Task[None]]] = {}
         self._of_user: dict[UserId, SandboxId] = {}  # of those with a keeper
+        self._handing: set[SandboxId] = set()  # claimed, while the keeper of the spare ends
         self._leaving: set[SandboxId] = set()  # being removed, or gone: ids are never used again
         self._removal_not_before: dict[SandboxId, float] = {}
         self._strays: set[str] = set()
@@ -172,11 +173,21 @@ class Supervisor:
         row = await self._registry.sandboxes.ensure(user_id)
         if row.remove_wanted or row.id in self._leaving:
             raise Transient("the sandbox is being removed")
-        if row.id in self._keepers and self._keepers[row.id][0].user_id is None:
-            await self._let_go(row.id)  # a spare, until this moment
+        await self._hand_over(row.id)
         self._keep(row)
         self.address(row.id)
         return row.id
+
+    async def _hand_over(self, sandbox_id: SandboxId) -> None:
+        """It may have been kept as a spare until this moment: then that keeper ends before another begins."""
+        if sandbox_id in self._handing or sandbox_id not in self._keepers:
+            return
+        if self._keepers[sandbox_id][0].user_id is None:
+            self._handing.add(sandbox_id)
+            try:
+                await self._let_go(sandbox_id)
+            finally:
+                self._handing.discard(sandbox_id)
 
     def is_awake(self, user_id: UserId) -> bool:
         """Whether the person's sandbox can be asked at this moment."""
@@ -217,7 +228,7 @@ class Supervisor:
         """The row may be a moment old: who leaves meanwhile gets no keeper, nor who is upgraded."""
         if row.id in self._keepers or row.remove_wanted or row.id in self._leaving or self._stopped:
             return
-        if self._upgrader.holds(row.id):
+        if self._upgrader.holds(row.id) or row.id in self._handing:
             return
         keeper = Keeper(
             row,
@@ -246,9 +257,9 @@ class Supervisor:
 
     def _keeper_ended(self, sandbox_id: SandboxId, keeper: Keeper, task: asyncio.Task[None]) -> None:
         """It rests. Who addressed it in that moment wakes it again."""
-        if task.cancelled():
+        if task.cancelled() or self._keepers.get(sandbox_id, (None, None))[0] is not keeper:
             return
-        self._keepers.pop(sandbox_id, None)
+        del self._keepers[sandbox_id]
         if task.exception() is not None:  # a bug; the next reconcile starts another
             logger.error("a keeper ended", sandbox=sandbox_id, error=repr(task.exception()))
         elif keeper.is_wanted_again:

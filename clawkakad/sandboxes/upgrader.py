@@ -280,6 +280,9 @@ class Upgrader:
         """Somebody keeps it again. `awake`: it runs, or did when it was taken in hand."""
         self._in_hand.discard(sandbox_id)
         row = await self._registry.sandboxes.get(sandbox_id)
+        if row is not None and not awake:  # else its keeper would take it for one that is on its way
+            await self._ledger_of(row).move(SandboxState.ASLEEP, "it rested before the upgrade")
+            row = await self._registry.sandboxes.get(sandbox_id)
         if row is not None:
             self._keepers.take_back(row, awake=awake)
 

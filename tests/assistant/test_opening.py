@@ -164,3 +164,18 @@ async def test_who_is_woken_while_their_turn_is_stored_is_looked_after(
 
     assert await replies(registry) == ["re: one", "re: two"]
     assert agent.most_at_once == {f"s-{robin}": 1}
+
+
+async def test_a_transaction_that_nobody_waits_for_any_more_begins_nothing(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    async with living(registry, agent, clock) as conversations:
+        opening = conversations.opening()
+        opening.go(stored=False)
+        work = functools.partial(storing, opening, [message(robin, "one", clock)], clock)
+        assert await registry.db.write(work) == [False]
+
+        conversations.wake(robin)
+        await until_settled(registry)
+
+    assert len(agent.asked) == 1

@@ -59,6 +59,8 @@ def row(number: int, state: SandboxState = S.DOZING, *, leaving: bool = False) -
         ([row(1), row(2)], 1, True, Step(remove=("s2",))),
         ([row(1, S.READY)], 1, False, Step(doze=("s1",))),
         ([row(1, S.STARTING)], 2, True, Step(start=("s1",))),
+        ([row(1, S.STARTING)], 2, False, Step()),
+        ([row(1, S.STOPPING)], 1, False, Step()),
         ([row(1, S.ASLEEP)], 1, True, Step(start=("s1",))),
         ([row(1, S.ASLEEP)], 1, False, Step()),
         ([row(1, S.PARKED)], 1, True, Step()),
@@ -83,8 +85,9 @@ def test_there_are_never_more_than_are_wanted_and_one_boots_at_a_time(
     left = len(rows) - len(step.remove) + step.make
     assert left <= max(wanted, 0)
     assert not (step.make and (not has_room or step.start))
+    assert has_room or not step.start
     asleep = [one for one in step.start if rows[int(one[1:])].state not in ON_THE_WAY]
-    assert len(asleep) <= (1 if has_room else 0)
+    assert len(asleep) <= 1
 
 
 def test_a_spare_does_not_sleep_for_having_dozed_long_but_is_the_first_where_memory_is_short() -> None:
@@ -172,14 +175,27 @@ async def test_two_newcomers_never_share_one(world: World) -> None:
         assert spare.id in got
 
 
-async def test_who_claimed_one_is_introduced_once(world: World) -> None:
+async def test_who_claimed_one_is_a_stranger_until_they_were_introduced(world: World) -> None:
     async with world.daemon() as supervisor:
         await waiting(world)
         ann = await world.person()
         await supervisor.ensure(ann)
-        told = [await world.registry.db.write(lambda tx: spares.introduce(tx, ann)) for _ in range(2)]
+        before = await world.registry.db.read(lambda tx: spares.is_stranger(tx, ann))
+        await world.registry.db.write(lambda tx: spares.introduced(tx, ann))
+        after = await world.registry.db.read(lambda tx: spares.is_stranger(tx, ann))
 
-    assert told == [True, False]
+    assert (before, after) == (True, False)
+
+
+async def test_one_that_was_parked_long_ago_makes_way_for_another(world: World) -> None:
+    async with world.daemon():
+        spare = await waiting(world)
+        made_of = f"{spare.config_hash} {spare.image_id}"
+        await world.registry.sandboxes.park(spare.id, "it did not come up", made_of)
+        long_ago = "UPDATE sandboxes SET parked_at = '2026-01-01T00:00:00.000Z' WHERE id = :id"
+        await world.registry.db.execute(long_ago, {"id": spare.id})
+
+        assert (await waiting(world, but=spare.id)).id != spare.id
 
 
 async def test_a_claim_outlives_the_daemon(world: World) -> None:
