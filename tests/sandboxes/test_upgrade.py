@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from loguru import logger
 
-from clawkakad.model import SandboxState, StepState, UpgradeState
+from clawkakad.model import Rest, SandboxState, StepState, UpgradeState
 from clawkakad.registry.upgrades import IN_HAND
 from clawkakad.sandboxes.upgradeplan import MOVES
 from tests.sandboxes.test_parking import writes
@@ -149,9 +149,7 @@ async def test_one_that_sleeps_is_started_for_the_gate_and_sleeps_again(town: To
     ann = await town.resident(ANN, wrote_h=1)
     async with town.world.daemon():
         row = await town.world.ready(ann)
-    await town.wrote(ann, 100)
-    await town.world.engine.die(town.world.container(row.id).name, 0)
-    async with town.world.daemon():
+        await town.world.registry.sandboxes.want_rest(row.id, Rest.SLEEP)
         await eventually(lambda: _state(town.world, ann, SandboxState.ASLEEP))
         town.build()
         assert UpgradeState.DONE is (await town.ended(await town.ask()))[0].state
