@@ -308,7 +308,8 @@ class FakeEngine:
     async def _pause(self, request: web.Request) -> web.Response:
         container = self._find(request)
         if container.status != "running":
-            return _no(409, f"Container {container.id} is {container.status}")
+            why = "already paused" if container.status == "paused" else "not running"
+            return _no(409, f"Container {container.id} is {why}")
         container.status = "paused"
         self._tell(container, "pause")
         await self.on_freeze(container)
