@@ -106,14 +106,9 @@ class GraphClient:
         await self._post(message)
 
     async def _persistently(self, message: Mapping[str, Any]) -> bytes:
-        try:
-            return await self._post(message)
-        except GraphUnavailable as error:
-            if not _never_reached(error):
-                raise
         attempts = AsyncRetrying(
             retry=retry_if_exception(_never_reached),
-            stop=stop_after_attempt(_ATTEMPTS - 1),
+            stop=stop_after_attempt(_ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.3, min=0.1, max=_LONGEST_WAIT_S),
             reraise=True,
         )

@@ -20,6 +20,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from clawkakad import app, cli, faults
 
 LOOPBACK = "127.0.0.1"
@@ -34,7 +36,7 @@ class Orders:
         self._clock = timedelta()
         self._dns = True
         self._counting = threading.Lock()  # points are reached on the registry's thread too
-        self._resolve = socket.getaddrinfo
+        self._resolve = uvloop.Loop.getaddrinfo
 
     def read(self, *_: object) -> None:
         """Take the orders, if there are any."""
@@ -64,13 +66,13 @@ class Orders:
         """The wall clock, as far off as it was told to be."""
         return datetime.now(UTC) + self._clock
 
-    def resolve(self, host: Any, *arguments: Any, **options: Any) -> Any:
-        """As the system does, but for names under .test."""
+    async def resolve(self, host: Any, *arguments: Any, **options: Any) -> Any:
+        """As the event loop does, but for names under .test."""
         if isinstance(host, str) and host.endswith(".test"):
             if not self._dns:
                 raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
             host = LOOPBACK
-        return self._resolve(host, *arguments, **options)
+        return await self._resolve(asyncio.get_running_loop(), host, *arguments, **options)
 
 
 def run(path: Path) -> None:
@@ -80,7 +82,7 @@ def run(path: Path) -> None:
     signal.signal(signal.SIGUSR1, orders.read)
     faults.arm(orders.reach)
     app._now = orders.now
-    socket.getaddrinfo = orders.resolve
+    uvloop.Loop.getaddrinfo = orders.resolve  # type: ignore[method-assign]
     sys.argv = ["clawkakad", "run"]
     cli.main()
 

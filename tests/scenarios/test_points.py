@@ -5,12 +5,14 @@ the end is the same as if it had never died.
 import itertools
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from importlib import resources
 
 import pytest
 
 from clawkakad.faults import POINTS
 from clawkakad.registry.database import statements
+from clawkakad.registry.times import to_text
 from clawkakad.simulator.people import Author, State
 from tests.scenarios.conftest import Stage, known
 from tests.support import eventually
@@ -84,7 +86,7 @@ async def test_what_an_older_daemon_left_is_finished_by_a_newer_one(stage: Stage
         for statement in statements(first):
             old.execute(statement)
         old.execute("PRAGMA user_version = 1")
-        now = "2026-11-22T10:00:00.000Z"
+        now = to_text(datetime.now(UTC))
         old.execute("INSERT INTO users VALUES ('u1', 'Robin', 'UTC', 'USD', 'en', NULL, ?, ?)", (now, now))
         old.execute("INSERT INTO identifiers VALUES ('wa_id', ?, 'u1', ?)", (robin.wa_id, now))
         old.execute(
