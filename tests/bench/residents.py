@@ -49,8 +49,7 @@ async def idle(house: House, person: Person, *, seconds: float, state: str) -> N
 async def stopped(house: House, person: Person) -> Numbers:
     """Their container is stopped; they write."""
     if RESTS:
-        await house.tell(person, "sleep")
-        await house.reaches(person, "asleep")
+        await house.rests(person, "sleep", "asleep")
     else:
         await house.engine.stop((await house.facts(person))["Id"], grace_s=30)
     reply_s = await house.reply_s(person)
@@ -60,8 +59,7 @@ async def stopped(house: House, person: Person) -> Numbers:
 
 async def dozing(house: House, person: Person) -> Numbers:
     """Their sandbox is frozen and its memory moved to swap."""
-    await house.tell(person, "doze")
-    took_s = await house.reaches(person, "dozing")
+    took_s = await house.rests(person, "doze", "dozing")
     usage = (await house.cgroup(person)).usage()
     return {
         "doze_s": took_s,

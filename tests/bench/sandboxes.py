@@ -28,8 +28,8 @@ class Plan:
     parts: Sequence[str] = PARTS
     rounds: int = 3
     errands: int = 3
-    idle_s: float = 30.0
-    settle_s: float = 30.0
+    idle_s: float = 20.0
+    settle_s: float = 20.0
     dozing: int = 8
     many: int = 500
     many_rounds: int = 2
