@@ -8,6 +8,7 @@ import asyncio
 from clawkakad.config import names
 from clawkakad.simulator.people import Person
 from tests.bench.house import House
+from tests.bench.swapfile import Say
 from tests.support import eventually
 
 Numbers = dict[str, float]
@@ -86,13 +87,16 @@ def _spare_dozes(house: House) -> bool:
     return bool(house.daemon.rows("SELECT 1 FROM sandboxes WHERE user_id IS NULL AND state = 'dozing'"))
 
 
-async def crowd(house: House, people: list[Person], *, dozing_count: int) -> Numbers:
+async def crowd(house: House, people: list[Person], *, dozing_count: int, say: Say) -> Numbers:
     """Three are awake and the rest dozes, all at the same time: what it takes, and how many fit into 4 GiB so."""
-    people += [(await newcomer(house))[0] for _ in range(AWAKE_AT_ONCE + dozing_count - len(people))]
+    while len(people) < AWAKE_AT_ONCE + dozing_count:
+        people.append((await newcomer(house))[0])
+        say(f"{len(people)} of {AWAKE_AT_ONCE + dozing_count} have come")
     wakeful, rest = people[:AWAKE_AT_ONCE], people[AWAKE_AT_ONCE : AWAKE_AT_ONCE + dozing_count]
     for person in rest:
         if house.row(person)["state"] != "dozing":
             await dozing(house, person)
+            say(house.row(person)["reason"])
     for person in wakeful:
         await house.reply_s(person)
     up = [(await house.cgroup(person)).usage() for person in wakeful]

@@ -87,7 +87,7 @@ async def _all(plan: Plan, results: Results, say: Say, *, rests: bool) -> None:
             people = await _people(plan, there, results, say, rests=rests)
             if "crowd" in plan.parts and rests:
                 say(f"A crowd: {residents.AWAKE_AT_ONCE} awake, {plan.dozing} dozing")
-                results.add(await residents.crowd(there, people, dozing_count=plan.dozing))
+                results.add(await residents.crowd(there, people, dozing_count=plan.dozing, say=say))
     if "spare" in plan.parts:
         await _spare(plan, results, say, rests=rests)
 
