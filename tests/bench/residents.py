@@ -89,14 +89,13 @@ def _spare_dozes(house: House) -> bool:
 
 async def crowd(house: House, people: list[Person], *, dozing_count: int, say: Say) -> Numbers:
     """Three are awake and the rest dozes, all at the same time: what it takes, and how many fit into 4 GiB so."""
-    while len(people) < AWAKE_AT_ONCE + dozing_count:
+    count = AWAKE_AT_ONCE + dozing_count
+    while len(people) < count:
         people.append((await newcomer(house))[0])
-        say(f"{len(people)} of {AWAKE_AT_ONCE + dozing_count} have come")
-    wakeful, rest = people[:AWAKE_AT_ONCE], people[AWAKE_AT_ONCE : AWAKE_AT_ONCE + dozing_count]
-    for person in rest:
-        if house.row(person)["state"] != "dozing":
-            await dozing(house, person)
-            say(house.row(person)["reason"])
+        say(f"{len(people)} of {count} have come")
+        await _lie_down(house, people[AWAKE_AT_ONCE:-1], say)  # not the last one: its agent is at work still
+    wakeful, rest = people[:AWAKE_AT_ONCE], people[AWAKE_AT_ONCE:count]
+    await _lie_down(house, rest, say)
     for person in wakeful:
         await house.reply_s(person)
     up = [(await house.cgroup(person)).usage() for person in wakeful]
@@ -117,6 +116,13 @@ async def crowd(house: House, people: list[Person], *, dozing_count: int, say: S
         "fit_people": AWAKE_AT_ONCE + sleepers,
         "fit_swap_mib": sum(usage.swap_mib for usage in up) + sleepers * swap_each,
     }
+
+
+async def _lie_down(house: House, people: list[Person], say: Say) -> None:
+    for person in people:
+        if house.row(person)["state"] != "dozing":
+            await dozing(house, person)
+            say(house.row(person)["reason"])
 
 
 def fitting(
