@@ -27,6 +27,7 @@ from tests.support import eventually, short_directory
 
 REPLY_S = 240.0
 STATE_S = 240.0
+AGAIN_S = 30.0  # until a sandbox is told again to rest; one whose agent is still at work does not obey
 ERRAND = "Uber to office {}"
 SETTINGS = {
     "CLAWKAKA_HEARTBEAT_MINUTES": "0",
@@ -98,14 +99,18 @@ class House:
         assert self.daemon.process is not None
         return self.daemon.process.pid
 
-    async def reaches(self, person: Person, state: str) -> float:
-        """Wait until their sandbox is in this state; seconds that it took."""
-        began = time.monotonic()
-        try:
-            await eventually(lambda: self.row(person)["state"] == state, within_s=STATE_S, every_s=0.05)
-        except AssertionError as error:
-            raise AssertionError(f"{self.row(person)} is not {state}\n{self.daemon.tail()}") from error
-        return time.monotonic() - began
+    async def rests(self, person: Person, word: str, state: str) -> float:
+        """Tell their sandbox to `doze` or `sleep`, until it does; seconds from the word that it obeyed."""
+        deadline = time.monotonic() + STATE_S
+        while True:
+            await self.tell(person, word)
+            began = time.monotonic()
+            try:
+                await eventually(lambda: self.row(person)["state"] == state, within_s=AGAIN_S, every_s=0.05)
+                return time.monotonic() - began
+            except AssertionError as error:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"{self.row(person)} is not {state}\n{self.daemon.tail()}") from error
 
     async def boot_s(self, person: Person) -> float:
         """From their container's last start to hello-ok, by the engine's clock and the registry's."""

@@ -8,6 +8,7 @@ import asyncio
 from clawkakad.config import names
 from clawkakad.simulator.people import Person
 from tests.bench.house import House
+from tests.bench.swapfile import Say
 from tests.support import eventually
 
 Numbers = dict[str, float]
@@ -21,7 +22,7 @@ SPARES = next((name for name in names() if "SPARE" in name), None)
 BUDGET_MIB = 4096
 AWAKE_AT_ONCE = 3
 OTHERS_MIB = 512  # the system and the engine; the daemon is measured
-CLAIM_S = 120.0
+SPARE_S = 300.0  # until there is a spare again: a start, and being put to rest
 
 
 async def newcomer(house: House) -> tuple[Person, Numbers]:
@@ -49,8 +50,7 @@ async def idle(house: House, person: Person, *, seconds: float, state: str) -> N
 async def stopped(house: House, person: Person) -> Numbers:
     """Their container is stopped; they write."""
     if RESTS:
-        await house.tell(person, "sleep")
-        await house.reaches(person, "asleep")
+        await house.rests(person, "sleep", "asleep")
     else:
         await house.engine.stop((await house.facts(person))["Id"], grace_s=30)
     reply_s = await house.reply_s(person)
@@ -60,8 +60,7 @@ async def stopped(house: House, person: Person) -> Numbers:
 
 async def dozing(house: House, person: Person) -> Numbers:
     """Their sandbox is frozen and its memory moved to swap."""
-    await house.tell(person, "doze")
-    took_s = await house.reaches(person, "dozing")
+    took_s = await house.rests(person, "doze", "dozing")
     usage = (await house.cgroup(person)).usage()
     return {
         "doze_s": took_s,
@@ -80,7 +79,7 @@ async def woken(house: House, person: Person) -> Numbers:
 
 async def spared(house: House) -> Numbers:
     """A newcomer's first message, while a spare sandbox dozes."""
-    await eventually(lambda: _spare_dozes(house), within_s=CLAIM_S, every_s=0.2)
+    await eventually(lambda: _spare_dozes(house), within_s=SPARE_S, every_s=0.2)
     return {"spare_reply_s": await house.reply_s(house.newcomer())}
 
 
@@ -88,13 +87,15 @@ def _spare_dozes(house: House) -> bool:
     return bool(house.daemon.rows("SELECT 1 FROM sandboxes WHERE user_id IS NULL AND state = 'dozing'"))
 
 
-async def crowd(house: House, people: list[Person], *, dozing_count: int) -> Numbers:
+async def crowd(house: House, people: list[Person], *, dozing_count: int, say: Say) -> Numbers:
     """Three are awake and the rest dozes, all at the same time: what it takes, and how many fit into 4 GiB so."""
-    people += [(await newcomer(house))[0] for _ in range(AWAKE_AT_ONCE + dozing_count - len(people))]
-    wakeful, rest = people[:AWAKE_AT_ONCE], people[AWAKE_AT_ONCE : AWAKE_AT_ONCE + dozing_count]
-    for person in rest:
-        if house.row(person)["state"] != "dozing":
-            await dozing(house, person)
+    count = AWAKE_AT_ONCE + dozing_count
+    while len(people) < count:
+        people.append((await newcomer(house))[0])
+        say(f"{len(people)} of {count} have come")
+        await _lie_down(house, people[AWAKE_AT_ONCE:-1], say)  # not the last one: its agent is at work still
+    wakeful, rest = people[:AWAKE_AT_ONCE], people[AWAKE_AT_ONCE:count]
+    await _lie_down(house, rest, say)
     for person in wakeful:
         await house.reply_s(person)
     up = [(await house.cgroup(person)).usage() for person in wakeful]
@@ -115,6 +116,13 @@ async def crowd(house: House, people: list[Person], *, dozing_count: int) -> Num
         "fit_people": AWAKE_AT_ONCE + sleepers,
         "fit_swap_mib": sum(usage.swap_mib for usage in up) + sleepers * swap_each,
     }
+
+
+async def _lie_down(house: House, people: list[Person], say: Say) -> None:
+    for person in people:
+        if house.row(person)["state"] != "dozing":
+            await dozing(house, person)
+            say(house.row(person)["reason"])
 
 
 def fitting(

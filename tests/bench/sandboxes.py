@@ -28,8 +28,8 @@ class Plan:
     parts: Sequence[str] = PARTS
     rounds: int = 3
     errands: int = 3
-    idle_s: float = 30.0
-    settle_s: float = 30.0
+    idle_s: float = 20.0
+    settle_s: float = 20.0
     dozing: int = 8
     many: int = 500
     many_rounds: int = 2
@@ -47,19 +47,21 @@ QUICK = Plan(rounds=1, errands=1, idle_s=3.0, settle_s=2.0, dozing=1, many=20, m
 
 @dataclass
 class Results:
-    """A list of rounds for each measure, and what could not be measured, in words."""
+    """A list of rounds for each measure, each told as it comes, and what could not be measured, in words."""
 
+    say: Say
     rounds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     missing: list[str] = field(default_factory=list)
 
     def add(self, numbers: Numbers) -> None:
+        self.say("  ".join(f"{name} {value:.3g}" for name, value in numbers.items()))
         for name, value in numbers.items():
             self.rounds[name].append(value)
 
 
 async def run(plan: Plan, directory: Path, say: Say) -> Results:
     """Everything in the plan. `directory`: where a swap file may be. Raises AssertionError where something fails."""
-    results = Results()
+    results = Results(say)
     if not residents.RESTS:
         results.missing.append("dozing and sleeping are not built")
     if not residents.RESTS or set(plan.parts) <= {"many"}:
@@ -77,7 +79,7 @@ async def run(plan: Plan, directory: Path, say: Say) -> Results:
 async def _all(plan: Plan, results: Results, say: Say, *, rests: bool) -> None:
     if "many" in plan.parts:
         say(f"{plan.many} people of whom nobody writes")
-        async with house(plan.settings) as there:
+        async with house(_without_spare(plan.settings)) as there:
             results.add(await stand_ins(there, plan.many, rounds=plan.many_rounds))
     if {"people", "crowd"} & set(plan.parts):
         async with house(_without_spare(plan.settings)) as there:
@@ -85,7 +87,7 @@ async def _all(plan: Plan, results: Results, say: Say, *, rests: bool) -> None:
             people = await _people(plan, there, results, say, rests=rests)
             if "crowd" in plan.parts and rests:
                 say(f"A crowd: {residents.AWAKE_AT_ONCE} awake, {plan.dozing} dozing")
-                results.add(await residents.crowd(there, people, dozing_count=plan.dozing))
+                results.add(await residents.crowd(there, people, dozing_count=plan.dozing, say=say))
     if "spare" in plan.parts:
         await _spare(plan, results, say, rests=rests)
 
@@ -122,5 +124,5 @@ async def _spare(plan: Plan, results: Results, say: Say, *, rests: bool) -> None
 
 
 def _without_spare(settings: Mapping[str, str]) -> dict[str, str]:
-    """A newcomer there is to have a cold start."""
+    """Newcomers start cold there, and nobody but them takes memory."""
     return {**({residents.SPARES: "0"} if residents.SPARES else {}), **settings}
