@@ -9,20 +9,19 @@ import time
 from dataclasses import dataclass
 
 from clawkakad.errors import (
-    EngineUnavailable,
     GatewayClosed,
     GatewayRefused,
     GatewayUnavailable,
     Rejected,
     SandboxTampered,
 )
-from clawkakad.gateway.connection import Connection, open_connection
+from clawkakad.gateway.connection import Connection
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.admission import Admission
-from clawkakad.sandboxes.backoff import delays
-from clawkakad.sandboxes.builder import HAS_PROCESSES, Builder
+from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.reaching import reach
 
 TOOLS = ["timeout", "-k", "2", "20", "pa", "pulse", "--new"]  # it opens the database, and changes nothing
 TOOLS_S = 30.0
@@ -58,30 +57,19 @@ class Gate:
             await connection.aclose(1001)
 
     async def _connect(self, row: SandboxRow) -> Connection:
-        deadline, pauses = time.monotonic() + self.timing.start_s, delays(0.2, 2.0)
-        where, token = self.builder.paths(row.id).gateway_socket, self.builder.token_of(row.id)
-        while True:
-            left_s = deadline - time.monotonic()
-            within_s = max(0.1, min(self.timing.attempt_s, left_s))
-            try:
-                self.builder.seal_if_bound(row.id)
-                return await open_connection(where, token, owner_uids=self.timing.owner_uids, timeout_s=within_s)
-            except GatewayUnavailable as error:
-                if left_s <= 0:
-                    raise NotReady(f"no hello-ok within {self.timing.start_s:.0f} s: {error}") from error
-            except (GatewayRefused, SandboxTampered) as error:
-                raise NotReady(f"its gateway cannot be used: {error}") from error
-            await self._require_running(row)
-            await asyncio.sleep(next(pauses))
-
-    async def _require_running(self, row: SandboxRow) -> None:
         try:
-            found = await self.builder.find(row.id)
-        except EngineUnavailable:
-            return  # its silence says nothing about the container
-        if found is None or found.status not in HAS_PROCESSES:
-            code = "" if found is None else f" with exit code {found.exit_code}"
-            raise NotReady(f"its container ended{code}")
+            return await reach(
+                self.builder,
+                row.id,
+                within_s=self.timing.start_s,
+                attempt_s=self.timing.attempt_s,
+                owner_uids=self.timing.owner_uids,
+                pause=_pause,
+            )
+        except (GatewayRefused, SandboxTampered) as error:
+            raise NotReady(f"its gateway cannot be used: {error}") from error
+        except GatewayUnavailable as error:
+            raise NotReady(str(error)) from error
 
     async def _healthy(self, connection: Connection) -> None:
         """As patient as the keeper: a gateway that has just begun is slow."""
@@ -102,6 +90,11 @@ class Gate:
         ran = await self.builder.engine.run(container_name(row.id), TOOLS, deadline_s=TOOLS_S, limit=TOOLS_LIMIT)
         if ran.exit_code != 0:
             raise NotReady(f"its tools do not work: pa ended with exit code {ran.exit_code}")
+
+
+async def _pause(seconds: float) -> bool:
+    await asyncio.sleep(seconds)
+    return True
 
 
 async def _nobody_to_tell() -> None:

@@ -26,7 +26,7 @@ from clawkakad.errors import (
     Rejected,
     SandboxTampered,
 )
-from clawkakad.gateway.connection import Connection, open_connection
+from clawkakad.gateway.connection import Connection
 from clawkakad.gateway.frames import AgentEvent, ChatEvent, Event, HeartbeatEvent, Progress
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
@@ -34,12 +34,13 @@ from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.admission import Admission, Crowded
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.bed import Bed
-from clawkakad.sandboxes.builder import HAS_PROCESSES, Builder
+from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.drift import Drift
 from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger
 from clawkakad.sandboxes.paths import SANDBOX_UID, SandboxPaths
 from clawkakad.sandboxes.policy import Decision, Do, History, Host, Limits, Observed, Wanted, decide, is_needed
+from clawkakad.sandboxes.reaching import Ended, reach
 from clawkakad.sandboxes.rest import Order, Resident
 
 CROWDED_S = 2.0  # before another look whether there is room
@@ -352,40 +353,24 @@ class Keeper:
 
     async def _connect(self, within_s: float) -> Connection:
         """Try until `hello-ok`. Raises GatewayUnavailable, GatewayRefused, SandboxTampered: a restart is due then."""
-        deadline = time.monotonic() + within_s
-        pauses = delays(0.2, 2.0)
-        where, token = self._builder.paths(self._row.id).gateway_socket, self._builder.token_of(self._row.id)
-        while True:
-            left_s = deadline - time.monotonic()
-            try:
-                self._builder.seal_if_bound(self._row.id)
-                return await open_connection(
-                    where,
-                    token,
-                    owner_uids=self._timing.owner_uids,
-                    timeout_s=max(0.1, min(self._timing.attempt_s, left_s)),
-                )
-            except GatewayUnavailable as error:
-                asked_s = min(error.retry_after_s or 0.0, 5.0)
-                if left_s <= 0:
-                    self._usable = False
-                    raise GatewayUnavailable(f"no hello-ok within {within_s:.0f} s: {error}") from error
-            except (GatewayRefused, SandboxTampered) as error:
-                self._usable = False
-                logger.error("a gateway cannot be used", error=str(error))
-                raise
-            if await self._pause(max(asked_s, next(pauses))):
-                await self._check_container()
-
-    async def _check_container(self) -> None:
-        """Raises GatewayUnavailable where there is nothing to wait for."""
         try:
-            found = await self._builder.find(self._row.id)
-        except EngineUnavailable:
-            return  # its silence says nothing about the container
-        if found is None or found.status not in HAS_PROCESSES:
-            code = "" if found is None else f" with exit code {found.exit_code}"
-            raise GatewayUnavailable(f"the container ended{code}")
+            return await reach(
+                self._builder,
+                self._row.id,
+                within_s=within_s,
+                attempt_s=self._timing.attempt_s,
+                owner_uids=self._timing.owner_uids,
+                pause=self._pause,
+            )
+        except Ended:
+            raise
+        except GatewayUnavailable:
+            self._usable = False
+            raise
+        except (GatewayRefused, SandboxTampered) as error:
+            self._usable = False
+            logger.error("a gateway cannot be used", error=str(error))
+            raise
 
     async def _watch(self, connection: Connection) -> Order | str:
         """Ready: until it is to rest; or why it is stopped: its disk is full, or it has drifted and is made again.

@@ -8,10 +8,8 @@ again at the next start. No round that fails, in whatever way, ends it: the next
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 
 from loguru import logger
 
@@ -26,7 +24,7 @@ from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.diskwatch import DiskWatch
 from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.drift import Drift
-from clawkakad.sandboxes.engine import Container, Engine, Event
+from clawkakad.sandboxes.engine import Engine, Event
 from clawkakad.sandboxes.gate import Gate
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.hostmemory import MemoryOf
@@ -38,7 +36,9 @@ from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.removal import remove_sandbox
 from clawkakad.sandboxes.rest import Order, Rules
 from clawkakad.sandboxes.resting import Resting
+from clawkakad.sandboxes.shortages import AT_ONCE_S, Shortages
 from clawkakad.sandboxes.spares import Spares
+from clawkakad.sandboxes.strays import Strays
 from clawkakad.sandboxes.upgradeplan import Patience
 from clawkakad.sandboxes.upgrader import Upgrader
 
@@ -56,13 +56,10 @@ WAKE_AGAIN_S = 1.0  # where the registry could not be read
 PULSE = ["timeout", "-k", "2", "20", "pa", "pulse"]
 PULSE_S = 30.0
 PULSE_LIMIT = 4096  # bytes
-STRAY_GRACE_S = 10
 REST_TO = {Rest.DOZE: SandboxState.DOZING, Rest.SLEEP: SandboxState.ASLEEP}
 
 OOM = "oom"  # the engine's event
 STIRS = frozenset({"start", "unpause", "die", "destroy"})  # what a container that rests does not do by itself
-OOM_AT_ONCE_S = 10.0  # one shortage of memory may end several processes, and be told for each
-OOM_SOON = timedelta(hours=1)
 
 
 class Supervisor:
@@ -89,7 +86,7 @@ class Supervisor:
         rest_every_s: float = REST_EVERY_S,
         reconcile_every_s: float = RECONCILE_EVERY_S,
         removals_every_s: float = REMOVALS_EVERY_S,
-        oom_at_once_s: float = OOM_AT_ONCE_S,
+        oom_at_once_s: float = AT_ONCE_S,
     ) -> None:
         self._engine = engine
         self._registry = registry
@@ -125,14 +122,13 @@ class Supervisor:
         )
         self._reconcile_every_s = reconcile_every_s
         self._removals_every_s = removals_every_s
-        self._oom_at_once_s = oom_at_once_s
+        self._shortages = Shortages(registry.sandboxes, at_once_s=oom_at_once_s)
         self._keepers: dict[SandboxId, tuple[Keeper, asyncio.Task[None]]] = {}
         self._of_user: dict[UserId, SandboxId] = {}  # of those with a keeper
         self._handing: set[SandboxId] = set()  # claimed, while the keeper of the spare ends
         self._leaving: set[SandboxId] = set()  # being removed, or gone: ids are never used again
         self._removal_not_before: dict[SandboxId, float] = {}
-        self._strays: set[str] = set()
-        self._oom_at: dict[SandboxId, float] = {}
+        self._strays = Strays(engine, self._nudge)
         self._reconciling = asyncio.Lock()
         self._addressed: set[SandboxId] = set()  # rests, and is to be woken
         self._is_addressed = asyncio.Event()
@@ -381,7 +377,7 @@ class Supervisor:
             rows=self._registry.sandboxes,
         )
         self._removal_not_before.pop(row.id, None)
-        self._oom_at.pop(row.id, None)
+        self._shortages.forget(row.id)
 
     # Reconcile
 
@@ -412,23 +408,12 @@ class Supervisor:
         """A hint to look; only that memory ran out is a fact, which nothing else tells."""
         if event.action == OOM:
             try:
-                await self._out_of_memory(event.sandbox_id)
+                await self._shortages.count(event.sandbox_id)
             except RegistryUnavailable as error:
                 logger.warning("that memory ran out was not counted", sandbox=event.sandbox_id, error=str(error))
         self._nudge(event.sandbox_id)
         if event.action in STIRS and event.sandbox_id not in self._keepers:
             self._stirred.set()
-
-    async def _out_of_memory(self, sandbox_id: SandboxId) -> None:
-        """Its gateway, or something that the agent ran: neither the exit code nor the container's state would tell."""
-        if time.monotonic() - self._oom_at.get(sandbox_id, -math.inf) < self._oom_at_once_s:
-            return
-        self._oom_at[sandbox_id] = time.monotonic()
-        before, now = await self._registry.sandboxes.count_oom(sandbox_id)
-        if before is not None and now - before < OOM_SOON:
-            logger.error("a sandbox ran out of memory twice within an hour", sandbox=sandbox_id)
-        else:
-            logger.warning("something in a sandbox ran out of memory", sandbox=sandbox_id)
 
     async def _reconcile_for_ever(self) -> None:
         """Each minute, and soon after a container that rested did something."""
@@ -472,9 +457,9 @@ class Supervisor:
             for container in containers:  # last: each takes its time, and the rows grow old meanwhile
                 owner = rows.get(container.sandbox_id or SandboxId(""))
                 if owner is None:
-                    await self._report_stray(container)
+                    await self._strays.report(container)
                 elif container.name != container_name(owner.id):
-                    await self._settle_double(owner, container, containers)
+                    await self._strays.settle(owner, container, containers)
 
     def _nudge(self, sandbox_id: SandboxId) -> None:
         if sandbox_id in self._keepers:
@@ -485,33 +470,3 @@ class Supervisor:
         for one in list(self._keepers) if sandbox_id is None else [sandbox_id]:
             if one in self._keepers:
                 self._keepers[one][0].disk_changed()
-
-    async def _settle_double(self, row: SandboxRow, odd: Container, containers: list[Container]) -> None:
-        """Of a sandbox's containers the one that the registry pins is kept, under its name; others are stopped."""
-        name = container_name(row.id)
-        named = next((container for container in containers if container.name == name), None)
-        if odd.id != row.container_id:
-            await self._set_aside(odd)
-            return
-        logger.warning("a sandbox's container gets its name back", sandbox=row.id, was=odd.name)
-        if named is not None:
-            await self._engine.rename(named.id, f"{name}-double-{named.id[:8]}")
-        await self._engine.rename(odd.id, name)
-        self._nudge(row.id)
-        if named is not None:  # last: at its end the keeper looks by name, and must not find and start this one
-            await self._set_aside(named)
-
-    async def _set_aside(self, double: Container) -> None:
-        if double.id not in self._strays:
-            logger.error("a sandbox has two containers: this one is stopped and kept", container=double.name)
-            self._strays.add(double.id)
-        if double.running or double.frozen:
-            await self._engine.stop(double.id, grace_s=STRAY_GRACE_S)
-
-    async def _report_stray(self, container: Container) -> None:
-        """Ours by its labels, and nobody's by the registry (restored from a backup?): stopped, never deleted."""
-        if container.id not in self._strays:
-            logger.error("a container belongs to no sandbox: it is stopped and kept", container=container.name)
-            self._strays.add(container.id)
-        if container.running or container.frozen:
-            await self._engine.stop(container.id, grace_s=STRAY_GRACE_S)
