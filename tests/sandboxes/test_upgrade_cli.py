@@ -84,6 +84,11 @@ async def test_a_bad_image_is_told_with_its_reason_and_exit_code_1(town: Town) -
             assert "0 sandboxes upgraded, 1 as before, 1 not touched" in result.output
 
 
+def _hears_ctrl_c() -> None:
+    """A shell makes what it runs in the background deaf to it, tests too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 async def test_leaving_it_leaves_the_daemon_to_go_on(town: Town) -> None:
     ann = await town.resident(ANN, wrote_h=1)
     with locked(town.world.state):
@@ -96,6 +101,7 @@ async def test_leaving_it_leaves_the_daemon_to_go_on(town: Town) -> None:
                 env={**os.environ, **_places(town)},
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
+                preexec_fn=_hears_ctrl_c,
             )
             await eventually(lambda: town.world.gateways.suspensions, within_s=20)
             process.send_signal(signal.SIGINT)
