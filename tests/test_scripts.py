@@ -192,3 +192,16 @@ def test_the_caddyfile_is_valid(tmp_path: Path) -> None:
     done = run("caddy", "validate", "--adapter", "caddyfile", "--config", config, HOME=str(tmp_path))
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("first", "second", "status"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (5, 0, 5)])
+def test_the_status_of_all_tests_is_that_of_both_halves(checkout: Path, first: int, second: int, status: int) -> None:
+    nothing = "answer_help() { :; }; ensure_packages() { :; }; ensure_venv() { :; }; ensure_engine() { :; }"
+    (checkout / "scripts" / "setup.sh").write_text(f"{nothing}\nensure_image() {{ :; }}\n")
+    halves = f'case "$*" in *--ignore=*) echo half 1; exit {first};; *) echo half 2; exit {second};; esac'
+    program(checkout / ".venv" / "bin" / "python", halves)
+
+    done = run("scripts/test", cwd=checkout)
+
+    assert (done.returncode, done.stderr) == (status, "")
+    assert done.stdout == "half 1\n==> The tests with containers\nhalf 2\n"
