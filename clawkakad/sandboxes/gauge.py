@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 
 from clawkakad.errors import EngineUnavailable, Rejected
@@ -52,13 +53,22 @@ class Gauge:
         if labels is None or not is_owned(labels, self.sealing.instance, sandbox_id):
             return None
         await remove_gauge(self.engine, self.sealing.instance, sandbox_id)
-        name = gauge_name(sandbox_id)
+        name, began_at = gauge_name(sandbox_id), datetime.now(UTC)
         await self.engine.create(name, self._body(sandbox_id, container, inodes))
         try:
-            return await self._work(name)
+            found = await self._work(name)
         finally:
             with contextlib.suppress(EngineUnavailable):  # the next one removes it
                 await self.engine.remove(name)
+        if found.cut and container is not None and await self._has_ended(container, began_at):
+            raise Rejected("the sandbox ended, and its gauge with it")  # it hides nothing
+        return found
+
+    async def _has_ended(self, container: Container, since: datetime) -> bool:
+        """Whether it ran, and ended since: who looks at its processes is killed with them."""
+        now = await self.engine.inspect(container.id)
+        is_same = now is not None and _is_alive(now) and (now.started_at is None or now.started_at < since)
+        return _is_alive(container) and not is_same
 
     async def _work(self, name: str) -> Found:
         """Start it, wait for its end, and read its report. One that does not come to an end, or to a report, is cut."""
@@ -107,6 +117,11 @@ class Gauge:
 
     def _pid_namespace(self, container: Container | None) -> dict[str, str]:
         """That of the sandbox, where it has processes, and these are the host's (gVisor keeps them to itself)."""
-        if container is None or container.status not in ("running", "paused") or self.sealing.runtime is not None:
+        if container is None or not _is_alive(container) or self.sealing.runtime is not None:
             return {}
         return {"PidMode": f"container:{container.id}"}
+
+
+def _is_alive(container: Container) -> bool:
+    """Whether it has processes."""
+    return container.running or container.frozen

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -250,7 +250,8 @@ class Keeper:
                     await self._ledger.move(SandboxState.DOZING, decision.reason)
                 self._bed.lies_since(self._decided_at)
             case Do.STOP:
-                await self._bed.stop(self._bed.order.reason if self._bed.order else decision.reason, self._decided_at)
+                reason = self._bed.order.reason if self._bed.order else decision.reason
+                await _whole(self._bed.stop(reason, self._decided_at))
             case Do.SLEEP:
                 await self._ledger.move(SandboxState.ASLEEP, decision.reason)
                 self._bed.lies_since(self._decided_at)
@@ -307,7 +308,8 @@ class Keeper:
             await self._ledger.move(SandboxState.READY, "")
             while isinstance(end := await self._watch(connection), Order):
                 if await self._bed.lets_go(connection):
-                    return await self._bed.lie_down(end, connection)
+                    await _whole(self._bed.lie_down(end, connection), hurry=self._bed.address)
+                    return
             self._pool.withdraw(self._row.id)  # first: no turn begins any more
             await self._ledger.move(SandboxState.STOPPING, end)
             self._usable = False
@@ -482,16 +484,18 @@ class Keeper:
         return delays(self._limits.first_delay_s, self._timing.engine_last_delay_s)
 
 
-async def _whole(work: Coroutine[Any, Any, object]) -> None:
+async def _whole(work: Coroutine[Any, Any, object], *, hurry: Callable[[], None] = lambda: None) -> None:
     """Carried to its end though we are cancelled: the engine would end its part behind our back.
 
-    Else a removal could come between the two, and find nothing of what is there a moment later.
+    Else a removal, or who keeps it next, would come between the two, and find what is not there a moment later.
+    `hurry` is called then.
     """
-    task = asyncio.create_task(work, name="start a container")
+    task = asyncio.create_task(work, name="a step to its end")
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
+        hurry()
         await asyncio.wait({task})
         if not task.cancelled() and task.exception() is not None:
-            logger.debug("a start failed while its keeper was stopped", error=str(task.exception()))
+            logger.debug("a step failed while its keeper was stopped", error=str(task.exception()))
         raise

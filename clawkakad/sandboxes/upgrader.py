@@ -7,6 +7,7 @@ is never taken back, since nobody reaches it before.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,6 +27,11 @@ from clawkakad.sandboxes.policy import RESTING
 from clawkakad.sandboxes.upgradeplan import ON_THE_WAY, UNWELL, Candidate, Patience, in_order, moved
 
 AGAIN_S = 5.0  # at most, between two tries at an engine or a registry that does not answer
+MOST_TRIES = 5  # of one move of a sandbox that the engine or the host refuses
+
+
+class _RefusedForNow(Transient):
+    """A no that is tried again."""
 
 
 class Doors(Protocol):
@@ -70,6 +76,7 @@ class Upgrader:
         self._knows = False
         self._learning = asyncio.Lock()
         self._troubled = False
+        self._refused: Counter[tuple[SandboxId, StepState]] = Counter()  # moves of those in hand
 
     def holds(self, sandbox_id: SandboxId) -> bool:
         """Whether nobody else may touch it now."""
@@ -196,13 +203,34 @@ class Upgrader:
             self._in_hand.discard(step.sandbox_id)
             return
         with logger.contextualize(sandbox=row.id):
-            match step.state:
-                case StepState.KEEPING:
-                    await self._keep(row, image_id, step)
-                case StepState.TRYING:
-                    await self._try(row, image_id, step, first=first)
-                case _:
-                    await self._return(row, step)
+            try:
+                await self._go_on_with(row, image_id, step, first=first)
+            except (Rejected, OSError) as error:
+                await self._move_refused(step, str(error) or type(error).__name__)
+
+    async def _go_on_with(self, row: SandboxRow, image_id: str, step: Step, *, first: bool) -> None:
+        match step.state:
+            case StepState.KEEPING:
+                await self._keep(row, image_id, step)
+            case StepState.TRYING:
+                await self._try(row, image_id, step, first=first)
+            case _:
+                await self._return(row, step)
+
+    async def _move_refused(self, step: Step, why: str) -> None:
+        """A no is tried again a few times; then the sandbox must not stay in hand for it."""
+        move = (step.sandbox_id, step.state)
+        self._refused[move] += 1
+        if self._refused[move] < MOST_TRIES:
+            raise _RefusedForNow(why)
+        del self._refused[move]
+        if step.state is StepState.TRYING:
+            logger.error("a new image cannot be tried: the sandbox gets its old one back", reason=why)
+            await self._rows.turn_back(step, why)
+            return
+        logger.error("an upgrade stops: a sandbox stays as it is", move=step.state.value, reason=why)
+        await self._rows.give_up(step, f"{step.reason}; {why}" if step.reason else why)
+        await self._let_go(step.sandbox_id, awake=step.awake)
 
     async def _keep(self, row: SandboxRow, image_id: str, step: Step) -> None:
         """Stopped, and its data copied. Whatever goes wrong here, nothing has changed but that."""

@@ -28,6 +28,7 @@ class Writers:
         self._rest_s = rest_s
         self._frozen: dict[SandboxId, Container] = {}
         self._thawed_at = 0.0
+        self._one_at_a_time = asyncio.Lock()  # a thaw that overtakes its freeze would leave it frozen
         self.has_some = asyncio.Event()
 
     @property
@@ -47,17 +48,30 @@ class Writers:
                 logger.info("a sandbox that fills the disk is frozen and measured", sandbox=sandbox_id)
                 self._frozen[sandbox_id] = container  # first: then it is thawed, whatever happens
                 self.has_some.set()
-                with contextlib.suppress(Rejected):  # it has ended
-                    await self._engine.pause(container.id)
+                async with self._one_at_a_time:
+                    with contextlib.suppress(Rejected):  # it has ended
+                        await self._engine.pause(container.id)
 
     async def release(self, sandbox_id: SandboxId, *, thaw: bool) -> None:
-        """It is no more of our concern. Without `thaw` it stays frozen, for its keeper to stop."""
-        container = self._frozen.pop(sandbox_id, None)
-        if container is None:
-            return
-        if not self._frozen:
-            self.has_some.clear()
-        self._thawed_at = time.monotonic()
-        if thaw:
-            with contextlib.suppress(EngineUnavailable, Rejected):
+        """It is no more of our concern. Without `thaw` it stays frozen, for its keeper to stop.
+
+        Where the engine does not answer it stays our concern: to be released again.
+        """
+        async with self._one_at_a_time:
+            if sandbox_id not in self._frozen:
+                return
+            if thaw and not await self._thawed(self._frozen[sandbox_id]):
+                return
+            del self._frozen[sandbox_id]
+            self._thawed_at = time.monotonic()
+            if not self._frozen:
+                self.has_some.clear()
+
+    async def _thawed(self, container: Container) -> bool:
+        try:
+            with contextlib.suppress(Rejected):  # it has ended, or was not frozen
                 await self._engine.unpause(container.id)
+        except EngineUnavailable as error:
+            logger.debug("a frozen sandbox cannot be let go on now", error=str(error))
+            return False
+        return True
