@@ -1,10 +1,10 @@
-"""The SQLite file: how it is opened, how it is written, how its schema moves forward.
+"""The SQLite file: how it is opened, how it is read and written.
 
 A transaction is a plain function: it cannot wait for anything, so it never holds the file across the network, and a
 cancellation cannot leave it half done. What is written at the same moment shares one commit (group commit).
 Statements run on the event loop's thread, some 20 us each: on a thread of their own each of them would have to wait for
-the interpreter. Only what the disk, or another process, may make slow is done on the writer's thread: the commit, and
-a lock that is waited for. A second connection reads, on its own thread.
+the interpreter. Only what the disk, or another process, makes slow is done on the writer's thread (`commits.py`). A
+second connection reads, on its own thread; a third one copies the log.
 A commit is on disk when `write` returns (WAL with synchronous=FULL): a 200 to Meta is a promise.
 """
 
@@ -14,19 +14,18 @@ import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import aiosqlite
 from loguru import logger
 
 from clawkakad import faults
 from clawkakad.errors import RegistryUnavailable, UsageError
+from clawkakad.registry.commits import BUSY_TIMEOUT_MS, Commits, on_thread
+from clawkakad.registry.schema import check_version, migrate
 
-BUSY_TIMEOUT_MS = 5000  # another process (the CLI, a backup) may hold the lock for a moment
 MOST_TOGETHER = 64  # works in one commit: the first of them waits for the last, and so does the event loop
-BEGIN = "BEGIN IMMEDIATE"
 
 Row = sqlite3.Row
 Params = Mapping[str, Any]
@@ -80,8 +79,8 @@ _Outcome = _Done | _Failed
 class Database:
     """One writer and one reader on the same file."""
 
-    def __init__(self, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
-        self._writer = writer
+    def __init__(self, commits: Commits, reader: aiosqlite.Connection) -> None:
+        self._commits = commits
         self._reader = reader
         self._waiting: deque[_Waiting] = deque()
         self._writing: asyncio.Task[None] | None = None
@@ -106,7 +105,7 @@ class Database:
     async def read(self, work: Work[T]) -> T:
         """Carry out a work that only reads, on one committed state. Raises RegistryUnavailable."""
         with _as_unavailable():
-            return await _on_thread(self._reader, lambda connection: _look(connection, work))
+            return await on_thread(self._reader, lambda connection: _look(connection, work))
 
     async def one(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
         """The first row of a committed state, or None. Raises RegistryUnavailable."""
@@ -120,6 +119,7 @@ class Database:
         """Wait until everything that was asked for is written."""
         while self._writing is not None:
             await asyncio.wait([self._writing])
+        await self._commits.settle()
 
     async def _write_all(self) -> None:
         try:
@@ -144,27 +144,18 @@ class Database:
 
     async def _commit_together(self, works: Sequence[Work[Any]]) -> list[_Outcome]:
         """Carry out works in one transaction, each for itself. Raises where nothing of it is on disk."""
-        await self._begin()
-        connection = self._writer._conn
+        await self._commits.begin()
+        connection = self._commits.connection
         try:
             outcomes = _all_at_once(connection, works)
             if outcomes is None:
-                await self._begin()
+                await self._commits.begin()
                 outcomes = [_carry_out(connection, work) for work in works]
-            await _on_thread(self._writer, lambda connection: connection.execute("COMMIT"))
+            await self._commits.commit(len(works))
         except Exception:
             _roll_back(connection)
             raise
         return outcomes
-
-    async def _begin(self) -> None:
-        """Take the write lock: at once, or on the thread where another process has it."""
-        try:
-            self._writer._conn.execute(BEGIN)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the rest says which kind of busy
-                raise
-            await _on_thread(self._writer, _begin_patiently)
 
 
 def _tell(done: asyncio.Future[Any], outcome: _Outcome) -> None:
@@ -209,29 +200,12 @@ def _roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def _begin_patiently(connection: sqlite3.Connection) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    try:
-        connection.execute(BEGIN)
-    finally:
-        connection.execute("PRAGMA busy_timeout = 0")
-
-
 def _look(connection: sqlite3.Connection, work: Work[T]) -> T:
     connection.execute("BEGIN")
     try:
         return work(Transaction(connection))
     finally:
         connection.execute("ROLLBACK")
-
-
-async def _on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
-    """Run a function on a connection's thread, in one hop.
-
-    aiosqlite's public calls are a hop each (some 0.1 ms), and a transaction has ten of them. Its version is pinned,
-    and a test watches this call.
-    """
-    return cast(T, await connection._execute(lambda: function(connection._conn)))  # type: ignore[no-untyped-call]
 
 
 @contextlib.asynccontextmanager
@@ -242,8 +216,8 @@ async def open_database(path: Path) -> AsyncIterator[Database]:
     """
     path.touch(mode=0o600, exist_ok=True)
     async with _connection(path) as writer:
-        await _on_thread(writer, lambda connection: _migrate(connection, path))
-        async with _beside(writer, path) as database:
+        await on_thread(writer, lambda connection: migrate(connection, path))
+        async with _connection(path) as checkpointer, _beside(writer, path, checkpointer) as database:
             yield database
 
 
@@ -256,7 +230,7 @@ async def open_beside(path: Path, *, writing: bool) -> AsyncIterator[Database]:
     if not path.exists():
         raise UsageError(f"no registry at {path}: has the daemon ever run with this CLAWKAKA_STATE_DIR?")
     async with _connection(path) as writer:
-        await _on_thread(writer, lambda connection: _check_version(connection, path))
+        await on_thread(writer, lambda connection: check_version(connection, path))
         if not writing:
             await writer.execute_fetchall("PRAGMA query_only = ON")
         async with _beside(writer, path) as database:
@@ -264,12 +238,16 @@ async def open_beside(path: Path, *, writing: bool) -> AsyncIterator[Database]:
 
 
 @contextlib.asynccontextmanager
-async def _beside(writer: aiosqlite.Connection, path: Path) -> AsyncIterator[Database]:
+async def _beside(
+    writer: aiosqlite.Connection, path: Path, checkpointer: aiosqlite.Connection | None = None
+) -> AsyncIterator[Database]:
     """The database of a writer, with a reader of its own."""
     async with _connection(path) as reader:
         await reader.execute_fetchall("PRAGMA query_only = ON")
-        await writer.execute_fetchall("PRAGMA busy_timeout = 0")  # only `_begin_patiently` may wait for a lock
-        database = Database(writer, reader)
+        await writer.execute_fetchall("PRAGMA busy_timeout = 0")  # only `Commits.begin` may wait for a lock
+        if checkpointer is not None:
+            await writer.execute_fetchall("PRAGMA wal_autocheckpoint = 0")
+        database = Database(Commits(writer, checkpointer), reader)
         try:
             yield database
         finally:
@@ -282,7 +260,7 @@ async def _connection(path: Path) -> AsyncIterator[aiosqlite.Connection]:
     connection = await aiosqlite.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.row_factory = sqlite3.Row
-        await _on_thread(connection, lambda opened: _set_pragmas(opened, path))
+        await on_thread(connection, lambda opened: _set_pragmas(opened, path))
         yield connection
     finally:
         await connection.close()
@@ -300,57 +278,6 @@ def _set_pragmas(connection: sqlite3.Connection, path: Path) -> None:
     for pragma, wanted in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
         if connection.execute(f"PRAGMA {pragma}").fetchone()[0] != wanted:  # some builds keep their own defaults
             raise UsageError(f"this SQLite refuses PRAGMA {pragma} = {wanted}: the registry would not be safe")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version, known = _version(connection), len(list(_migrations()))
-    if version != known:
-        raise UsageError(f"{path} has schema {version}, this clawkakad knows {known}: restart the daemon, or upgrade")
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection)
-    migrations = list(_migrations())
-    if version > len(migrations):
-        raise UsageError(f"{path} was made by a newer clawkakad (schema {version}): upgrade clawkakad, or use a backup")
-    for number, script in migrations[version:]:
-        connection.execute("PRAGMA foreign_keys = OFF")  # a table that is made anew is dropped first
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in statements(script):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("PRAGMA foreign_keys = ON")
-        faults.reached("migration")
-
-
-def _migrations() -> Iterator[tuple[int, str]]:
-    folder = resources.files("clawkakad.registry") / "migrations"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
-    for number, file in enumerate(files, start=1):
-        if int(file.name[:4]) != number:
-            raise AssertionError(f"migration {file.name} is not number {number}")
-        yield number, file.read_text(encoding="utf-8")
-
-
-def statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one: `executescript` would commit an open transaction first."""
-    pending = ""
-    for line in script.splitlines(keepends=True):
-        pending += line
-        if sqlite3.complete_statement(pending):
-            yield pending
-            pending = ""
-    if pending.strip():
-        raise AssertionError("a migration ends in the middle of a statement")
 
 
 def _converted(error: Exception) -> Exception:

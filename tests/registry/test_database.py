@@ -11,7 +11,8 @@ from clawkakad.errors import RegistryUnavailable, UsageError
 from clawkakad.model import InboxState, OutboxState, ReminderState, SandboxState, StepState, UpgradeState
 from clawkakad.registry import Registry, locked, open_registry, read_registry
 from clawkakad.registry import database as database_module
-from clawkakad.registry.database import Transaction, Work, statements
+from clawkakad.registry.database import Transaction, Work
+from clawkakad.registry.schema import statements
 
 MIGRATIONS = Path(database_module.__file__).parent / "migrations"
 OLD_ROWS = """

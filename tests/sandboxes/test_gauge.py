@@ -1,5 +1,6 @@
 """The gauge on the real engine: it finds what an agent hides, has an end whatever there is, and leaves nothing."""
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
+from clawkakad.errors import Rejected
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.disk import Found
@@ -23,7 +25,7 @@ from clawkakad.sandboxes.profile import (
     volume_name,
 )
 from tests.e2e.conftest import ENGINE_SOCKET
-from tests.support import short_directory
+from tests.support import eventually, short_directory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
@@ -128,6 +130,23 @@ async def test_its_work_ends_where_the_quota_of_files_does(engine: Engine) -> No
         assert (found.inodes, found.cut) == (MANY // 10 + 1, "inodes")
         assert whole.inodes >= MANY
         assert whole.cut == ""
+
+
+async def test_of_one_that_ends_meanwhile_nothing_is_known_and_nothing_is_held_against_it(engine: Engine) -> None:
+    async with sealed(engine) as sandbox:
+        make = "import os\nfor n in range(%d): os.close(os.open(f'/data/{n}', os.O_CREAT))"
+        await sandbox.run(f'exec python3 -c "{make % (20 * MANY)}"')
+        measuring = asyncio.create_task(sandbox.measure())
+
+        async def works() -> bool:
+            gauge = await engine.inspect(gauge_name(sandbox.id))
+            return gauge is not None and gauge.running
+
+        await eventually(works, every_s=0.01)
+        await engine.kill(container_name(sandbox.id))
+
+        with pytest.raises(Rejected, match="the sandbox ended"):
+            await measuring
 
 
 async def test_its_container_changes_nothing_and_has_only_what_it_needs(engine: Engine) -> None:

@@ -165,6 +165,20 @@ async def test_one_that_boots_is_claimed_too(world: World) -> None:
         await world.ready(ann)
 
 
+async def test_one_that_is_claimed_while_it_is_frozen_is_frozen_first_and_then_goes_on(world: World) -> None:
+    """The engine would freeze it behind the back of who keeps it next."""
+    world.engine.slow_s = 0.2
+    async with world.daemon() as supervisor:
+        await eventually(lambda: world.engine.count("/pause"), within_s=20)
+        (spare,) = await world.registry.sandboxes.spares()
+        ann = await world.person()
+        assert await supervisor.ensure(ann) == spare.id
+        await eventually(lambda: world.engine.count("/unpause"))
+        await world.ready(ann)
+
+        assert "running" == world.container(spare.id).status
+
+
 async def test_two_newcomers_never_share_one(world: World) -> None:
     async with world.daemon() as supervisor:
         spare = await waiting(world)

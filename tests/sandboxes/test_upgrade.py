@@ -273,6 +273,23 @@ async def test_a_copy_that_is_gone_is_said_and_the_old_image_comes_back(town: To
     assert [line for line in errors if "cannot be put back" in line]
 
 
+async def test_a_no_of_the_engine_that_lasts_does_not_keep_a_sandbox_in_hand(town: Town, errors: list[str]) -> None:
+    ann = await town.resident(ANN, wrote_h=1)
+    async with town.world.daemon():
+        row = await town.world.ready(ann)
+        town.build("hanging")
+        asked = await town.ask()
+        await eventually(lambda: town.is_at(StepState.TRYING))
+        town.world.engine.fail = ("DELETE /containers/", 409)  # the new container cannot be removed
+        ended, _ = await town.ended(asked)
+        town.world.engine.fail = None
+
+        assert "told to fail" in ended.reason
+        assert await town.world.ready(ann)
+    assert [line for line in errors if "a sandbox stays as it is" in line]
+    assert f"of {ANN}" in town.tasks(row.id)
+
+
 async def test_a_first_one_that_falls_ill_afterwards_stops_the_rest(town: Town, errors: list[str]) -> None:
     ann, bob = await town.resident(ANN, wrote_h=20), await town.resident(BOB, wrote_h=1)
     async with town.world.daemon():

@@ -11,7 +11,7 @@ from importlib import resources
 import pytest
 
 from clawkakad.faults import POINTS
-from clawkakad.registry.database import statements
+from clawkakad.registry.schema import statements
 from clawkakad.registry.times import to_text
 from clawkakad.simulator.people import Author, State
 from tests.scenarios.conftest import Stage, known

@@ -1,0 +1,120 @@
+"""How a transaction begins and ends on the writer's connection: on which thread, and what becomes of the log.
+
+Owns the writer's place in SQLite's write-ahead log. A commit waits for the disk. Where that is quick it is done on the
+event loop's thread: to hand it to another one, and to come back, costs more than it takes. After a slow one, commits
+are handed over until they have been quick for a while, so that a slow disk holds up nobody but who waits for it.
+The log is copied into the file beside the commits, by a connection of its own.
+
+https://www.sqlite.org/wal.html#ckpt
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import aiosqlite
+from loguru import logger
+
+BUSY_TIMEOUT_MS = 5000  # another process (the CLI, a backup) may hold the lock for a moment
+BEGIN = "BEGIN IMMEDIATE"
+QUICK_S = 0.002  # of a commit: to hand it over costs some 0.2 ms of CPU, and twice that of time
+QUICK_ONES = 50  # in a row, until it counts on that
+CHECKPOINT_WORKS = 250  # works that have written some 1,000 pages, as often as SQLite does it by itself
+LONG_LOG = 8192  # pages of 4 KiB: then the writer waits until all of it is copied, so that it begins anew
+
+T = TypeVar("T")
+
+
+class Commits:
+    """Of one writer. `checkpointer`: who copies the log; None: SQLite does it in some commits."""
+
+    def __init__(
+        self,
+        writer: aiosqlite.Connection,
+        checkpointer: aiosqlite.Connection | None,
+        *,
+        quick_s: float = QUICK_S,
+        long_log: int = LONG_LOG,
+    ) -> None:
+        self._writer = writer
+        self._checkpointer = checkpointer
+        self._quick_s = quick_s
+        self._long_log = long_log
+        self._to_prove = QUICK_ONES  # quick commits, before one is done on the loop's thread
+        self._uncopied = 0  # works
+        self._is_long = False
+        self._checkpoint: asyncio.Task[None] | None = None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For the statements between the two."""
+        return self._writer._conn
+
+    async def begin(self) -> None:
+        """Take the write lock: at once, or on the thread where another process has it. Raises sqlite3.Error."""
+        if self._is_long:
+            self._is_long = False
+            with contextlib.suppress(sqlite3.Error):  # the disk is full, say: the statements will tell
+                await on_thread(self._writer, _copy)
+        try:
+            self.connection.execute(BEGIN)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the rest says which kind of busy
+                raise
+            await on_thread(self._writer, _begin_patiently)
+
+    async def commit(self, works: int) -> None:
+        """Put a transaction of so many works on the disk. Raises sqlite3.Error where it is not there."""
+        took_s = _commit(self.connection) if self._to_prove == 0 else await on_thread(self._writer, _commit)
+        self._to_prove = max(0, self._to_prove - 1) if took_s < self._quick_s else QUICK_ONES
+        self._uncopied += works
+        if self._checkpointer is not None and self._checkpoint is None and self._uncopied >= CHECKPOINT_WORKS:
+            self._checkpoint = asyncio.create_task(self._copy_beside(self._checkpointer), name="registry checkpoint")
+
+    async def settle(self) -> None:
+        """Wait until nothing is under way."""
+        if self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])
+
+    async def _copy_beside(self, checkpointer: aiosqlite.Connection) -> None:
+        self._uncopied = 0
+        try:
+            pages, copied = await on_thread(checkpointer, _copy)
+            self._is_long = pages > self._long_log and copied < pages
+        except sqlite3.Error as error:  # the disk is full, say: the log grows, and nothing is lost
+            logger.debug("the registry's log was not copied", error=str(error))
+        finally:
+            self._checkpoint = None
+
+
+def _commit(connection: sqlite3.Connection) -> float:
+    """Seconds that it took."""
+    began = time.perf_counter()
+    connection.execute("COMMIT")
+    return time.perf_counter() - began
+
+
+def _begin_patiently(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    try:
+        connection.execute(BEGIN)
+    finally:
+        connection.execute("PRAGMA busy_timeout = 0")
+
+
+def _copy(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Pages of the log, and those of them that are in the file now. Waits for nobody."""
+    _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(pages), int(copied)
+
+
+async def on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:
+    """Run a function on a connection's thread, in one hop.
+
+    aiosqlite's public calls are a hop each (some 0.1 ms), and a transaction has ten of them. Its version is pinned,
+    and a test watches this call.
+    """
+    return cast(T, await connection._execute(lambda: function(connection._conn)))  # type: ignore[no-untyped-call]

@@ -1,0 +1,93 @@
+"""Commits: on which thread, and that the log does not grow for ever. On a real file."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiosqlite
+
+from clawkakad.registry.commits import CHECKPOINT_WORKS, QUICK_ONES, Commits
+
+PAGE = 4096
+HERE = threading.get_ident()
+
+
+@contextlib.asynccontextmanager
+async def connection(path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    async with aiosqlite.connect(path, isolation_level=None, check_same_thread=False) as opened:
+        await opened.execute("PRAGMA journal_mode = WAL")
+        await opened.execute("PRAGMA wal_autocheckpoint = 0")
+        await opened.execute("CREATE TABLE IF NOT EXISTS scratch (at BLOB)")
+        yield opened
+
+
+async def write(commits: Commits, count: int, *, size: int = 10) -> None:
+    for _ in range(count):
+        await commits.begin()
+        commits.connection.execute("INSERT INTO scratch VALUES (zeroblob(?))", (size,))
+        await commits.commit(1)
+
+
+async def threads(path: Path, *, quick_s: float, count: int) -> list[bool]:
+    """Of commits in a row: whether each was on the event loop's thread."""
+    seen: list[bool] = []
+
+    def note(sql: str) -> None:
+        if sql == "COMMIT":
+            seen.append(threading.get_ident() == HERE)
+
+    async with connection(path) as writer:
+        writer._conn.set_trace_callback(note)
+        await write(Commits(writer, None, quick_s=quick_s), count)
+        writer._conn.set_trace_callback(None)
+    return seen
+
+
+async def test_where_the_disk_is_quick_commits_stay_on_the_loops_thread_after_a_while(tmp_path: Path) -> None:
+    assert [False] * QUICK_ONES + [True] * 5 == await threads(tmp_path / "f", quick_s=60.0, count=QUICK_ONES + 5)
+
+
+async def test_where_it_is_slow_no_commit_holds_up_the_loop(tmp_path: Path) -> None:
+    assert not any(await threads(tmp_path / "f", quick_s=0.0, count=QUICK_ONES + 5))
+
+
+async def test_the_log_is_copied_beside_the_commits_and_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    async with connection(path) as writer, connection(path) as checkpointer:
+        commits = Commits(writer, checkpointer)
+        for _ in range(6):
+            await write(commits, CHECKPOINT_WORKS, size=PAGE)
+            await commits.settle()
+        assert (tmp_path / "f-wal").stat().st_size < 4 * CHECKPOINT_WORKS * 3 * PAGE
+        assert path.stat().st_size > 5 * CHECKPOINT_WORKS * PAGE
+
+
+async def test_a_log_that_is_never_caught_up_with_makes_the_writer_wait_for_it(tmp_path: Path) -> None:
+    """As in a flood: there is always one commit more when the copying ends."""
+    path = tmp_path / "f"
+    async with connection(path) as writer, connection(path) as checkpointer, connection(path) as reader:
+        commits = Commits(writer, checkpointer, long_log=300)
+        await reader.execute("BEGIN")
+        await (await reader.execute("SELECT count(*) FROM scratch")).fetchone()  # so that nothing is copied
+        await write(commits, 4 * CHECKPOINT_WORKS, size=PAGE)
+        await commits.settle()
+        long = (tmp_path / "f-wal").stat().st_size
+        await reader.execute("ROLLBACK")
+        await write(commits, 4 * CHECKPOINT_WORKS, size=PAGE)
+        await commits.settle()
+        assert (tmp_path / "f-wal").stat().st_size < 1.5 * long
+
+
+async def test_a_copy_that_fails_costs_nothing_but_room(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    async with connection(path) as writer:
+        checkpointer = await aiosqlite.connect(path, isolation_level=None)
+        await checkpointer.execute("BEGIN")  # one in a transaction cannot copy
+        commits = Commits(writer, checkpointer)
+        await write(commits, CHECKPOINT_WORKS + 1)
+        await commits.settle()
+        await checkpointer.close()
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            assert (CHECKPOINT_WORKS + 1,) == other.execute("SELECT count(*) FROM scratch").fetchone()
