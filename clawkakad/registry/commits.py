@@ -2,7 +2,8 @@
 
 Owns the writer's place in SQLite's write-ahead log. A commit waits for the disk. Where that is quick it is done on the
 event loop's thread: to hand it to another one, and to come back, costs more than it takes. After a slow one, commits
-are handed over until they have been quick for a while, so that a slow disk holds up nobody but who waits for it.
+are handed over for a while, longer each time, so that a slow disk holds up nobody but who waits for it. (How long one
+takes on another thread cannot be told there: it has to wait for the interpreter when it is done.)
 The log is copied into the file beside the commits, by a connection of its own.
 
 https://www.sqlite.org/wal.html#ckpt
@@ -20,8 +21,8 @@ from loguru import logger
 
 BUSY_TIMEOUT_MS = 5000  # another process (the CLI, a backup) may hold the lock for a moment
 BEGIN = "BEGIN IMMEDIATE"
-QUICK_S = 0.002  # of a commit: to hand it over costs some 0.2 ms of CPU, and twice that of time
-QUICK_ONES = 50  # in a row, until it counts on that
+QUICK_S = 0.005  # of a commit; half a millisecond where the disk is an SSD
+FIRST_DETOUR_S, LAST_DETOUR_S = 1.0, 60.0  # how long commits are handed over after a slow one
 CHECKPOINT_WORKS = 250  # works that have written some 1,000 pages, as often as SQLite does it by itself
 LONG_LOG = 8192  # pages of 4 KiB: then the writer waits until all of it is copied, so that it begins anew
 
@@ -43,7 +44,8 @@ class Commits:
         self._checkpointer = checkpointer
         self._quick_s = quick_s
         self._long_log = long_log
-        self._to_prove = QUICK_ONES  # quick commits, before one is done on the loop's thread
+        self._detour_s = 0.0
+        self._detour_until = 0.0
         self._uncopied = 0  # works
         self._is_long = False
         self._checkpoint: asyncio.Task[None] | None = None
@@ -68,11 +70,21 @@ class Commits:
 
     async def commit(self, works: int) -> None:
         """Put a transaction of so many works on the disk. Raises sqlite3.Error where it is not there."""
-        took_s = _commit(self.connection) if self._to_prove == 0 else await on_thread(self._writer, _commit)
-        self._to_prove = max(0, self._to_prove - 1) if took_s < self._quick_s else QUICK_ONES
+        if time.monotonic() >= self._detour_until:
+            self._note(_commit(self.connection))
+        else:
+            await on_thread(self._writer, _commit)
         self._uncopied += works
         if self._checkpointer is not None and self._checkpoint is None and self._uncopied >= CHECKPOINT_WORKS:
             self._checkpoint = asyncio.create_task(self._copy_beside(self._checkpointer), name="registry checkpoint")
+
+    def _note(self, took_s: float) -> None:
+        """How long one took that everybody waited for."""
+        if took_s <= self._quick_s:
+            self._detour_s = 0.0
+            return
+        self._detour_s = min(LAST_DETOUR_S, max(FIRST_DETOUR_S, 2 * self._detour_s))
+        self._detour_until = time.monotonic() + self._detour_s
 
     async def settle(self) -> None:
         """Wait until nothing is under way."""
