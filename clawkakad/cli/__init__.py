@@ -1,62 +1,42 @@
-"""The commands of an operator. Every error that an operator can fix is one line and exit code 2."""
+"""The command line. Every error that an operator can fix is one line and exit code 2.
+
+The daemon is a command like any other, but what only the others need is not imported for it: it runs for weeks, and
+that would be a tenth of its memory.
+"""
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
 
-import typer
-
-from clawkakad import __version__, log
-from clawkakad.cli import backup, doctor_sandbox, image, inbox, nuke, outbox, run, sandbox, simulator, try_, user, users
-from clawkakad.cli.common import complain
+from clawkakad import log
 from clawkakad.errors import ClawkakaError, UsageError
-
-app = typer.Typer(
-    name="clawkakad",
-    help="Your own PA on WhatsApp, self-hosted.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(image.app, name="image", help="Build the sandbox image.")
-app.add_typer(sandbox.app, name="sandbox", help="Look at people's sandboxes, and remove them.")
-app.command("run")(run.run)
-app.command("try")(try_.try_)
-app.command("simulator")(simulator.simulator)
-app.command("users")(users.users)
-app.add_typer(user.app, name="user", help="Export, or remove, one person's data.")
-app.add_typer(doctor_sandbox.app, name="doctor")
-app.add_typer(outbox.app, name="outbox", help="Look at messages to people; send them again, or let them go.")
-app.add_typer(inbox.app, name="inbox", help="Look at messages from people.")
-app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
-app.command("nuke")(nuke.nuke)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"clawkakad {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    """Your own PA on WhatsApp, self-hosted."""
 
 
 def main() -> None:
     """Run a command; what an operator can fix is said in a line, without a traceback."""
     log.configure("human", "WARNING")  # `run` has settings of its own for it
     try:
-        app(prog_name="clawkakad")
+        _command(sys.argv[1:])()
     except UsageError as error:
-        complain(error)
+        _complain(error)
         sys.exit(2)
     except ClawkakaError as error:
-        complain(error)
+        _complain(error)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _command(arguments: list[str]) -> Callable[[], object]:
+    if arguments == ["run"]:
+        from clawkakad.cli.run import run
+
+        return run
+    from clawkakad.cli.commands import app
+
+    return lambda: app(prog_name="clawkakad")
+
+
+def _complain(error: ClawkakaError) -> None:
+    from clawkakad.cli.common import complain
+
+    complain(error)

@@ -1,9 +1,9 @@
 """One live WebSocket to the gateway of one sandbox.
 
-Owns the socket, its HTTP client and one task, the only one that reads. Everything that waits on this connection
-waits for its end too, so nobody hangs on a dead one: `while_open()`. Invariant: who gets `GatewayClosed` finds it
-`is_closed`, and never meets it again as somebody's open connection. Keepalive is the gateway's own tick: two of them
-missing means that it is dead. Decides nothing about turns (`turns.py`) or reconnecting (the sandbox's keeper).
+Owns the socket, its HTTP client and one task, the only one that reads. Everything that waits on this connection hears
+of its end too, so nobody hangs on a dead one. Invariant: who gets `GatewayClosed` finds it `is_closed`, and never
+meets it again as somebody's open connection. Keepalive is the gateway's own tick: two of them missing means that it is
+dead. Decides nothing about turns (`turns.py`) or reconnecting (the sandbox's keeper).
 """
 
 import asyncio
@@ -101,6 +101,15 @@ class Connection:
     def unknown_events(self) -> dict[str, int]:
         """Events that were ignored, by name."""
         return dict(self._session.unknown)
+
+    @property
+    def quiet_s(self) -> float:
+        """Seconds since it was last heard."""
+        return self._silence.lasts_s
+
+    def when_closed(self, tell: Callable[[], None]) -> None:
+        """Call `tell` once it is closed, in one of the next turns of the loop where it is already."""
+        self._closed.add_done_callback(lambda _: tell())
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` with every event from now on, and first with those that came before anybody listened.
@@ -230,9 +239,11 @@ class Connection:
         try:
             self._responses[request_id] = future
             await self._send(text)
-            return await self.while_open(future)
+            return await future
         finally:
             del self._responses[request_id]
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # seen, also where it could not be sent
 
     async def _send(self, text: str) -> None:
         reached("frame out")
@@ -349,6 +360,9 @@ class Connection:
     def _end(self, ending: GatewayClosed) -> None:
         self._session.closed()
         self._closed.set_result(ending)
+        for future in self._responses.values():
+            if not future.done():
+                future.set_exception(self._ending())
         logger.debug("gateway connection closed", reason=str(ending), code=ending.code)
 
     def _fail_hello(self, refused: ClawkakaError) -> None:

@@ -30,6 +30,11 @@ class Silence:
         """Something came."""
         self._heard_at = self._loop.time()
 
+    @property
+    def lasts_s(self) -> float:
+        """Seconds since something was last heard."""
+        return self._loop.time() - self._heard_at
+
     def limit(self, seconds: float) -> None:
         """From now on so much silence, since something was last heard, ends the block."""
         self.lift()

@@ -4,8 +4,8 @@ Owns when it was addressed and which order to rest stands. Invariant: whoever ad
 wakes it: it rests only if nobody did since that began.
 """
 
-import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from loguru import logger
@@ -31,7 +31,7 @@ class Doors(Protocol):
 
 
 class Bed:
-    """One per keeper. `again_s`: how long one is left alone that was to rest and was at work."""
+    """One per keeper. `again_s`: how long one is left alone that was to rest and was at work; `on_order`: it is to."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Bed:
         pool: Pool,
         doors: Doors,
         again_s: float,
+        on_order: Callable[[], None],
     ) -> None:
         self._id = sandbox_id
         self._builder = builder
@@ -51,11 +52,10 @@ class Bed:
         self._pool = pool
         self._doors = doors
         self._again_s = again_s
+        self._on_order = on_order
         self._addressed_at = -ADDRESSED_S
         self._not_before = 0.0
         self.order: Order | None = None
-        self.ordered = asyncio.Event()
-        """Set with every order, and cleared by who has looked at it."""
         self.is_lying_down = False
         """It is being put to rest: its memory will be there in a moment."""
         self.rests = False
@@ -68,7 +68,7 @@ class Bed:
     def rest(self, order: Order) -> None:
         """It is to rest, unless it is at work."""
         self.order = order
-        self.ordered.set()
+        self._on_order()
 
     @property
     def is_addressed(self) -> bool:

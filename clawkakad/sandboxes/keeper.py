@@ -109,7 +109,7 @@ class Keeper:
         self._drift = drift
         self._admission = admission
         self._disk = disk
-        self._disk_changed = asyncio.Event()
+        self._stirred = asyncio.Event()  # one that is ready is to be looked at
         self._timing = timing
         self._limits = timing.limits
         self._nudged = asyncio.Event()
@@ -133,6 +133,7 @@ class Keeper:
             pool=pool,
             doors=doors,
             again_s=timing.rest_again_s,
+            on_order=self._stirred.set,
         )
 
     @property
@@ -156,7 +157,7 @@ class Keeper:
 
     def disk_changed(self) -> None:
         """Look again now, also while it is ready: its disk may be full."""
-        self._disk_changed.set()
+        self._stirred.set()
         self.nudge()
 
     def address(self) -> None:
@@ -379,30 +380,18 @@ class Keeper:
 
         Raises where the connection is closed, or the gateway missed several health checks in a row.
         """
-        looked_at = time.monotonic()
-        closed = asyncio.create_task(connection.wait_closed(), name=f"closed {self._row.id}")
-        ordered, news = self._next_order(), self._next_news()
-        misses = 0
+        looked_at, misses = time.monotonic(), 0
+        connection.when_closed(self._stirred.set)
         self._is_watching = True
         try:
             while True:
-                await asyncio.wait(
-                    {closed, ordered, news},
-                    timeout=self._timing.liveness_every_s * random.uniform(0.9, 1.1),  # noqa: S311
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if closed.done():
-                    raise closed.result()
-                if ordered.done():
-                    if self._bed.order is not None:
-                        return self._bed.order
-                    self._bed.ordered.clear()  # somebody addressed it since
-                    ordered = self._next_order()
+                await self._until_stirred(self._timing.liveness_every_s * random.uniform(0.9, 1.1))  # noqa: S311
+                if connection.is_closed:
+                    raise await connection.wait_closed()
+                if self._bed.order is not None:
+                    return self._bed.order
                 if full := self._disk.why_stopped(self._row.id):
                     return full
-                if news.done():
-                    self._disk_changed.clear()
-                    news = self._next_news()
                 is_well = await self._answers(connection) or time.monotonic() < self._patient_until
                 misses = 0 if is_well else misses + 1
                 if misses >= self._timing.misses:
@@ -414,15 +403,13 @@ class Keeper:
                         return f"made again: {self._remake}"
         finally:
             self._is_watching = False
-            self._bed.ordered.clear()
-            for task in (closed, ordered, news):
-                task.cancel()
 
-    def _next_order(self) -> asyncio.Task[bool]:
-        return asyncio.create_task(self._bed.ordered.wait(), name=f"ordered {self._row.id}")
-
-    def _next_news(self) -> asyncio.Task[bool]:
-        return asyncio.create_task(self._disk_changed.wait(), name=f"disk {self._row.id}")
+    async def _until_stirred(self, at_most_s: float) -> None:
+        """One event for all that concerns one that is ready, and no task: there may be a thousand of them."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._stirred.wait()
+        self._stirred.clear()
 
     async def _is_to_be_remade(self) -> bool:
         """It has drifted, and nobody would notice. What making it again did not mend is not tried a second time."""
@@ -458,6 +445,8 @@ class Keeper:
     async def _answers(self, connection: Connection) -> bool:
         if self._disk.is_held(self._row.id):
             return True  # it cannot
+        if connection.quiet_s < self._timing.liveness_every_s / 2:
+            return True
         try:
             await connection.health(self._timing.liveness_within_s)
         except GatewayUnavailable:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner, Result
 
-from clawkakad.cli import app
+from clawkakad.cli.commands import app
 from clawkakad.model import IdentifierKind, SandboxId, UserId
 from clawkakad.registry import Registry, open_registry
 from clawkakad.registry.users import ensure_user
