@@ -1,7 +1,8 @@
 """The disk, watched: how much each sandbox's volume takes, and how much room the host has left.
 
 Owns what is known of both. The host's room is looked at every second, which costs next to nothing; a volume every ten
-minutes, one at a time, and only of sandboxes that run, since a sleeper cannot grow. Where the host's room shrinks
+minutes, one at a time, and only of sandboxes that run, since a sleeper cannot grow. A look costs a container, so that
+all of them together never take more than a tenth of the time. Where the host's room shrinks
 quickly, those that write a lot are frozen at once and looked at first, and then all others. It stops nobody itself: it
 says who must stop, and the keeper does it. What cannot be stored is kept in mind; a daemon that starts finds what was
 stored, and looks again.
@@ -36,11 +37,12 @@ class Rhythm:
 
     room_s: float = 1.0  # between two looks at the host's room
     round_s: float = 30.0  # between two rounds, each of those whose turn it is
+    first_s: float = 120.0  # from when one is first seen to run to the first look
     look_s: float = 600.0  # between two looks at one volume
     anxious_s: float = 60.0  # of one that is nearly full or has a grace, and of all while the host's disk is low
     hurry_s: float = 10.0  # at least, between two rounds of all
     thaw_s: float = 2.0  # at least, between the end of a freeze and the next one
-    rest: float = 3.0  # after a look, so many times as long as it took
+    rest: float = 9.0  # after a look, so many times as long as it took
 
 
 class DiskWatch:
@@ -66,6 +68,7 @@ class DiskWatch:
         self._clock = clock
         self._rhythm = rhythm
         self._rows: dict[SandboxId, DiskRow] = {}
+        self._seen_at: dict[SandboxId, float] = {}  # of those that were not looked at yet
         self._looked_at: dict[SandboxId, float] = {}
         self._spaces: dict[Path, Space] = {}
         self._rooms: dict[Path, Room] = {}  # the most room there was since the last round of all
@@ -117,6 +120,7 @@ class DiskWatch:
         async with self._looking:  # the look that there may be
             self._rows.pop(sandbox_id, None)
             self._looked_at.pop(sandbox_id, None)
+            self._seen_at.pop(sandbox_id, None)
 
     # The loops
 
@@ -226,16 +230,18 @@ class DiskWatch:
     def _due_at(self, sandbox_id: SandboxId) -> float:
         """When it is to be looked at again, in monotonic seconds."""
         row = self._rows.get(sandbox_id)
-        if sandbox_id not in self._looked_at:
-            return 0.0
         anxious = self.is_low or (row is not None and (row.grace_until is not None or _is_nearly_full(row)))
-        return self._looked_at[sandbox_id] + (self._rhythm.anxious_s if anxious else self._rhythm.look_s)
+        wait_s = self._rhythm.anxious_s if anxious else self._rhythm.look_s
+        if sandbox_id in self._looked_at:
+            return self._looked_at[sandbox_id] + wait_s
+        return self._seen_at.setdefault(sandbox_id, time.monotonic()) + min(wait_s, self._rhythm.first_s)
 
     async def _look(
         self, sandbox_id: SandboxId, container: Container | None, nudge: Callable[[SandboxId | None], None]
     ) -> None:
         """Measure one volume, and say what follows. Raises EngineUnavailable."""
         self._looked_at[sandbox_id] = time.monotonic()
+        self._seen_at.pop(sandbox_id, None)
         most = self._quota.inodes + 1 if self._quota.bytes else MOST_INODES
         async with self._looking:
             if sandbox_id in self._leaving:

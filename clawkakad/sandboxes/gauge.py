@@ -8,6 +8,7 @@ one, and with its sandbox. Why not the engine's own figures, or `du` inside: doc
 
 import asyncio
 import contextlib
+import functools
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,11 +88,10 @@ class Gauge:
         return Found(int(report["bytes"]), int(report["inodes"]), str(report["cut"]))
 
     def _body(self, sandbox_id: SandboxId, container: Container | None, inodes: int) -> Body:
-        program = (resources.files("clawkakad.sandboxes") / "gauging.py").read_text(encoding="utf-8")
         volume = {"Type": "volume", "Source": volume_name(sandbox_id), "Target": VOLUME, "ReadOnly": True}
         return {
             "Image": self.sealing.image if container is None else container.image_id,
-            "Entrypoint": ["/usr/bin/python3", "-I", "-S", "-c", program],
+            "Entrypoint": ["/usr/bin/python3", "-I", "-S", "-c", _program()],
             "Cmd": [VOLUME, str(inodes), str(WALK_S)],
             "WorkingDir": "/",
             "User": "0:0",
@@ -120,6 +120,11 @@ class Gauge:
         if container is None or not _is_alive(container) or self.sealing.runtime is not None:
             return {}
         return {"PidMode": f"container:{container.id}"}
+
+
+@functools.cache
+def _program() -> str:
+    return (resources.files("clawkakad.sandboxes") / "gauging.py").read_text(encoding="utf-8")
 
 
 def _is_alive(container: Container) -> bool:

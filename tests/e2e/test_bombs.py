@@ -38,7 +38,7 @@ WARM_UP_S = 0.5
 QUIET = 8  # answers of each, before and after
 QUOTA_MB = 128
 MOST_MB = 4096  # that a filler came to before it was stopped; 700 seen, 12,000 where nobody freezes it
-RESTLESS = Rhythm(room_s=0.5, round_s=1.0, look_s=8.0, hurry_s=1.0)
+RESTLESS = Rhythm(room_s=0.5, round_s=1.0, first_s=0.0, look_s=8.0, hurry_s=1.0, rest=3.0)
 
 CPU = "for i in $(seq 240); do sh -c 'while :; do :; done' & done; wait"
 BOMBS = {
