@@ -29,7 +29,7 @@ class Plan:
     rounds: int = 3
     errands: int = 3
     idle_s: float = 20.0
-    settle_s: float = 20.0
+    settle_s: float = 60.0  # after an answer OpenClaw has things to do for most of a minute
     dozing: int = 8
     many: int = 500
     many_rounds: int = 2
