@@ -42,9 +42,6 @@ MISSED_TICKS = 2.25
 CLOSE_S = 2.0
 """How long a polite close may take before the socket is just dropped."""
 
-RETRY_S = 0.2
-"""Pause between two tries while the gateway is not there yet."""
-
 SUSPENSION = "clawkakad"
 """Names our suspension of a gateway. Asked again under the same name it is met again, so that any connection of ours,
 a later daemon's too, can end it; the gateway itself ends it after two minutes."""
@@ -421,20 +418,3 @@ async def _dial(socket: Path, token: str, owner_uids: frozenset[int]) -> Connect
                 raise GatewayUnavailable(f"cannot connect: {type(problem).__name__}") from problem
             raise
     return Connection(http, upgraded, Session(token))
-
-
-async def connect_when_ready(socket: Path, token: str, *, owner_uids: frozenset[int], timeout_s: float) -> Connection:
-    """Connect as soon as the gateway is ready, trying for `timeout_s`; raises what `open_connection()` raises.
-
-    Only `GatewayUnavailable` is tried again, after the pause that the gateway asked for, or a short one.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
-    while True:
-        try:
-            return await open_connection(socket, token, owner_uids=owner_uids, timeout_s=deadline - loop.time())
-        except GatewayUnavailable as problem:
-            pause = min(max(problem.retry_after_s or RETRY_S, RETRY_S), 5.0)
-            if loop.time() + pause >= deadline:
-                raise GatewayUnavailable(f"not ready within {timeout_s:g} s: {problem}") from problem
-            await asyncio.sleep(pause)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clawkakad.errors import GatewayClosed, GatewayRefused, GatewayUnavailable, SandboxTampered
-from clawkakad.gateway.connection import Connection, connect_when_ready, open_connection
+from clawkakad.gateway.connection import Connection, open_connection
 from clawkakad.gateway.frames import ChatEvent, Event
 from clawkakad.gateway.runs import Ending, Outcome
 from tests.fakes import gateway_frames as frames
@@ -148,46 +148,6 @@ async def test_cancelling_an_opening_leaves_nothing_open(gateway: FakeGateway) -
     await eventually(lambda: gateway.connections == 0)
     ours = {task for task in asyncio.all_tasks() - before if "gateway-reader" in task.get_name()}
     assert ours == set()
-
-
-# Opening when it is ready -----------------------------------------------------------------------------------------
-
-
-async def test_it_connects_as_soon_as_the_gateway_is_ready(gateway: FakeGateway) -> None:
-    gateway.slam, gateway.starting = 2, 2
-
-    connection = await connect_when_ready(gateway.socket, TOKEN, owner_uids=ME, timeout_s=20 * SCALE)
-
-    assert gateway.count("connect") == 3
-    await connection.aclose()
-
-
-async def test_it_waits_for_a_socket_that_is_not_there_yet(socket: Path) -> None:
-    connecting = asyncio.create_task(connect_when_ready(socket, TOKEN, owner_uids=ME, timeout_s=20 * SCALE))
-    async with FakeGateway(socket, TOKEN):
-        connection = await connecting
-
-        assert not connection.is_closed
-        await connection.aclose()
-
-
-async def test_waiting_for_readiness_ends_at_the_deadline(socket: Path) -> None:
-    with pytest.raises(GatewayUnavailable, match="not ready within"):
-        await connect_when_ready(socket, TOKEN, owner_uids=ME, timeout_s=0.3)
-
-
-async def test_a_refused_token_ends_the_wait_at_once(gateway: FakeGateway) -> None:
-    with pytest.raises(GatewayRefused):
-        await connect_when_ready(gateway.socket, "wrong", owner_uids=ME, timeout_s=20 * SCALE)
-
-    assert gateway.count("connect") == 1
-
-
-async def test_tampering_ends_the_wait_at_once(socket: Path) -> None:
-    socket.touch()
-
-    with pytest.raises(SandboxTampered):
-        await connect_when_ready(socket, TOKEN, owner_uids=ME, timeout_s=20 * SCALE)
 
 
 # Requests ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 from pydantic import BaseModel
 
-from clawkakad.gateway.connection import connect_when_ready
 from clawkakad.gateway.frames import ChatAck, Frame, HelloOk, Response, RunStatus, decode
 from clawkakad.gateway.history import read_history
 from clawkakad.gateway.session import connect_params
@@ -20,6 +19,7 @@ from tests.fakes.gateway import FakeGateway
 from tests.fakes.gateway_agent import Reply
 from tests.gateway import recordings
 from tests.gateway.conftest import ME, TOKEN, dial
+from tests.gateway.dial import connect_when_ready
 from tests.support import SCALE, eventually
 
 

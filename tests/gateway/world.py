@@ -5,13 +5,13 @@ from contextlib import suppress
 from typing import Any
 
 from clawkakad.errors import ClawkakaError, GatewayClosed, Transient
-from clawkakad.gateway.connection import connect_when_ready
 from clawkakad.gateway.pool import Pool
 from clawkakad.gateway.tempo import Tempo
 from clawkakad.gateway.turns import Answer, Turns
 from clawkakad.model import SandboxId
 from tests.fakes.gateway import FakeGateway
 from tests.gateway.conftest import ME, SANDBOX, TOKEN
+from tests.gateway.dial import connect_when_ready
 from tests.support import SCALE, eventually
 
 BRISK = Tempo(
