@@ -19,9 +19,9 @@ from clawkakad.gateway.connection import Connection
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.admission import Admission
 from clawkakad.sandboxes.builder import Builder
-from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.reaching import reach
+from clawkakad.sandboxes.timing import Timing
 
 TOOLS = ["timeout", "-k", "2", "20", "pa", "pulse", "--new"]  # it opens the database, and changes nothing
 TOOLS_S = 30.0

@@ -10,7 +10,6 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -19,15 +18,12 @@ from loguru import logger
 from clawkakad.errors import (
     ClawkakaError,
     EngineUnavailable,
-    GatewayClosed,
     GatewayRefused,
     GatewayUnavailable,
     RegistryUnavailable,
-    Rejected,
     SandboxTampered,
 )
 from clawkakad.gateway.connection import Connection
-from clawkakad.gateway.frames import AgentEvent, ChatEvent, Event, HeartbeatEvent, Progress
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import SandboxRow
@@ -36,34 +32,17 @@ from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.bed import Bed
 from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.dozing import Freezer
-from clawkakad.sandboxes.drift import Drift
+from clawkakad.sandboxes.drift import Drift, Remaking
 from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger
-from clawkakad.sandboxes.paths import SANDBOX_UID, SandboxPaths
-from clawkakad.sandboxes.policy import Decision, Do, History, Host, Limits, Observed, Wanted, decide, is_needed
+from clawkakad.sandboxes.paths import SandboxPaths
+from clawkakad.sandboxes.policy import Decision, Do, History, Host, Observed, Wanted, decide, is_needed
 from clawkakad.sandboxes.reaching import Ended, reach
 from clawkakad.sandboxes.rest import Order, Resident
+from clawkakad.sandboxes.timing import Timing
+from clawkakad.sandboxes.watching import Hung, Watch
 
 CROWDED_S = 2.0  # before another look whether there is room
 HELD_S = 1.0  # before another look whether its disk is measured
-
-
-@dataclass(frozen=True)
-class Timing:
-    """All in seconds."""
-
-    start_s: float = 120.0  # from the container's start to hello-ok; 12-23 seen, more on a busy machine
-    wake_s: float = 60.0  # from going on to hello-ok, and so long slow answers are forgiven: its memory comes from disk
-    adopt_s: float = 20.0  # at least, for a container that ran when we came
-    attempt_s: float = 20.0  # one try to connect; a gateway that boots answers late
-    liveness_every_s: float = 10.0
-    liveness_within_s: float = 5.0
-    misses: int = 3
-    limits: Limits = field(default_factory=Limits)
-    drift_every_s: float = 300.0  # between two looks whether the container is still what it should be
-    idle_s: float = 300.0  # no turn for so long: it may be made again
-    rest_again_s: float = 60.0  # after one that was to rest was at work
-    engine_last_delay_s: float = 30.0  # a nudge comes before, once it is back
-    owner_uids: frozenset[int] = frozenset({SANDBOX_UID})  # whose the gateway socket may be
 
 
 class Doors(Protocol):
@@ -106,25 +85,25 @@ class Keeper:
         self._doors = doors
         self._pool = pool
         self._ledger = ledger
-        self._drift = drift
         self._admission = admission
         self._disk = disk
-        self._stirred = asyncio.Event()  # one that is ready is to be looked at
         self._timing = timing
         self._limits = timing.limits
         self._nudged = asyncio.Event()
         self._history = History()
         self._usable = True  # the container that runs; False: it must be started afresh
-        self._busy_at = 0.0  # when its agent was last seen at work
-        self._remake = ""  # why its container is to be made again
-        self._remade = ""  # why that was done last
-        self._in_vain = False  # it did not help
+        self._remaking = Remaking(drift, row.id, lambda: builder.image_of(row.id))
         self._wanted_of: str | None = None
         self._decided_at = 0.0
         self._runs = False
         self._is_waited_for = False
-        self._patient_until = 0.0  # it was let go on a moment ago
-        self._is_watching = False
+        self._watch = Watch(
+            row.id,
+            order=lambda: self._bed.order,
+            disk=disk,
+            drifted=lambda: self._remaking.look(lambda: self.is_idle(timing.idle_s)),
+            timing=timing,
+        )
         self._bed = Bed(
             row.id,
             builder=builder,
@@ -133,7 +112,7 @@ class Keeper:
             pool=pool,
             doors=doors,
             again_s=timing.rest_again_s,
-            on_order=self._stirred.set,
+            on_order=self._watch.stir,
         )
 
     @property
@@ -157,7 +136,7 @@ class Keeper:
 
     def disk_changed(self) -> None:
         """Look again now, also while it is ready: its disk may be full."""
-        self._stirred.set()
+        self._watch.stir()
         self.nudge()
 
     def address(self) -> None:
@@ -171,8 +150,8 @@ class Keeper:
 
     def resident(self) -> Resident | None:
         """What the policy of rest has to know of one that is ready."""
-        watched = self._is_watching and not self._disk.is_held(self._row.id)
-        return self._bed.resident(self._busy_at) if watched else None
+        watched = self._watch.is_on and not self._disk.is_held(self._row.id)
+        return self._bed.resident(self._watch.busy_at) if watched else None
 
     async def run(self) -> None:
         """The loop. Ends when the sandbox rests."""
@@ -303,17 +282,19 @@ class Keeper:
             self._history = self._history.ready(time.monotonic())
             self._builder.seal(self._row.id)
             await self._ledger.proven()
-            self._busy_at = time.monotonic()
-            connection.listen(self._hear)
+            self._watch.begin(connection)
             self._pool.publish(self._row.id, connection)
             await self._ledger.move(SandboxState.READY, "")
-            while isinstance(end := await self._watch(connection), Order):
+            while isinstance(end := await self._watch.over(connection), Order):
                 if await self._bed.lets_go(connection):
                     await _whole(self._bed.lie_down(end, connection), hurry=self._bed.address)
                     return
             self._pool.withdraw(self._row.id)  # first: no turn begins any more
             await self._ledger.move(SandboxState.STOPPING, end)
             self._usable = False
+        except Hung:
+            self._usable = False
+            raise
         finally:
             self._pool.withdraw(self._row.id)
             await connection.aclose(1001)
@@ -335,12 +316,12 @@ class Keeper:
         async with place:
             if decision.do is Do.WAKE:
                 await self._wake(decision.reason)
-                self._patient_until = time.monotonic() + self._timing.wake_s
+                self._watch.be_patient(self._timing.wake_s)
                 return await self._connect(self._timing.wake_s)
             self._history = self._history.started(time.monotonic(), self._limits)
             await self._ledger.move(SandboxState.CREATING, decision.reason)
-            await _whole(self._builder.start(self._row, remake=bool(self._remake)))
-            self._remade, self._remake = self._remake or self._remade, ""
+            await _whole(self._builder.start(self._row, remake=bool(self._remaking.why)))
+            self._remaking.done()
             await self._ledger.move(SandboxState.STARTING, decision.reason)
             return await self._connect(self._timing.start_s)
 
@@ -375,85 +356,13 @@ class Keeper:
             logger.error("a gateway cannot be used", error=str(error))
             raise
 
-    async def _watch(self, connection: Connection) -> Order | str:
-        """Ready: until it is to rest; or why it is stopped: its disk is full, or it has drifted and is made again.
-
-        Raises where the connection is closed, or the gateway missed several health checks in a row.
-        """
-        looked_at, misses = time.monotonic(), 0
-        connection.when_closed(self._stirred.set)
-        self._is_watching = True
-        try:
-            while True:
-                await self._until_stirred(self._timing.liveness_every_s * random.uniform(0.9, 1.1))  # noqa: S311
-                if connection.is_closed:
-                    raise await connection.wait_closed()
-                if self._bed.order is not None:
-                    return self._bed.order
-                if full := self._disk.why_stopped(self._row.id):
-                    return full
-                is_well = await self._answers(connection) or time.monotonic() < self._patient_until
-                misses = 0 if is_well else misses + 1
-                if misses >= self._timing.misses:
-                    self._usable = False
-                    raise GatewayUnavailable(f"the gateway missed {misses} health checks")
-                if time.monotonic() - looked_at >= self._timing.drift_every_s:
-                    looked_at = time.monotonic()
-                    if await self._is_to_be_remade():
-                        return f"made again: {self._remake}"
-        finally:
-            self._is_watching = False
-
-    async def _until_stirred(self, at_most_s: float) -> None:
-        """One event for all that concerns one that is ready, and no task: there may be a thousand of them."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
-                await self._stirred.wait()
-        self._stirred.clear()
-
-    async def _is_to_be_remade(self) -> bool:
-        """It has drifted, and nobody would notice. What making it again did not mend is not tried a second time."""
-        try:
-            if not await self.is_idle(self._timing.idle_s):
-                return False
-            drift = await self._drift.of(self._row.id, await self._builder.image_of(self._row.id))
-            if not drift or not await self.is_idle(self._timing.idle_s):
-                return False
-        except (EngineUnavailable, RegistryUnavailable, Rejected) as error:
-            logger.debug("whether a container has drifted is not known", error=str(error))
-            return False
-        if drift == self._remade:
-            if not self._in_vain:
-                logger.error("a container drifts, made again or not: clawkakad doctor sandbox", why=drift)
-            self._in_vain = True
-            return False
-        self._remake, self._in_vain = drift, False
-        return True
-
     async def is_idle(self, for_s: float) -> bool:
         """Nobody waits for it, and neither its person nor its agent did anything for so long."""
         standing = await self._ledger.standing()
-        if standing is None or standing.waiting or time.monotonic() - self._busy_at < for_s:
+        if standing is None or standing.waiting or time.monotonic() - self._watch.busy_at < for_s:
             return False
         wrote_at = standing.wrote_at
         return wrote_at is None or (datetime.now(UTC) - wrote_at).total_seconds() >= for_s
-
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, ChatEvent | AgentEvent | Progress | HeartbeatEvent):
-            self._busy_at = time.monotonic()
-
-    async def _answers(self, connection: Connection) -> bool:
-        if self._disk.is_held(self._row.id):
-            return True  # it cannot
-        if connection.quiet_s < self._timing.liveness_every_s / 2:
-            return True
-        try:
-            await connection.health(self._timing.liveness_within_s)
-        except GatewayUnavailable:
-            return False
-        except (GatewayRefused, GatewayClosed):
-            return True  # a no is an answer; that it closed is noticed above
-        return True
 
     async def _pause(self, seconds: float | None) -> bool:
         """Wait, at most until the next nudge; whether there was one."""

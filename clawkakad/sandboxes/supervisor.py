@@ -28,7 +28,7 @@ from clawkakad.sandboxes.engine import Engine, Event
 from clawkakad.sandboxes.gate import Gate
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.hostmemory import MemoryOf
-from clawkakad.sandboxes.keeper import Keeper, Timing
+from clawkakad.sandboxes.keeper import Keeper
 from clawkakad.sandboxes.ledger import Ledger, Lines
 from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.policy import RESTING, is_at_rest
@@ -39,6 +39,7 @@ from clawkakad.sandboxes.resting import Resting
 from clawkakad.sandboxes.shortages import AT_ONCE_S, Shortages
 from clawkakad.sandboxes.spares import Spares
 from clawkakad.sandboxes.strays import Strays
+from clawkakad.sandboxes.timing import Timing
 from clawkakad.sandboxes.upgradeplan import Patience
 from clawkakad.sandboxes.upgrader import Upgrader
 

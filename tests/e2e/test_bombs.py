@@ -22,9 +22,9 @@ from clawkakad.gateway.turns import Turns
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.diskwatch import Rhythm
-from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import container_name, volume_name
+from clawkakad.sandboxes.timing import Timing
 from tests.e2e.conftest import ENGINE_SOCKET, docker, remove_all
 from tests.light.images import light_image
 from tests.sandboxes.world import World, open_world

@@ -12,9 +12,9 @@ from clawkakad.gateway.turns import Turns
 from clawkakad.model import SandboxId, SandboxState
 from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.engine import Engine, open_engine
-from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.timing import Timing
 from tests.e2e.conftest import ENGINE_SOCKET, remove_all
 from tests.light.images import light_image
 from tests.sandboxes.world import World, open_world

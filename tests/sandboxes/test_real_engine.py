@@ -16,10 +16,10 @@ from clawkakad.errors import EngineUnavailable
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.engine import Engine, Event, open_engine
-from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.profile import Sealing, container_body, container_name, volume_body, volume_name
 from clawkakad.sandboxes.seccomp import seccomp_option
+from clawkakad.sandboxes.timing import Timing
 from tests.sandboxes.world import World, open_world
 from tests.support import IMAGE, eventually, short_directory
 

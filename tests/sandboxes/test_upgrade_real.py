@@ -16,10 +16,10 @@ from clawkakad.model import SandboxId, StepState, UpgradeState, UserId
 from clawkakad.registry.upgrades import Step, Upgrade
 from clawkakad.sandboxes import image, paths
 from clawkakad.sandboxes.engine import Engine, open_engine
-from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.modelproxy import Upstream
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.timing import Timing
 from clawkakad.simulator.model import offline_model_app
 from tests.e2e.conftest import ENGINE_SOCKET, docker, remove_all
 from tests.light.images import build, light_image

@@ -26,7 +26,6 @@ from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.gauge import Gauge
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.hostmemory import HostMemory
-from clawkakad.sandboxes.keeper import Timing
 from clawkakad.sandboxes.ledger import Lines
 from clawkakad.sandboxes.modelkeys import KeySource, SharedKey
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
@@ -35,6 +34,7 @@ from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import MIB, Sealing, container_name
 from clawkakad.sandboxes.rest import Rules
 from clawkakad.sandboxes.supervisor import Supervisor
+from clawkakad.sandboxes.timing import Timing
 from clawkakad.sandboxes.upgradeplan import Patience
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
 from tests.support import eventually, short_directory

@@ -1,0 +1,119 @@
+"""The watch over a sandbox that is ready: until it is gone, hangs, is to rest, has filled its disk, or has drifted.
+
+Owns when its agent was last seen at work. One event for all that concerns it, and no task: there may be a thousand.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from clawkakad.errors import GatewayClosed, GatewayRefused, GatewayUnavailable
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.frames import AgentEvent, ChatEvent, Event, HeartbeatEvent, Progress
+from clawkakad.model import SandboxId
+from clawkakad.sandboxes.rest import Order
+from clawkakad.sandboxes.timing import Timing
+
+
+class Hung(GatewayUnavailable):
+    """A gateway that accepts connections and says nothing: it must be started afresh."""
+
+
+class Disk(Protocol):
+    """What is needed to know of its disk."""
+
+    def why_stopped(self, sandbox_id: SandboxId) -> str: ...
+    def is_held(self, sandbox_id: SandboxId) -> bool: ...
+
+
+class Watch:
+    """One per keeper. `order`: to rest, where there is one; `drifted`: why it is to be made again, if it is."""
+
+    def __init__(
+        self,
+        sandbox_id: SandboxId,
+        *,
+        order: Callable[[], Order | None],
+        disk: Disk,
+        drifted: Callable[[], Awaitable[str]],
+        timing: Timing,
+    ) -> None:
+        self._id = sandbox_id
+        self._order = order
+        self._disk = disk
+        self._drifted = drifted
+        self._timing = timing
+        self._stirred = asyncio.Event()
+        self._patient_until = 0.0
+        self.is_on = False
+        """Whether it is ready, and watched."""
+        self.busy_at = 0.0
+        """When its agent was last seen at work, in monotonic seconds."""
+
+    def stir(self) -> None:
+        """Look now."""
+        self._stirred.set()
+
+    def be_patient(self, seconds: float) -> None:
+        """It was let go on a moment ago: slow answers are forgiven for a while."""
+        self._patient_until = time.monotonic() + seconds
+
+    def begin(self, connection: Connection) -> None:
+        """It is ready now."""
+        self.busy_at = time.monotonic()
+        connection.listen(self._hear)
+        connection.when_closed(self.stir)
+
+    async def over(self, connection: Connection) -> Order | str:
+        """Until it is to rest; or why it is stopped: its disk is full, or it has drifted and is made again.
+
+        Raises GatewayClosed, and Hung where it missed several health checks in a row.
+        """
+        looked_at, misses = time.monotonic(), 0
+        self.is_on = True
+        try:
+            while True:
+                await self._until_stirred(self._timing.liveness_every_s * random.uniform(0.9, 1.1))  # noqa: S311
+                if connection.is_closed:
+                    raise await connection.wait_closed()
+                if (order := self._order()) is not None:
+                    return order
+                if full := self._disk.why_stopped(self._id):
+                    return full
+                misses = 0 if await self._is_well(connection) else misses + 1
+                if misses >= self._timing.misses:
+                    raise Hung(f"the gateway missed {misses} health checks")
+                if time.monotonic() - looked_at >= self._timing.drift_every_s:
+                    looked_at = time.monotonic()
+                    if why := await self._drifted():
+                        return f"made again: {why}"
+        finally:
+            self.is_on = False
+
+    async def _until_stirred(self, at_most_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._stirred.wait()
+        self._stirred.clear()
+
+    async def _is_well(self, connection: Connection) -> bool:
+        return await self._answers(connection) or time.monotonic() < self._patient_until
+
+    async def _answers(self, connection: Connection) -> bool:
+        """Who was heard a moment ago need not be asked, and who is frozen cannot answer."""
+        if self._disk.is_held(self._id) or connection.quiet_s < self._timing.liveness_every_s / 2:
+            return True
+        try:
+            await connection.health(self._timing.liveness_within_s)
+        except GatewayUnavailable:
+            return False
+        except (GatewayRefused, GatewayClosed):
+            return True  # a no is an answer; that it closed is noticed above
+        return True
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, ChatEvent | AgentEvent | Progress | HeartbeatEvent):
+            self.busy_at = time.monotonic()
