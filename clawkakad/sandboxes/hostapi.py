@@ -1,25 +1,26 @@
 """What the daemon serves to one sandbox over `host.sock`: the model, and the PA services.
 
-Owns one unix socket and one small web application per sandbox. Which socket a request came through says who asks:
-there is no credential, and no request can name another person. The socket appears whole (bound, then renamed into
-place), only the sandbox's group can connect, and one sandbox holds no more than `CONNECTIONS` descriptors.
+Owns one unix socket per sandbox, its door, and one web application behind all of them. Through which door a request
+came says who asks: there is no credential, and no request can name another person. A door appears whole (bound, then
+renamed into place), only the sandbox's group can connect, and one sandbox holds no more than `CONNECTIONS` descriptors.
 """
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import web
 
 from clawkakad.model import Profile, SandboxId, UserId
 from clawkakad.sandboxes.modelproxy import ModelProxy
-from clawkakad.sandboxes.paservices import PaHandlers, PaServices
+from clawkakad.sandboxes.paservices import PaHandlers, PaServices, pa_routes
 from clawkakad.sandboxes.paths import SandboxPaths
 
 CONNECTIONS = 32
@@ -27,26 +28,63 @@ BACKLOG = 16
 CLOSE_S = 2.0  # for requests under way when a sandbox goes
 LINGER_S = 2.0  # for a body that is not wanted to end, so that the answer is read
 
+_OPTIONS: Mapping[str, Any] = {
+    "access_log": None,
+    "auto_decompress": False,  # some kilobytes would become hundreds of megabytes
+    "lingering_time": LINGER_S,
+}
+
 ProfileChanged = Callable[[SandboxId, Profile], None]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Door:
-    """One open socket."""
+    """One open socket, whose it is, and who has come in through it."""
 
-    runner: web.AppRunner
-    server: asyncio.Server
+    sandbox_id: SandboxId
+    user_id: UserId
     path: Path
+    pa: PaHandlers
+    visits: set["_Visit"] = field(default_factory=set)
+    server: asyncio.Server | None = None
+
+
+class _Visit(web.RequestHandler):
+    """A connection, which knows its door. One too many is closed at once."""
+
+    def __init__(self, manager: web.Server, door: _Door) -> None:
+        super().__init__(manager, loop=asyncio.get_running_loop(), **_OPTIONS)
+        self.door = door
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if len(self.door.visits) >= CONNECTIONS:
+            cast(asyncio.Transport, transport).abort()
+            return
+        self.door.visits.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self in self.door.visits:
+            self.door.visits.discard(self)
+            super().connection_lost(exc)
+
+
+def _door_of(request: web.Request) -> _Door:
+    visit = request.protocol
+    assert isinstance(visit, _Visit)
+    return visit.door
 
 
 class HostApi:
-    """The open sockets. Opening twice, and closing what is not open, are no errors."""
+    """The open doors. Opening twice, and closing what is not open, are no errors."""
 
     def __init__(self, *, proxy: ModelProxy, services: PaServices, gid: int, profile_changed: ProfileChanged) -> None:
         self._proxy = proxy
         self._services = services
         self._gid = gid
         self._profile_changed = profile_changed
+        self._runner: web.AppRunner | None = None
+        self._starting = asyncio.Lock()
         self._doors: dict[SandboxId, _Door] = {}
         self._open_requests: Counter[SandboxId] = Counter()
 
@@ -60,23 +98,13 @@ class HostApi:
         if door is not None and door.path.is_socket():
             return
         await self._shut(sandbox_id)  # somebody took its directory away
-        runner = web.AppRunner(
-            self._app(sandbox_id, user_id),
-            handler_cancellation=True,
-            access_log=None,
-            shutdown_timeout=CLOSE_S,
-            auto_decompress=False,  # some kilobytes would become hundreds of megabytes
-            lingering_time=LINGER_S,
+        manager = await self._manager()
+        pa = PaHandlers(self._services, user_id, lambda profile: self._profile_changed(sandbox_id, profile))
+        door = _Door(sandbox_id, user_id, paths.host_socket, pa)
+        door.server = await asyncio.get_running_loop().create_unix_server(
+            functools.partial(_Visit, manager, door), sock=_listening(paths.host_socket, self._gid), backlog=BACKLOG
         )
-        await runner.setup()
-        try:
-            server = await asyncio.get_running_loop().create_unix_server(
-                _bounded(runner), sock=_listening(paths.host_socket, self._gid), backlog=BACKLOG
-            )
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._doors[sandbox_id] = _Door(runner, server, paths.host_socket)
+        self._doors[sandbox_id] = door
 
     async def close(self, sandbox_id: SandboxId) -> None:
         """Stop listening, and let requests under way finish within two seconds."""
@@ -86,41 +114,56 @@ class HostApi:
     async def aclose(self) -> None:
         """Close all, side by side."""
         await asyncio.gather(*(self.close(sandbox_id) for sandbox_id in list(self._doors)))
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
 
     async def _shut(self, sandbox_id: SandboxId) -> None:
         door = self._doors.pop(sandbox_id, None)
-        if door is not None:
+        if door is None:
+            return
+        if door.server is not None:
             door.server.close()
-            await door.runner.cleanup()
-            with contextlib.suppress(OSError):
-                door.path.unlink()
+        await asyncio.gather(*(visit.shutdown(CLOSE_S) for visit in door.visits))
+        with contextlib.suppress(OSError):
+            door.path.unlink()
 
-    def _app(self, sandbox_id: SandboxId, user_id: UserId) -> web.Application:
-        pa = PaHandlers(self._services, user_id, lambda profile: self._profile_changed(sandbox_id, profile))
+    async def _manager(self) -> web.Server:
+        """Behind all doors."""
+        async with self._starting:
+            if self._runner is None:
+                runner = web.AppRunner(self._app(), handler_cancellation=True, shutdown_timeout=CLOSE_S)
+                await runner.setup()
+                self._runner = runner
+        assert self._runner.server is not None
+        return self._runner.server
 
+    def _app(self) -> web.Application:
         async def models(_: web.Request) -> web.Response:
             return await self._proxy.models()
 
         async def complete(request: web.Request) -> web.StreamResponse:
-            return await self._proxy.complete(request, sandbox_id, user_id)
+            door = _door_of(request)
+            return await self._proxy.complete(request, door.sandbox_id, door.user_id)
 
-        @web.middleware
-        async def counted(
-            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-        ) -> web.StreamResponse:
-            self._open_requests[sandbox_id] += 1
-            try:
-                return await handler(request)
-            finally:
-                self._open_requests[sandbox_id] -= 1
-                if not self._open_requests[sandbox_id]:
-                    del self._open_requests[sandbox_id]
-
-        app = web.Application(middlewares=[counted])
+        app = web.Application(middlewares=[self._counted])
         app.router.add_get("/v1/models", models)
         app.router.add_post("/v1/chat/completions", complete)
-        app.add_routes(pa.routes())
+        app.add_routes(pa_routes(lambda request: _door_of(request).pa))
         return app
+
+    @web.middleware
+    async def _counted(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        sandbox_id = _door_of(request).sandbox_id
+        self._open_requests[sandbox_id] += 1
+        try:
+            return await handler(request)
+        finally:
+            self._open_requests[sandbox_id] -= 1
+            if not self._open_requests[sandbox_id]:
+                del self._open_requests[sandbox_id]
 
 
 def _listening(path: Path, gid: int) -> socket.socket:
@@ -138,20 +181,3 @@ def _listening(path: Path, gid: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
-    def accept() -> asyncio.Protocol:
-        server = runner.server
-        if server is None or len(server.connections) >= CONNECTIONS:
-            return _Refusal()
-        return server()
-
-    return accept
-
-
-class _Refusal(asyncio.Protocol):
-    """One connection too many: closed at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).abort()

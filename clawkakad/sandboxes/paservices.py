@@ -28,7 +28,6 @@ TEXT_LIMIT = 4096  # characters of any field: a WhatsApp message holds no more
 CHANGEABLE = frozenset({"name", "time_zone", "currency", "language"})
 
 T = TypeVar("T")
-Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 
 
 class PaServices(Protocol):
@@ -65,20 +64,22 @@ class PaHandlers:
         self._begun: set[asyncio.Task[Any]] = set()
         self._places = asyncio.Semaphore(PLACES)
 
-    def routes(self) -> list[web.RouteDef]:
-        """All routes."""
-        return [
-            web.get("/pa/v1/profile", self._answering(self._get_profile), allow_head=False),
-            web.put("/pa/v1/profile", self._answering(self._put_profile)),
-            web.get("/pa/v1/reminders", self._answering(self._list_reminders), allow_head=False),
-            web.post("/pa/v1/reminders", self._answering(self._add_reminder)),
-            web.delete(r"/pa/v1/reminders/{id:\d{1,15}}", self._answering(self._cancel_reminder)),
-        ]
+    async def answer(self, request: web.Request, handler: "Handler") -> web.StreamResponse:
+        """With a place held, and our errors as JSON with one plain sentence."""
+        try:
+            async with self._place():
+                return await handler(self, request)
+        except Rejected as error:
+            return _error(400, str(error))
+        except Transient:
+            return _error(503, "this cannot be stored just now; try again in a minute")
 
-    async def _get_profile(self, _: web.Request) -> web.Response:
+    async def get_profile(self, _: web.Request) -> web.Response:
+        """Who the person is."""
         return web.json_response(profile_document(await self._services.profile(self._user_id)))
 
-    async def _put_profile(self, request: web.Request) -> web.Response:
+    async def put_profile(self, request: web.Request) -> web.Response:
+        """Change some of it."""
         fields = await _object(request, within_s=self._read_s)
         changes = {name: _text(fields, name) for name in fields if name in CHANGEABLE}
         if not changes:
@@ -91,10 +92,12 @@ class PaHandlers:
         self._profile_changed(profile)
         return profile
 
-    async def _list_reminders(self, _: web.Request) -> web.Response:
+    async def list_reminders(self, _: web.Request) -> web.Response:
+        """Those that are pending."""
         return web.json_response({"reminders": await self._services.list_reminders(self._user_id)})
 
-    async def _add_reminder(self, request: web.Request) -> web.Response:
+    async def add_reminder(self, request: web.Request) -> web.Response:
+        """One more; the same key again is the same one."""
         fields = await _object(request, within_s=self._read_s)
         adding = self._services.add_reminder(
             self._user_id,
@@ -106,7 +109,8 @@ class PaHandlers:
         reminder, created = await self._whole(adding)
         return web.json_response(reminder, status=201 if created else 200)
 
-    async def _cancel_reminder(self, request: web.Request) -> web.Response:
+    async def cancel_reminder(self, request: web.Request) -> web.Response:
+        """One less."""
         reminder_id = int(request.match_info["id"])
         reminder = await self._whole(self._services.cancel_reminder(self._user_id, reminder_id))
         if reminder is None:
@@ -122,20 +126,6 @@ class PaHandlers:
         task.add_done_callback(self._begun.discard)
         return await asyncio.shield(task)
 
-    def _answering(self, handler: Callable[[web.Request], Coroutine[Any, Any, web.Response]]) -> Handler:
-        """With a place held, and our errors as JSON with one plain sentence."""
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            try:
-                async with self._place():
-                    return await handler(request)
-            except Rejected as error:
-                return _error(400, str(error))
-            except Transient:
-                return _error(503, "this cannot be stored just now; try again in a minute")
-
-        return answer
-
     @contextlib.asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         try:
@@ -147,6 +137,27 @@ class PaHandlers:
             yield
         finally:
             self._places.release()
+
+
+Handler = Callable[[PaHandlers, web.Request], Coroutine[Any, Any, web.StreamResponse]]
+
+
+def pa_routes(handlers_of: Callable[[web.Request], PaHandlers]) -> list[web.RouteDef]:
+    """All routes. `handlers_of` says whose a request is."""
+
+    def of(handler: Handler) -> Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await handlers_of(request).answer(request, handler)
+
+        return answer
+
+    return [
+        web.get("/pa/v1/profile", of(PaHandlers.get_profile), allow_head=False),
+        web.put("/pa/v1/profile", of(PaHandlers.put_profile)),
+        web.get("/pa/v1/reminders", of(PaHandlers.list_reminders), allow_head=False),
+        web.post("/pa/v1/reminders", of(PaHandlers.add_reminder)),
+        web.delete(r"/pa/v1/reminders/{id:\d{1,15}}", of(PaHandlers.cancel_reminder)),
+    ]
 
 
 async def _object(request: web.Request, *, within_s: float) -> dict[str, object]:

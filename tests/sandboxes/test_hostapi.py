@@ -328,7 +328,8 @@ async def test_a_sandbox_has_a_few_bodies_read_at_a_time(house: House) -> None:
 async def test_a_body_that_does_not_come_gives_its_place_back() -> None:
     services = Services()
     app = web.Application()
-    app.add_routes(paservices.PaHandlers(services, ANN[1], lambda _: None, read_s=0.1).routes())
+    handlers = paservices.PaHandlers(services, ANN[1], lambda _: None, read_s=0.1)
+    app.add_routes(paservices.pa_routes(lambda _: handlers))
     async with test_utils.TestServer(app) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(b"PUT /pa/v1/profile HTTP/1.1\r\nHost: host\r\nContent-Length: 99\r\n\r\n{")
