@@ -188,7 +188,9 @@ class Settings(BaseModel):
         Access.LISTED, alias="CLAWKAKA_ACCESS", description="`listed`: only CLAWKAKA_ALLOW. `open`: everybody."
     )
     allow: Identifiers = Field(
-        (), alias="CLAWKAKA_ALLOW", description="Who is let in: phone numbers with country code, with commas."
+        (),
+        alias="CLAWKAKA_ALLOW",
+        description="Who is let in, where listed: phone numbers with country code, with commas.",
     )
 
     engine: str = Field(

@@ -43,7 +43,7 @@ class Welcome:
         zone = guess([(IdentifierKind.WA_ID, self.person.wa_id)], None).time_zone
         lines = [
             Text.assemble("Chat page: ", (self.link, "bold")),
-            Text(f"You are {name}, {number}, time zone {zone}; {model} answers.", "dim"),
+            Text(f"You are {name}, {number}, in {zone}; {model} answers.", "dim"),
             Text(f"{end} ends. The daemon's log:", "dim"),
             Text(harmless(str(self.log)), "dim"),
         ]

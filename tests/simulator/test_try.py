@@ -253,7 +253,7 @@ class TestTalks:
 
         link, who, *_, log = said()
         assert link == "Chat page: http://127.0.0.1:3002/?as=919876543210"
-        assert who == "You are Asha, +91 98765 43210, time zone Asia/Kolkata; the offline model answers."
+        assert who == "You are Asha, +91 98765 43210, in Asia/Kolkata; the offline model answers."
         assert log == str(tmp_path)
         assert "ssh -L 3002:127.0.0.1:3002 <this server>" in said(SSH_CONNECTION="x")[1]
         assert "ssh" not in "".join(said(SSH_CONNECTION="x", DISPLAY=":0"))
