@@ -24,7 +24,9 @@ BEGIN = "BEGIN IMMEDIATE"
 QUICK_S = 0.005  # of a commit; half a millisecond where the disk is an SSD
 FIRST_DETOUR_S, LAST_DETOUR_S = 1.0, 60.0  # how long commits are handed over after a slow one
 CHECKPOINT_WORKS = 250  # works that have written some 1,000 pages, as often as SQLite does it by itself
-LONG_LOG = 8192  # pages of 4 KiB: then the writer waits until all of it is copied, so that it begins anew
+# Pages of 4 KiB. What is committed during a copy is behind it, so that under steady writing the log would never begin
+# anew, and grow: from here on the writer waits for the last of it.
+LONG_LOG = 4096
 
 T = TypeVar("T")
 
@@ -86,6 +88,11 @@ class Commits:
         self._detour_s = min(LAST_DETOUR_S, max(FIRST_DETOUR_S, 2 * self._detour_s))
         self._detour_until = time.monotonic() + self._detour_s
 
+    @property
+    def is_copying(self) -> bool:
+        """Whether the log is being copied."""
+        return self._checkpoint is not None
+
     async def settle(self) -> None:
         """Wait until nothing is under way."""
         if self._checkpoint is not None:
@@ -94,8 +101,8 @@ class Commits:
     async def _copy_beside(self, checkpointer: aiosqlite.Connection) -> None:
         self._uncopied = 0
         try:
-            pages, copied = await on_thread(checkpointer, _copy)
-            self._is_long = pages > self._long_log and copied < pages
+            pages = await on_thread(checkpointer, _copy)
+            self._is_long = pages > self._long_log
         except sqlite3.Error as error:  # the disk is full, say: the log grows, and nothing is lost
             logger.debug("the registry's log was not copied", error=str(error))
         finally:
@@ -117,10 +124,9 @@ def _begin_patiently(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA busy_timeout = 0")
 
 
-def _copy(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Pages of the log, and those of them that are in the file now. Waits for nobody."""
-    _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    return int(pages), int(copied)
+def _copy(connection: sqlite3.Connection) -> int:
+    """Copy what there is of the log; its pages when that began. Waits for nobody."""
+    return int(connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
 
 
 async def on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:

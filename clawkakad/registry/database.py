@@ -117,14 +117,16 @@ class Database:
 
     async def settle(self) -> None:
         """Wait until everything that was asked for is written."""
-        while self._writing is not None:
-            await asyncio.wait([self._writing])
-        await self._commits.settle()
+        while self._writing is not None or self._commits.is_copying:
+            if self._writing is not None:
+                await asyncio.wait([self._writing])
+            await self._commits.settle()
 
     async def _write_all(self) -> None:
         try:
             while self._waiting:
                 await self._write_some()
+                await asyncio.sleep(0)  # a quick commit is no pause, and a backlog is not everybody's
         finally:
             self._writing = None
 

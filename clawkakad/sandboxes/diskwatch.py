@@ -2,10 +2,10 @@
 
 Owns what is known of both. The host's room is looked at every second, which costs next to nothing; a volume every ten
 minutes, one at a time, and only of sandboxes that run, since a sleeper cannot grow. A look costs a container, so that
-all of them together never take more than a tenth of the time. Where the host's room shrinks
-quickly, those that write a lot are frozen at once and looked at first, and then all others. It stops nobody itself: it
-says who must stop, and the keeper does it. What cannot be stored is kept in mind; a daemon that starts finds what was
-stored, and looks again.
+all of them together take a tenth of the time at most, where there is no hurry. Where the host's room shrinks quickly,
+those that write a lot are frozen at once and looked at first, and then all others. It stops nobody itself: it says who
+must stop, and the keeper does it. What cannot be stored is kept in mind; a daemon that starts finds what was stored,
+and looks again.
 """
 
 import asyncio
@@ -214,7 +214,7 @@ class DiskWatch:
         frozen = self._writers.frozen
         ids = [*frozen, *running, *stopped]
         now = time.monotonic()
-        due = [one for one in dict.fromkeys(ids) if hurried or now >= self._due_at(one)]
+        due = [one for one in dict.fromkeys(ids) if hurried or one in frozen or now >= self._due_at(one)]
         for sandbox_id in sorted(due, key=lambda one: (one not in frozen, self._looked_at.get(one, 0.0))):
             waits = self._writers.has_some.is_set() and sandbox_id not in self._writers.frozen
             if self._hurry.is_set() and (waits or not hurried):

@@ -53,17 +53,27 @@ class Gauge:
         labels = await self.engine.volume_labels(volume_name(sandbox_id))
         if labels is None or not is_owned(labels, self.sealing.instance, sandbox_id):
             return None
+        began_at = datetime.now(UTC)
+        try:
+            found = await self._look(sandbox_id, container, inodes)
+        except Rejected:
+            if container is None or not await self._has_ended(container, began_at):
+                raise
+        else:
+            if not found.cut or container is None or not await self._has_ended(container, began_at):
+                return found
+        # The gauge ended with it. What it held open is gone with it too: the volume is all there is.
+        return await self._look(sandbox_id, None, inodes)
+
+    async def _look(self, sandbox_id: SandboxId, container: Container | None, inodes: int) -> Found:
         await remove_gauge(self.engine, self.sealing.instance, sandbox_id)
-        name, began_at = gauge_name(sandbox_id), datetime.now(UTC)
+        name = gauge_name(sandbox_id)
         await self.engine.create(name, self._body(sandbox_id, container, inodes))
         try:
-            found = await self._work(name)
+            return await self._work(name)
         finally:
             with contextlib.suppress(EngineUnavailable):  # the next one removes it
                 await self.engine.remove(name)
-        if found.cut and container is not None and await self._has_ended(container, began_at):
-            raise Rejected("the sandbox ended, and its gauge with it")  # it hides nothing
-        return found
 
     async def _has_ended(self, container: Container, since: datetime) -> bool:
         """Whether it ran, and ended since: who looks at its processes is killed with them."""

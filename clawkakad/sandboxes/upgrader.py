@@ -148,7 +148,14 @@ class Upgrader:
         """Copies that a crash may have left behind. What could not be put back stays where it is."""
         for step in steps:
             if step.state in (StepState.DONE, StepState.SKIPPED):
-                await self._keepsakes.drop(step.sandbox_id)
+                await self._drop(step.sandbox_id)
+
+    async def _drop(self, sandbox_id: SandboxId) -> None:
+        """The copy is not needed any more; one that the engine keeps is the next upgrade's to drop."""
+        try:
+            await self._keepsakes.drop(sandbox_id)
+        except Rejected as error:
+            logger.warning("a copy of a sandbox's data was not removed", sandbox=sandbox_id, error=str(error))
 
     async def _give_up(self, step: Step, reason: str) -> None:
         await self._sweep(await self._rows.steps(step.upgrade_id))
@@ -228,7 +235,8 @@ class Upgrader:
             logger.error("a new image cannot be tried: the sandbox gets its old one back", reason=why)
             await self._rows.turn_back(step, why)
             return
-        logger.error("an upgrade stops: a sandbox stays as it is", move=step.state.value, reason=why)
+        left = "as the new image left it, with a copy of before" if step.state is StepState.RETURNING else "as it is"
+        logger.error(f"an upgrade stops: a sandbox stays {left}", reason=why)
         await self._rows.give_up(step, f"{step.reason}; {why}" if step.reason else why)
         await self._let_go(step.sandbox_id, awake=step.awake)
 
@@ -241,7 +249,7 @@ class Upgrader:
             kept = await self._keepsakes.keep(row.id, await self._python(step))
         except Rejected as error:
             logger.error("an upgrade stops: the data of a sandbox cannot be kept", error=str(error))
-            await self._keepsakes.drop(row.id)
+            await self._drop(row.id)
             await self._give_up(step, f"its data cannot be kept: {error}")
             await self._let_go(row.id, awake=step.awake)
             return
@@ -279,7 +287,7 @@ class Upgrader:
         await self._rows.succeed(step, image_id)
         logger.info("a sandbox is upgraded", image=image_id[:19])
         await self._let_go(row.id, awake=step.awake)
-        await self._keepsakes.drop(row.id)
+        await self._drop(row.id)
 
     async def _turn_back(self, row: SandboxRow, step: Step, why: str) -> None:
         log = await self._builder.halt(row.id, tail=TAIL_LINES)
@@ -302,11 +310,13 @@ class Upgrader:
         await self._give_up(step, reason)
         await self._let_go(row.id, awake=step.awake)
         if reason == step.reason:
-            await self._keepsakes.drop(row.id)
+            await self._drop(row.id)
 
     async def _let_go(self, sandbox_id: SandboxId, *, awake: bool) -> None:
         """Somebody keeps it again. `awake`: it runs, or did when it was taken in hand."""
         self._in_hand.discard(sandbox_id)
+        for state in StepState:
+            self._refused.pop((sandbox_id, state), None)
         row = await self._registry.sandboxes.get(sandbox_id)
         if row is not None and not awake:  # else its keeper would take it for one that is on its way
             await self._ledger_of(row).move(SandboxState.ASLEEP, "it rested before the upgrade")

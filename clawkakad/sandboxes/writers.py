@@ -46,9 +46,9 @@ class Writers:
         for (sandbox_id, container), unwritten in zip(running, told, strict=True):
             if isinstance(unwritten, int) and unwritten >= WRITES_A_LOT:
                 logger.info("a sandbox that fills the disk is frozen and measured", sandbox=sandbox_id)
-                self._frozen[sandbox_id] = container  # first: then it is thawed, whatever happens
-                self.has_some.set()
                 async with self._one_at_a_time:
+                    self._frozen[sandbox_id] = container  # first: then it is thawed, whatever happens
+                    self.has_some.set()
                     with contextlib.suppress(Rejected):  # it has ended
                         await self._engine.pause(container.id)
 

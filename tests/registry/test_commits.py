@@ -1,5 +1,6 @@
 """Commits: on which thread, and that the log does not grow for ever. On a real file."""
 
+import asyncio
 import contextlib
 import sqlite3
 import threading
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import aiosqlite
 
-from clawkakad.registry.commits import CHECKPOINT_WORKS, Commits
+from clawkakad.registry.commits import CHECKPOINT_WORKS, LONG_LOG, Commits
+from clawkakad.registry.database import open_database
 
 PAGE = 4096
 HERE = threading.get_ident()
@@ -78,6 +80,24 @@ async def test_a_log_that_is_never_caught_up_with_makes_the_writer_wait_for_it(t
         await write(commits, 4 * CHECKPOINT_WORKS, size=PAGE)
         await commits.settle()
         assert (tmp_path / "f-wal").stat().st_size < 1.5 * long
+
+
+async def test_under_steady_writing_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+    """There is always one commit more when a copy ends, and no moment at which all of it is copied."""
+    async with open_database(tmp_path / "f") as db:
+        await db.execute("CREATE TABLE scratch (at BLOB) STRICT")
+        for _ in range(20):
+            await db.execute(
+                "INSERT INTO scratch SELECT zeroblob(1000) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL"
+                " SELECT i + 1 FROM n WHERE i < 100) SELECT i FROM n)"
+            )
+
+        async def write_often() -> None:
+            for _ in range(3000):
+                await db.execute("UPDATE scratch SET at = randomblob(1000) WHERE rowid = 1 + abs(random()) % 2000")
+
+        await asyncio.gather(*(write_often() for _ in range(8)))
+        assert (tmp_path / "f-wal").stat().st_size < 2 * LONG_LOG * PAGE
 
 
 async def test_a_copy_that_fails_costs_nothing_but_room(tmp_path: Path) -> None:

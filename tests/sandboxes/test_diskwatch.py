@@ -314,6 +314,23 @@ async def test_who_fills_the_disk_is_frozen_until_it_is_measured(world: World, s
         assert 1 == world.engine.count(f"/{world.container(rows[ann].id).id}/start")
 
 
+async def test_one_that_could_not_be_let_go_on_is_let_go_on_in_the_next_round(world: World, small_disk: Path) -> None:
+    seldom = replace(QUICK, look_s=3600, anxious_s=3600, first_s=3600)
+    world.places, world.rhythm, ann = [small_disk], seldom, await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        world.engine.unwritten[container_name(row.id)] = 100 * MIB
+        world.engine.fail = ("/unpause", 503)
+        for number in range(16500):
+            (small_disk / str(number)).touch()
+        await eventually(lambda: world.engine.count("/unpause"))
+        world.engine.unwritten.clear()
+        world.engine.fail = None
+
+        await eventually(lambda: world.container(row.id).status == "running")
+
+
 def rows_of(world: World, row: SandboxRow, call: str) -> bool:
     """Whether a call changes the container of this sandbox."""
     return call.startswith("POST") and f"/{world.container(row.id).id}/" in call

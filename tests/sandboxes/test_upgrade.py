@@ -286,8 +286,25 @@ async def test_a_no_of_the_engine_that_lasts_does_not_keep_a_sandbox_in_hand(tow
 
         assert "told to fail" in ended.reason
         assert await town.world.ready(ann)
-    assert [line for line in errors if "a sandbox stays as it is" in line]
+    assert [line for line in errors if "a sandbox stays" in line]
     assert f"of {ANN}" in town.tasks(row.id)
+
+
+async def test_a_copy_that_the_engine_keeps_does_not_keep_an_upgrade_from_its_end(town: Town) -> None:
+    ann = await town.resident(ANN, wrote_h=1)
+    async with town.world.daemon():
+        row = await town.world.ready(ann)
+        town.build()
+        asked = await town.ask()
+        await eventually(lambda: town.is_at(StepState.TRYING))
+        (name,) = town.leftovers()
+        town.world.engine.fail = (f"DELETE /containers/{town.world.engine.containers[name].id}", 500)
+        ended, steps = await town.ended(asked)
+        town.world.engine.fail = None
+
+        assert UpgradeState.DONE is ended.state
+        assert [StepState.DONE] == [step.state for step in steps]
+        assert f"of {ANN}" in town.tasks(row.id)
 
 
 async def test_a_first_one_that_falls_ill_afterwards_stops_the_rest(town: Town, errors: list[str]) -> None:

@@ -15,7 +15,8 @@ from tests.fakes.engine import FakeEngine, fake_engine
 from tests.support import eventually
 
 ONE = SandboxId("s0one")
-NAME = "clawkaka-one"
+TWO = SandboxId("s0two")
+NAME, OTHER = "clawkaka-one", "clawkaka-two"
 
 
 @dataclass
@@ -57,6 +58,24 @@ async def test_a_thaw_does_not_overtake_its_freeze(full: Full) -> None:
     assert full.engine.count("/unpause")
     assert "running" == full.status
     assert [] == full.writers.frozen
+
+
+async def test_a_release_does_not_take_away_a_freeze_that_has_not_begun(full: Full) -> None:
+    async with open_engine(full.engine.address) as engine:
+        await engine.create(OTHER, {"Image": "clawkaka-sandbox:latest", "Labels": {}, "HostConfig": {"Mounts": []}})
+        await engine.start(OTHER)
+        other = await engine.inspect(OTHER)
+    assert other is not None
+    full.engine.unwritten[OTHER] = 100 * MIB
+    full.engine.slow_s = 0.2
+    freezing = asyncio.create_task(full.writers.freeze_writers({ONE: full.container, TWO: other}))
+    await eventually(lambda: full.engine.count("/pause"))
+
+    await full.writers.release(TWO, thaw=True)  # it was looked at, as its turn was
+    await freezing
+
+    assert "paused" == full.engine.containers[OTHER].status
+    assert [ONE, TWO] == full.writers.frozen
 
 
 async def test_one_that_the_engine_does_not_let_go_on_is_let_go_on_later(full: Full) -> None:
