@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -44,7 +45,8 @@ def show_rows(console: Console, headings: Sequence[str], rows: Sequence[Sequence
         for id_, *cells in rows:
             console.print(Text(id_, "bold"))
             known = [f"{heading}: {cell}" for heading, cell in zip(headings[1:], cells, strict=True) if cell != "-"]
-            console.print(Padding(plain(" · ".join(known)), (0, 0, 0, 4), expand=False))
+            for line in packed(known, console.width - 4):
+                console.print(Padding(plain(line), (0, 0, 0, 4), expand=False))
         return
     table = Table(*headings, box=None, pad_edge=False)
     for column in table.columns:
@@ -52,6 +54,19 @@ def show_rows(console: Console, headings: Sequence[str], rows: Sequence[Sequence
     for row in rows:
         table.add_row(*map(plain, row))
     console.print(table)
+
+
+def packed(parts: Sequence[str], width: int) -> Iterator[str]:
+    """Lines of parts, as many in each as its width in cells takes, so that none is torn apart without need."""
+    line = ""
+    for part in parts:
+        longer = f"{line} · {part}" if line else part
+        if line and cell_len(longer) > width:
+            yield line
+            longer = part
+        line = longer
+    if line:
+        yield line
 
 
 def code_of(reason: str) -> int | None:

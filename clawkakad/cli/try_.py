@@ -113,6 +113,8 @@ async def _talk(trial: Trial, options: Options, simulator: Simulator, person: Pe
     welcome = Welcome(simulator.url, person, trial.log, os.environ)
     for line in welcome.lines("Or write here; /quit or Ctrl-D" if has_terminal else "Ctrl-C"):
         console.print(line)
+    if not has_terminal:
+        console.print("No terminal, so no chat here: write on that page, or give messages as arguments.")
     if options.browser and welcome.has_screen:
         webbrowser.open(welcome.link)
     if has_terminal:
