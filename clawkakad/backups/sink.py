@@ -57,11 +57,18 @@ async def written(target: Path, command: Sequence[str]) -> AsyncIterator[_Stream
         os.close(descriptor)
 
 
+def head(path: Path) -> bytes:
+    """How a backup begins. Raises UsageError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(AGE_HEAD))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}; name a file that `clawkakad backup` made") from error
+
+
 async def decrypted(path: Path, target: Path, *, identity: Path | None) -> Path:
     """The plain backup: the file itself, or `target`, mode 0600, where it was encrypted. Raises UsageError."""
-    with path.open("rb") as file:
-        head = file.read(len(AGE_HEAD))
-    if head == AGE_HEAD:
+    if head(path) == AGE_HEAD:
         if identity is None:
             raise UsageError(f"{path} is encrypted with age: name the key's file with --identity")
         command = [_program("age"), "--decrypt", "--identity", str(identity), str(path)]

@@ -68,6 +68,7 @@ def restore(
     Nothing is sent again: messages that were on their way are held, and `clawkakad outbox list` shows them.
     """
     place = place_here()
+    sink.head(file)  # before a state directory is made for it
     claim(place.state_dir, marks=(*STATE_MARKS, LOCK, DIRECTORY))
     with locked(place.state_dir), alone(place):
         _give(place.state_dir, place.state_dir / DAEMON_LOCK)

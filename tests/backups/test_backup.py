@@ -186,6 +186,16 @@ async def test_a_cut_off_backup_is_no_backup(home: Installation, tmp_path: Path)
     assert isinstance((await home.clawkakad("restore", file, "--yes")).exception, UsageError)
 
 
+async def test_a_file_that_cannot_be_read_is_said_and_nothing_is_made(home: Installation, tmp_path: Path) -> None:
+    shutil.rmtree(home.state)
+    for file, why in ((tmp_path / "none.tar", "No such file or directory"), (tmp_path, "Is a directory")):
+        result = await home.clawkakad("restore", file, "--yes")
+        assert isinstance(result.exception, UsageError)
+        assert f"{file} cannot be read: {why}; name a file that `clawkakad backup` made" == str(result.exception)
+
+    assert not home.state.exists()
+
+
 async def test_a_restore_beside_a_running_daemon_is_refused(home: Installation, tmp_path: Path) -> None:
     await home.person(ANN)
     file = tmp_path / "b.tar"
