@@ -149,7 +149,8 @@ def _write(target: Path, told: exporting.Told, packed: Path | None) -> None:
             os.close(descriptor)
         os.replace(partial, target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not be made it cannot be removed either
+            partial.unlink()
         raise UsageError(f"{target} cannot be written: {error.strerror}") from error
 
 

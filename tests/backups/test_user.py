@@ -55,6 +55,14 @@ async def test_an_export_has_what_was_said_and_the_files(home: Installation, tmp
     assert "somebody else" not in (root / "messages.txt").read_text()
 
 
+async def test_an_export_below_a_file_is_refused(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    (tmp_path / "file").touch()
+    result = await home.clawkakad("user", "export", ANN, tmp_path / "file" / "x")
+
+    assert f"{tmp_path}/file/x cannot be written: Not a directory" == str(result.exception)
+
+
 def on_disk(directory: Path, text: str) -> list[Path]:
     """The files that hold it anywhere."""
     files = [path for path in directory.rglob("*") if path.is_file() and not path.is_symlink()]
