@@ -15,7 +15,7 @@ from clawkakad.assistant.who import find_user
 from clawkakad.backups import making, restoring, sink, tar
 from clawkakad.backups.making import LOCK, Made
 from clawkakad.cli.common import asked, clock, counted, harmless, say
-from clawkakad.cli.where import place_here
+from clawkakad.cli.where import place_here, require_meant
 from clawkakad.config import Place
 from clawkakad.directories import STATE_MARKS, claim
 from clawkakad.errors import UsageError
@@ -69,6 +69,7 @@ def restore(
     """
     place = place_here()
     sink.head(file)  # before a state directory is made for it
+    require_meant(file, place.state_dir, os.environ)
     claim(place.state_dir, marks=(*STATE_MARKS, LOCK, DIRECTORY))
     with locked(place.state_dir), alone(place):
         _give(place.state_dir, place.state_dir / DAEMON_LOCK)
@@ -112,7 +113,7 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
         whom = counted(people, "person", "people") if person is None else person.id
         if not yes:
             made = str(verified.about.get("made_at", "?"))[:16]
-            asked(lambda: typer.confirm(f"Put back {whom}, as of {made} UTC?", err=True))
+            asked(lambda: typer.confirm(f"Put back {whom}, as of {made} UTC, into {place.state_dir}?", err=True))
         async with open_engine(place.engine) as engine:
             host = restoring.Host(place.state_dir, engine, instance_id(place.state_dir), place.image)
             with _shown() as progress:
@@ -121,7 +122,8 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
                 else:
                     done = await restoring.one_person(host, verified, registry, person.id, now, progress)
     _give(place.state_dir, *place.state_dir.glob(f"{FILE}*"), place.state_dir / "instance")
-    say(f"restored {whom}, and the data of {counted(done.sandboxes, 'sandbox', 'sandboxes')}")
+    data = counted(done.sandboxes, "sandbox", "sandboxes")
+    say(f"restored {whom}, and the data of {data}, into {place.state_dir}")
     if done.aside is not None:
         say(f"what was there is in {done.aside}")
     say("what was on its way is held: clawkakad outbox list; what waited for an answer: clawkakad inbox list")

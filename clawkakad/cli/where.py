@@ -1,12 +1,14 @@
 """What an operator's command looks at: the installation, or where there is none the trial in this directory."""
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from clawkakad.cli import trial
 from clawkakad.cli.common import say
 from clawkakad.config import Place, load_place
+from clawkakad.errors import UsageError
 
 SETTING = "CLAWKAKA_STATE_DIR"
 SETTLED_BY = (SETTING, f"{SETTING}_FILE", "CREDENTIALS_DIRECTORY")  # somebody has said what to look at
@@ -36,6 +38,26 @@ def is_trial_here(environ: Mapping[str, str], *, installed: Path = INSTALLED) ->
     if _is_settled(environ) or installed.exists():
         return False
     return (trial.DIRECTORY / trial.MARK).is_file()
+
+
+def require_meant(file: Path, state_dir: Path, environ: Mapping[str, str]) -> None:
+    """Raises UsageError where a file of a trial would go into another directory, and nobody has said so."""
+    kept_in = _trial_of(file)
+    if kept_in is None or kept_in == state_dir.resolve() or _is_settled(environ):
+        return
+    # Of one that was removed only backups stay, and `clawkakad try` takes over no other state.
+    first = "" if (kept_in / trial.MARK).is_file() else ", once `clawkakad try` has made it anew"
+    this, that = (shlex.quote(str(directory)) for directory in (state_dir, kept_in))
+    raise UsageError(
+        f"{file} is of a trial and would be put back into {state_dir}:"
+        f" set {SETTING}={this} to mean that, or {SETTING}={that} for the trial{first}"
+    )
+
+
+def _trial_of(file: Path) -> Path | None:
+    """The directory of the trial that a file lies in, be it one that was removed."""
+    parents = file.resolve().parents
+    return next((path for path in parents if path.name == trial.DIRECTORY.name or (path / trial.MARK).is_file()), None)
 
 
 def _is_settled(environ: Mapping[str, str]) -> bool:

@@ -11,7 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from clawkakad.cli.commands import app
+from clawkakad.cli.where import SETTLED_BY, require_meant
+from clawkakad.config import load_place
 from clawkakad.errors import UsageError
 from clawkakad.model import SandboxId
 from clawkakad.registry import locked
@@ -91,8 +95,9 @@ async def test_a_drill_brings_everybody_back_on_an_empty_host(home: Installation
     with locked(home.state), writing(home.volume(bobs) / "pa" / "pa.sqlite"):  # the daemon runs, and so does an agent
         await home.ok("backup", file)
     async with installation("ba9876543210") as away:
-        await away.ok("restore", file, "--yes")
+        done = await away.ok("restore", file, "--yes")
 
+        assert f"restored 2 people, and the data of 2 sandboxes, into {away.state}\n" in done.output
         assert ["Uber"] == away.expenses(anns)
         pairs = away.expenses(bobs)
         assert "Tea" == pairs[0]
@@ -194,6 +199,37 @@ async def test_a_file_that_cannot_be_read_is_said_and_nothing_is_made(home: Inst
         assert f"{file} cannot be read: {why}; name a file that `clawkakad backup` made" == str(result.exception)
 
     assert not home.state.exists()
+
+
+async def test_a_trials_backup_goes_elsewhere_only_where_that_is_said(
+    home: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".clawkaka" / "backups" / "b.tar"
+    file.parent.mkdir(parents=True)
+    await home.person(ANN)
+    await home.ok("backup", file)
+    shutil.rmtree(home.state)
+    monkeypatch.setattr("clawkakad.cli.backup.place_here", lambda: load_place({"CLAWKAKA_STATE_DIR": str(home.state)}))
+    for name in SETTLED_BY:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["restore", ".clawkaka/backups/b.tar", "--yes"])
+
+    assert isinstance(result.exception, UsageError)
+    assert f"set CLAWKAKA_STATE_DIR={home.state} to mean that" in str(result.exception)
+    assert f"or CLAWKAKA_STATE_DIR={tmp_path}/.clawkaka for the trial, once `clawkakad try`" in str(result.exception)
+    assert not home.state.exists()
+    await home.ok("restore", file, "--yes")  # which says it
+
+
+def test_a_trials_backup_is_known_by_the_trials_mark(tmp_path: Path) -> None:
+    file = tmp_path / "my trial" / "backups" / "b.tar"
+    file.parent.mkdir(parents=True)
+    (tmp_path / "my trial" / "trial.json").touch()
+    require_meant(file, tmp_path / "my trial", {})
+    require_meant(tmp_path / "b.tar", tmp_path / "state", {})
+    with pytest.raises(UsageError, match="or CLAWKAKA_STATE_DIR='[^']*/my trial' for the trial$"):
+        require_meant(file, tmp_path / "state", {})
 
 
 async def test_a_restore_beside_a_running_daemon_is_refused(home: Installation, tmp_path: Path) -> None:
@@ -366,6 +402,7 @@ async def test_without_a_yes_nothing_is_put_back(home: Installation, tmp_path: P
     await home.ok("backup", file)
     home.spend(anns, "after")
     result = await home.clawkakad("restore", file, typed="n\n")
+    assert f" UTC, into {home.state}? [y/N]" in result.output
 
     assert isinstance(result.exception, UsageError)
     assert ["after"] == home.expenses(SandboxId(anns))
