@@ -14,7 +14,7 @@ from rich.progress import Progress
 from clawkakad.assistant.who import find_user
 from clawkakad.backups import making, restoring, sink, tar
 from clawkakad.backups.making import LOCK, Made
-from clawkakad.cli.common import asked, clock, counted, harmless, say
+from clawkakad.cli.common import asked, clock, counted, destination, harmless, new_file, say
 from clawkakad.cli.where import place_here, require_meant
 from clawkakad.config import Place
 from clawkakad.directories import STATE_MARKS, claim
@@ -30,7 +30,10 @@ MIB = 1024 * 1024
 
 def backup(
     file: Annotated[
-        Path | None, typer.Argument(help="Where to; a directory: a new file in it. Default: backups/ of the state.")
+        Path | None,
+        typer.Argument(
+            parser=destination, help="Where to; a directory: a new file in it. Default: backups/ of the state."
+        ),
     ] = None,
     age: Annotated[str | None, typer.Option(help="Encrypt for this age recipient.")] = None,
     gpg: Annotated[str | None, typer.Option(help="Encrypt for this gpg recipient.")] = None,
@@ -135,10 +138,7 @@ def _target(place: Place, file: Path | None, ending: str) -> Path:
         file = place.state_dir / DIRECTORY
         file.mkdir(mode=0o700, exist_ok=True)
         _give(place.state_dir, file)
-    target = file / making.default_name(clock(), ending) if file.is_dir() else file
-    if target.exists():
-        raise UsageError(f"{target} is there already: name another file")
-    return target.absolute()
+    return new_file(file, making.default_name(clock(), ending))
 
 
 def _report(made: Made) -> None:

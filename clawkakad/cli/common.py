@@ -7,6 +7,7 @@ or for a command by the terminal.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -47,6 +48,22 @@ def asked(question: Callable[[], bool]) -> None:
     except typer.Abort:
         typer.echo(err=True)
     raise UsageError("nothing was removed")
+
+
+def destination(text: str) -> Path:
+    """The path of a file to write, or of a directory for it. Raises UsageError where only a directory can be meant."""
+    path = Path(text)  # which forgets the slash
+    if text.endswith("/") and not path.is_dir():
+        raise UsageError(f"there is no directory {path}: make it first, or leave the last / out for a file")
+    return path
+
+
+def new_file(target: Path, name: str) -> Path:
+    """The file to write: `target`, or `name` in that directory. Raises UsageError where it is there already."""
+    file = target / name if target.is_dir() else target
+    if file.exists():
+        raise UsageError(f"{file} is there already: name another file")
+    return file.absolute()
 
 
 def harmless(text: str) -> str:

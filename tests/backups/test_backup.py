@@ -360,6 +360,19 @@ async def test_older_backups_go_and_other_files_stay(home: Installation, tmp_pat
     assert {"mine.tar", "clawkakad-20260101T030000Z.tar.bak", old[-1]} < set(names)
 
 
+async def test_a_slash_at_the_end_means_a_directory(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    for words in (("backup", f"{tmp_path}/none/"), ("user", "export", ANN, f"{tmp_path}/none/")):
+        result = await home.clawkakad(*words)
+        assert isinstance(result.exception, UsageError)
+        assert f"there is no directory {tmp_path}/none: make it first" in str(result.exception)
+    assert [] == list(tmp_path.iterdir())
+    (tmp_path / "none").mkdir()
+    await home.ok("backup", f"{tmp_path}/none/")
+
+    assert 1 == len(list((tmp_path / "none").iterdir()))
+
+
 async def test_a_missing_program_for_encryption_is_said(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     await home.person(ANN)
     monkeypatch.setenv("PATH", str(home.directory))
