@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from clawkakad.backups import sink
 from clawkakad.cli.commands import app
 from clawkakad.cli.where import SETTLED_BY, require_meant
 from clawkakad.config import load_place
@@ -402,6 +403,21 @@ async def test_gpg_encrypts_what_touches_the_disk(
     unknown = await home.clawkakad("backup", tmp_path / "c.tar.gpg", "--gpg", "nobody@example.org")
     assert "gpg failed" in str(unknown.exception)
     assert [file] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("code", [0, 2])
+async def test_a_command_that_ends_early_is_given_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    begun = 0
+    with pytest.raises(UsageError, match=f"sh failed: it ended with exit code {code}"):
+        async with sink.written(tmp_path / "b", ["/bin/sh", "-c", f"exit {code}"]) as pipe:
+            for begun in range(1000):
+                await pipe.write(bytes(100_000))
+
+    assert begun < 10
+    assert [] == caplog.records
+    assert [] == list(tmp_path.iterdir())
 
 
 async def _run(*words: str) -> None:
