@@ -116,7 +116,8 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
         whom = counted(people, "person", "people") if person is None else person.id
         if not yes:
             made = str(verified.about.get("made_at", "?"))[:16]
-            asked(lambda: typer.confirm(f"Put back {whom}, as of {made} UTC, into {place.state_dir}?", err=True))
+            question = f"Put back {whom}, as of {made} UTC, into {place.state_dir}?"
+            asked(lambda: typer.confirm(question, err=True), undone="nothing was put back")
         async with open_engine(place.engine) as engine:
             host = restoring.Host(place.state_dir, engine, instance_id(place.state_dir), place.image)
             with _shown() as progress:

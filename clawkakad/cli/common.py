@@ -5,6 +5,7 @@ or for a command by the terminal.
 """
 
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,14 +41,18 @@ def counted(count: int, one: str, more: str) -> str:
     return f"{count} {one if count == 1 else more}"
 
 
-def asked(question: Callable[[], bool]) -> None:
+def asked(question: Callable[[], bool], undone: str = "nothing was removed") -> None:
     """Go on only after a yes. Raises UsageError, on a line of its own, for a no, Ctrl-C or the end of the input."""
     try:
-        if question():
-            return
+        agreed = question()
     except typer.Abort:
+        agreed = False
         typer.echo(err=True)
-    raise UsageError("nothing was removed")
+    else:
+        if not sys.stdin.isatty():  # nobody saw the answer, nor the end of its line
+            typer.echo(err=True)
+    if not agreed:
+        raise UsageError(undone)
 
 
 def destination(text: str) -> Path:

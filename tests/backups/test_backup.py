@@ -430,10 +430,12 @@ async def test_without_a_yes_nothing_is_put_back(home: Installation, tmp_path: P
     file = tmp_path / "b.tar"
     await home.ok("backup", file)
     home.spend(anns, "after")
-    result = await home.clawkakad("restore", file, typed="n\n")
-    assert f" UTC, into {home.state}? [y/N]" in result.output
+    for typed in ("n\n", ""):
+        result = await home.clawkakad("restore", file, typed=typed)
+        assert f" UTC, into {home.state}? [y/N]" in result.output
+        assert isinstance(result.exception, UsageError)
+        assert "nothing was put back" == str(result.exception)
 
-    assert isinstance(result.exception, UsageError)
     assert ["after"] == home.expenses(SandboxId(anns))
 
 
