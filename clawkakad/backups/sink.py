@@ -63,7 +63,9 @@ def head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(len(AGE_HEAD))
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}; name a file that `clawkakad backup` made") from error
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}; name a file that `clawkakad backup` made"
+        ) from error
 
 
 async def decrypted(path: Path, target: Path, *, identity: Path | None) -> Path:
