@@ -57,11 +57,20 @@ async def written(target: Path, command: Sequence[str]) -> AsyncIterator[_Stream
         os.close(descriptor)
 
 
+def head(path: Path) -> bytes:
+    """How a backup begins. Raises UsageError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(AGE_HEAD))
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}; name a file that `clawkakad backup` made"
+        ) from error
+
+
 async def decrypted(path: Path, target: Path, *, identity: Path | None) -> Path:
     """The plain backup: the file itself, or `target`, mode 0600, where it was encrypted. Raises UsageError."""
-    with path.open("rb") as file:
-        head = file.read(len(AGE_HEAD))
-    if head == AGE_HEAD:
+    if head(path) == AGE_HEAD:
         if identity is None:
             raise UsageError(f"{path} is encrypted with age: name the key's file with --identity")
         command = [_program("age"), "--decrypt", "--identity", str(identity), str(path)]
@@ -85,14 +94,22 @@ class _File:
             raise UsageError(f"the backup cannot be written: {error.strerror}") from error
 
 
+class _Ended(Exception):
+    """The command takes no more; its exit code and words say why."""
+
+
 class _Pipe:
     def __init__(self, stdin: asyncio.StreamWriter) -> None:
         self._stdin = stdin
 
     async def write(self, data: bytes) -> None:
+        if self._stdin.is_closing():  # asyncio would warn of each piece that goes nowhere
+            raise _Ended
         self._stdin.write(data)
-        with contextlib.suppress(ConnectionError):  # it ended; its exit code and words say why
+        try:
             await self._stdin.drain()
+        except ConnectionError as error:
+            raise _Ended from error
 
 
 @contextlib.asynccontextmanager
@@ -107,14 +124,18 @@ async def _through(command: Sequence[str], descriptor: int) -> AsyncIterator[_St
     assert process.stdin is not None
     assert process.stderr is not None
     words = asyncio.create_task(process.stderr.read(), name="errors of the encryption")
+    whole = True
     try:
-        yield _Pipe(process.stdin)
+        try:
+            yield _Pipe(process.stdin)
+        except _Ended:
+            whole = False
         process.stdin.close()
         with contextlib.suppress(ConnectionError):
             await process.stdin.wait_closed()
         code, said = await process.wait(), (await words).decode(errors="replace").strip()
-        if code != 0:
-            raise UsageError(f"{Path(command[0]).name} failed: {said or code}")
+        if code != 0 or not whole:
+            raise UsageError(f"{Path(command[0]).name} failed: {said or f'it ended with exit code {code}'}")
     finally:
         if process.returncode is None:
             process.kill()

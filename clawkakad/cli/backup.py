@@ -11,15 +11,16 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from clawkakad.assistant.who import find_user
+from clawkakad.assistant.who import find_user, label
 from clawkakad.backups import making, restoring, sink, tar
 from clawkakad.backups.making import LOCK, Made
-from clawkakad.cli.common import asked, clock, counted, harmless, say
-from clawkakad.cli.where import place_here
+from clawkakad.cli.common import asked, clock, counted, destination, harmless, new_file, say
+from clawkakad.cli.where import place_here, require_meant
 from clawkakad.config import Place
 from clawkakad.directories import STATE_MARKS, claim
 from clawkakad.errors import UsageError
-from clawkakad.registry import FILE, locked, read_registry
+from clawkakad.model import InboxState, OutboxState, UserId
+from clawkakad.registry import FILE, locked, overview, read_registry
 from clawkakad.registry import LOCK as DAEMON_LOCK
 from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.secrets import instance_id, read_instance_id
@@ -30,7 +31,10 @@ MIB = 1024 * 1024
 
 def backup(
     file: Annotated[
-        Path | None, typer.Argument(help="Where to; a directory: a new file in it. Default: backups/ of the state.")
+        Path | None,
+        typer.Argument(
+            parser=destination, help="Where to; a directory: a new file in it. Default: backups/ of the state."
+        ),
     ] = None,
     age: Annotated[str | None, typer.Option(help="Encrypt for this age recipient.")] = None,
     gpg: Annotated[str | None, typer.Option(help="Encrypt for this gpg recipient.")] = None,
@@ -68,6 +72,8 @@ def restore(
     Nothing is sent again: messages that were on their way are held, and `clawkakad outbox list` shows them.
     """
     place = place_here()
+    sink.head(file)  # before a state directory is made for it
+    require_meant(file, place.state_dir, os.environ)
     claim(place.state_dir, marks=(*STATE_MARKS, LOCK, DIRECTORY))
     with locked(place.state_dir), alone(place):
         _give(place.state_dir, place.state_dir / DAEMON_LOCK)
@@ -108,10 +114,11 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
         async with read_registry(registry, clock) as old:
             person = None if user is None else await find_user(old, user)
             people = len(await old.users.all())
-        whom = counted(people, "person", "people") if person is None else person.id
+        whom = counted(people, "person", "people") if person is None else harmless(label(person))
         if not yes:
             made = str(verified.about.get("made_at", "?"))[:16]
-            asked(lambda: typer.confirm(f"Put back {whom}, as of {made} UTC?", err=True))
+            question = f"Put back {whom}, as of {made} UTC, into {place.state_dir}?"
+            asked(lambda: typer.confirm(question, err=True), undone="nothing was put back")
         async with open_engine(place.engine) as engine:
             host = restoring.Host(place.state_dir, engine, instance_id(place.state_dir), place.image)
             with _shown() as progress:
@@ -119,11 +126,25 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
                     done = await restoring.everything(host, verified, registry, now, progress)
                 else:
                     done = await restoring.one_person(host, verified, registry, person.id, now, progress)
+    held, parked = await _waiting(place, None if person is None else person.id)
     _give(place.state_dir, *place.state_dir.glob(f"{FILE}*"), place.state_dir / "instance")
-    say(f"restored {whom}, and the data of {counted(done.sandboxes, 'sandbox', 'sandboxes')}")
+    data = counted(done.sandboxes, "sandbox", "sandboxes")
+    say(f"restored {whom}, and the data of {data}, into {place.state_dir}")
     if done.aside is not None:
         say(f"what was there is in {done.aside}")
-    say("what was on its way is held: clawkakad outbox list; what waited for an answer: clawkakad inbox list")
+    if held:
+        say("what was on its way is held: clawkakad outbox list")
+    if parked:
+        say("what waited for an answer is parked: clawkakad inbox list")
+
+
+async def _waiting(place: Place, whose: UserId | None) -> tuple[bool, bool]:
+    """Whether messages to people are held, and messages from people parked."""
+    held, parked = (overview.Wanted(None, whose, state) for state in (OutboxState.HELD, InboxState.PARKED))
+    async with read_registry(place.state_dir / FILE, clock) as registry:
+        return await registry.db.read(
+            lambda tx: (bool(overview.messages(tx, "outbox", held)), bool(overview.messages(tx, "inbox", parked)))
+        )
 
 
 def _target(place: Place, file: Path | None, ending: str) -> Path:
@@ -132,10 +153,7 @@ def _target(place: Place, file: Path | None, ending: str) -> Path:
         file = place.state_dir / DIRECTORY
         file.mkdir(mode=0o700, exist_ok=True)
         _give(place.state_dir, file)
-    target = file / making.default_name(clock(), ending) if file.is_dir() else file
-    if target.exists():
-        raise UsageError(f"{target} is there already: name another file")
-    return target.absolute()
+    return new_file(file, making.default_name(clock(), ending))
 
 
 def _report(made: Made) -> None:

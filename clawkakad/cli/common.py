@@ -5,8 +5,10 @@ or for a command by the terminal.
 """
 
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -39,14 +41,34 @@ def counted(count: int, one: str, more: str) -> str:
     return f"{count} {one if count == 1 else more}"
 
 
-def asked(question: Callable[[], bool]) -> None:
+def asked(question: Callable[[], bool], undone: str = "nothing was removed") -> None:
     """Go on only after a yes. Raises UsageError, on a line of its own, for a no, Ctrl-C or the end of the input."""
     try:
-        if question():
-            return
+        agreed = question()
     except typer.Abort:
+        agreed = False
         typer.echo(err=True)
-    raise UsageError("nothing was removed")
+    else:
+        if not sys.stdin.isatty():  # nobody saw the answer, nor the end of its line
+            typer.echo(err=True)
+    if not agreed:
+        raise UsageError(undone)
+
+
+def destination(text: str) -> Path:
+    """The path of a file to write, or of a directory for it. Raises UsageError where only a directory can be meant."""
+    path = Path(text)  # which forgets the slash
+    if text.endswith("/") and not path.is_dir():
+        raise UsageError(f"there is no directory {path}: make it first, or leave the last / out for a file")
+    return path
+
+
+def new_file(target: Path, name: str) -> Path:
+    """The file to write: `target`, or `name` in that directory. Raises UsageError where it is there already."""
+    file = target / name if target.is_dir() else target
+    if file.exists():
+        raise UsageError(f"{file} is there already: name another file")
+    return file.absolute()
 
 
 def harmless(text: str) -> str:

@@ -28,6 +28,7 @@ from clawkakad.simulator.people import Person
 from clawkakad.simulator.server import Simulator, running_simulator
 
 DEFAULT_PERSON, DEFAULT_NUMBER = "Asha", "+91 98765 43210"
+FRESH = "Forget everything of earlier runs first, but for backups and what a restore moved aside (before-restore-…)."
 STOPPING = "stopping the daemon (Ctrl-C again: at once)"
 
 
@@ -49,7 +50,7 @@ def try_(
             help="Messages to send one after another; without any: a chat. After --, one may begin with a dash."
         ),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget everything of earlier runs first.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help=FRESH)] = False,
     state: Annotated[Path, typer.Option(help="Where everything is kept between runs.")] = DIRECTORY,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help=f"The chat page's port; default: {PAGE_PORT}, or a free one.")

@@ -12,7 +12,7 @@ from clawkakad.assistant.who import find_user, label
 from clawkakad.backups import exporting, making, restoring
 from clawkakad.backups.copier import Copier
 from clawkakad.cli.backup import DIRECTORY, alone
-from clawkakad.cli.common import asked, clock, counted, harmless, say
+from clawkakad.cli.common import asked, clock, counted, destination, harmless, new_file, say
 from clawkakad.cli.sandbox import ask_daemon, remove_here
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
@@ -31,14 +31,16 @@ User = Annotated[str, typer.Argument(help="A user id, a sandbox id, a phone numb
 
 @app.command()
 def export(
-    user: User, file: Annotated[Path | None, typer.Argument(help="Where to. Default: a new file here.")] = None
+    user: User,
+    file: Annotated[
+        Path | None,
+        typer.Argument(parser=destination, help="Where to; a directory: a new file in it. Default: a new file here."),
+    ] = None,
 ) -> None:
     """Write one person's data into a tar.gz: messages, reminders, their database and the assistant's files."""
     place = place_here()
     person = asyncio.run(_who(place, user))
-    target = (file or Path(f"clawkakad-export-{person.id}-{clock():%Y%m%d}.tar.gz")).absolute()
-    if target.exists():
-        raise UsageError(f"{target} is there already: name another file")
+    target = new_file(file or Path(), f"clawkakad-export-{person.id}-{clock():%Y%m%d}.tar.gz")
     with alone(place):
         asyncio.run(_export(place, person, target))
     say(f"{target}: {target.stat().st_size / 1024:.0f} KiB; it holds all that {harmless(label(person))} said")
@@ -149,7 +151,8 @@ def _write(target: Path, told: exporting.Told, packed: Path | None) -> None:
             os.close(descriptor)
         os.replace(partial, target)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not be made it cannot be removed either
+            partial.unlink()
         raise UsageError(f"{target} cannot be written: {error.strerror}") from error
 
 

@@ -11,7 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from clawkakad.backups import sink
+from clawkakad.cli.commands import app
+from clawkakad.cli.trial import opened_trial
+from clawkakad.cli.where import SETTLED_BY, require_meant
+from clawkakad.config import load_place
 from clawkakad.errors import UsageError
 from clawkakad.model import SandboxId
 from clawkakad.registry import locked
@@ -91,8 +97,9 @@ async def test_a_drill_brings_everybody_back_on_an_empty_host(home: Installation
     with locked(home.state), writing(home.volume(bobs) / "pa" / "pa.sqlite"):  # the daemon runs, and so does an agent
         await home.ok("backup", file)
     async with installation("ba9876543210") as away:
-        await away.ok("restore", file, "--yes")
+        done = await away.ok("restore", file, "--yes")
 
+        assert f"restored 2 people, and the data of 2 sandboxes, into {away.state}\n" in done.output
         assert ["Uber"] == away.expenses(anns)
         pairs = away.expenses(bobs)
         assert "Tea" == pairs[0]
@@ -123,8 +130,10 @@ async def test_nothing_is_sent_or_asked_again_after_a_restore(home: Installation
     remind(home, ann, "future", "2999-01-01T00:00:00.000Z")
     file = tmp_path / "b.tar"
     await home.ok("backup", file)
-    await home.ok("restore", file, "--yes")
+    done = await home.ok("restore", file, "--yes")
 
+    assert "what was on its way is held: clawkakad outbox list\n" in done.output
+    assert "what waited for an answer is parked: clawkakad inbox list\n" in done.output
     assert [("held", "unknown")] == home.rows("SELECT DISTINCT state, hold FROM outbox WHERE text <> 'sent'")
     assert [("sent",)] == home.rows("SELECT state FROM outbox WHERE text = 'sent'")
     assert [("parked", None)] == home.rows("SELECT DISTINCT state, turn FROM inbox")
@@ -186,6 +195,55 @@ async def test_a_cut_off_backup_is_no_backup(home: Installation, tmp_path: Path)
     assert isinstance((await home.clawkakad("restore", file, "--yes")).exception, UsageError)
 
 
+async def test_a_file_that_cannot_be_read_is_said_and_nothing_is_made(home: Installation, tmp_path: Path) -> None:
+    shutil.rmtree(home.state)
+    for file, why in ((tmp_path / "none.tar", "No such file or directory"), (tmp_path, "Is a directory")):
+        result = await home.clawkakad("restore", file, "--yes")
+        assert isinstance(result.exception, UsageError)
+        assert f"{file} cannot be read: {why}; name a file that `clawkakad backup` made" == str(result.exception)
+
+    assert not home.state.exists()
+
+
+async def test_a_trials_backup_goes_elsewhere_only_where_that_is_said(
+    home: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".clawkaka" / "backups" / "b.tar"
+    file.parent.mkdir(parents=True)
+    await home.person(ANN)
+    await home.ok("backup", file)
+    shutil.rmtree(home.state)
+    monkeypatch.setattr("clawkakad.cli.backup.place_here", lambda: load_place({"CLAWKAKA_STATE_DIR": str(home.state)}))
+    for name in SETTLED_BY:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = await asyncio.to_thread(CliRunner().invoke, app, ["restore", ".clawkaka/backups/b.tar", "--yes"])
+
+    assert isinstance(result.exception, UsageError)
+    assert f"set CLAWKAKA_STATE_DIR={home.state} to mean that" in str(result.exception)
+    assert f"or CLAWKAKA_STATE_DIR={tmp_path}/.clawkaka for the trial, once `clawkakad try`" in str(result.exception)
+    assert not home.state.exists()
+    await home.ok("restore", file, "--yes")  # which says it
+
+    async with installation("ba9876543210") as away:  # the other way that it names
+        for _ in range(2):
+            with opened_trial(tmp_path / ".clawkaka", fresh=False):
+                pass
+            environ = {"CLAWKAKA_STATE_DIR": f"{tmp_path}/.clawkaka", "DOCKER_HOST": away.engine.address}
+            result = await asyncio.to_thread(CliRunner().invoke, app, ["restore", str(file), "--yes"], env=environ)
+            assert 0 == result.exit_code, result.output
+
+
+def test_a_trials_backup_is_known_by_the_trials_mark(tmp_path: Path) -> None:
+    file = tmp_path / "my trial" / "backups" / "b.tar"
+    file.parent.mkdir(parents=True)
+    (tmp_path / "my trial" / "trial.json").touch()
+    require_meant(file, tmp_path / "my trial", {})
+    require_meant(tmp_path / "b.tar", tmp_path / "state", {})
+    with pytest.raises(UsageError, match=r"or CLAWKAKA_STATE_DIR='[^']*/my trial' for the trial$"):
+        require_meant(file, tmp_path / "state", {})
+
+
 async def test_a_restore_beside_a_running_daemon_is_refused(home: Installation, tmp_path: Path) -> None:
     await home.person(ANN)
     file = tmp_path / "b.tar"
@@ -233,6 +291,13 @@ async def test_one_person_comes_back_and_nobody_else_is_touched(home: Installati
     say(home, ann, "later")
     home.spend(anns, "after")
     home.spend(bobs, "after")
+    send(home, bob, "held", "held")
+    home.write("UPDATE users SET name = 'Ann' WHERE id = ?", ann)
+    await home.ok("backup", tmp_path / "named.tar")
+    named = await home.ok("restore", tmp_path / "named.tar", "--user", "Ann", "--yes")
+    assert named.output.startswith("restored Ann, and the data of 1 sandbox")
+    assert "what was on its way" not in named.output
+    assert "what waited" not in named.output
     await home.ok("restore", file, "--user", f"+{ANN}", "--yes")
 
     assert ["before"] == home.expenses(anns)
@@ -314,6 +379,19 @@ async def test_older_backups_go_and_other_files_stay(home: Installation, tmp_pat
     assert {"mine.tar", "clawkakad-20260101T030000Z.tar.bak", old[-1]} < set(names)
 
 
+async def test_a_slash_at_the_end_means_a_directory(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    for words in (("backup", f"{tmp_path}/none/"), ("user", "export", ANN, f"{tmp_path}/none/")):
+        result = await home.clawkakad(*words)
+        assert isinstance(result.exception, UsageError)
+        assert f"there is no directory {tmp_path}/none: make it first" in str(result.exception)
+    assert [] == list(tmp_path.iterdir())
+    (tmp_path / "none").mkdir()
+    await home.ok("backup", f"{tmp_path}/none/")
+
+    assert 1 == len(list((tmp_path / "none").iterdir()))
+
+
 async def test_a_missing_program_for_encryption_is_said(home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     await home.person(ANN)
     monkeypatch.setenv("PATH", str(home.directory))
@@ -345,6 +423,22 @@ async def test_gpg_encrypts_what_touches_the_disk(
     assert [file] == list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("code", [0, 2])
+async def test_a_command_that_ends_early_is_given_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    given = 0
+    with pytest.raises(UsageError, match=f"sh failed: it ended with exit code {code}"):
+        async with sink.written(tmp_path / "b", ["/bin/sh", "-c", f"exit {code}"]) as pipe:
+            while given < 100:
+                await pipe.write(bytes(100_000))
+                given += 1
+
+    assert given < 10
+    assert [] == caplog.records
+    assert [] == list(tmp_path.iterdir())
+
+
 async def _run(*words: str) -> None:
     process = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.DEVNULL)
     assert 0 == await process.wait()
@@ -355,9 +449,12 @@ async def test_without_a_yes_nothing_is_put_back(home: Installation, tmp_path: P
     file = tmp_path / "b.tar"
     await home.ok("backup", file)
     home.spend(anns, "after")
-    result = await home.clawkakad("restore", file, typed="n\n")
+    for typed in ("n\n", ""):
+        result = await home.clawkakad("restore", file, typed=typed)
+        assert f" UTC, into {home.state}? [y/N]" in result.output
+        assert isinstance(result.exception, UsageError)
+        assert "nothing was put back" == str(result.exception)
 
-    assert isinstance(result.exception, UsageError)
     assert ["after"] == home.expenses(SandboxId(anns))
 
 

@@ -5,6 +5,7 @@ import json
 import stat
 import tarfile
 from collections.abc import AsyncIterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,25 @@ async def test_an_export_has_what_was_said_and_the_files(home: Installation, tmp
     assert (root / "files" / "pa" / "pa.sqlite").exists()
     assert not [name for name in names if "state" in name or "escape" in name or "home" in name]
     assert "somebody else" not in (root / "messages.txt").read_text()
+
+
+async def test_an_export_goes_into_a_directory_and_git_leaves_it_alone(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    await home.ok("user", "export", ANN, tmp_path)
+    (made,) = tmp_path.iterdir()
+
+    ignored = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
+    assert any(fnmatchcase(made.name, pattern) for pattern in ignored)
+    again = await home.clawkakad("user", "export", ANN, tmp_path)
+    assert f"{made} is there already: name another file" == str(again.exception)
+
+
+async def test_an_export_below_a_file_is_refused(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    (tmp_path / "file").touch()
+    result = await home.clawkakad("user", "export", ANN, tmp_path / "file" / "x")
+
+    assert f"{tmp_path}/file/x cannot be written: Not a directory" == str(result.exception)
 
 
 def on_disk(directory: Path, text: str) -> list[Path]:

@@ -160,8 +160,9 @@ async def test_nuke_needs_the_typed_word_and_then_leaves_nothing(stage: Stage) -
     assert "another clawkakad runs" in (await command(stage, "nuke", "--yes"))[1]
     await stage.world.daemon.stop()
 
-    code, _ = await command(stage, "nuke", stdin=b"no\n")
+    code, output = await command(stage, "nuke", stdin=b"no\n")
     assert code == 2
+    assert output.endswith("Type nuke to go on: \nclawkakad: nothing was removed\n")
     assert len(stage.engine.containers) == 1
 
     code, output = await command(stage, "nuke", stdin=b"nuke\n")

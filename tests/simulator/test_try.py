@@ -362,6 +362,13 @@ def test_a_commands_own_directory_may_hold_a_trial(directory: Path, monkeypatch:
     assert not is_trial_here({"CLAWKAKA_STATE_DIR": "/srv/x"}, installed=nowhere)
 
 
+def test_the_help_says_what_a_fresh_start_leaves(directory: Path) -> None:
+    directory.mkdir()
+    words = clawkakad("try", "--help", cwd=directory).stdout
+
+    assert "but for backups" in " ".join(words.replace("│", " ").split())
+
+
 @pytest.mark.skipif(Path("/var/lib/clawkakad").exists(), reason="an installation is here")
 def test_the_doctor_looks_at_a_trial(directory: Path) -> None:
     directory.mkdir()
