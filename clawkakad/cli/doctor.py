@@ -29,6 +29,8 @@ from clawkakad.sandboxes.hostmemory import host_memory
 from clawkakad.sandboxes.orphans import orphans, serving
 from clawkakad.sandboxes.profile import sealing_of
 from clawkakad.sandboxes.room import GIB, Room, Space, room_at
+from clawkakad.sandboxes.secrets import read_instance_id
+from clawkakad.sandboxes.strays import unnamed
 from clawkakad.whatsapp.errors import rule_of
 
 LOOK_AGAIN_S = 1.0  # a process may outlive its container for a moment
@@ -193,6 +195,25 @@ async def _orphans(patient: Patient) -> Finding:
     return Finding("warn", "\n".join(lines), f"kill {' '.join(str(one.pid) for one in seen)}")
 
 
+async def _strays(patient: Patient) -> Finding:
+    """Sandboxes that no row names: a restore may leave some behind."""
+    instance = read_instance_id(patient.place.state_dir)
+    if instance is None or not (patient.place.state_dir / FILE).exists():
+        return Finding("ok", "not checked: no registry yet")
+    async with (
+        read_registry(patient.place.state_dir / FILE, clock) as registry,
+        open_engine(patient.place.engine) as engine,
+    ):
+        found = await unnamed(engine, instance, registry.sandboxes.all)
+    lines = [f"{name}: a container that is nobody's in the registry" for name in found.containers]
+    lines += [f"{name}: a volume that is nobody's in the registry" for name in found.volumes]
+    if not lines:
+        return Finding("ok", "none")
+    commands = [f"docker rm -f {' '.join(found.containers)}"] if found.containers else []
+    commands += [f"docker volume rm {' '.join(found.volumes)}"] if found.volumes else []
+    return Finding("warn", "\n".join(lines), f"if nobody misses what is in them: {'; '.join(commands)}")
+
+
 async def _memory(patient: Patient) -> Finding:
     host = host_memory()
     limit = 1280
@@ -339,6 +360,7 @@ CHECKS: dict[str, Check] = {
     "sleep": _sleep,
     "sandbox image": _image,
     "orphan processes": _orphans,
+    "stray sandboxes": _strays,
     "registry": _registry,
     "daemon": _daemon,
     "messages": _messages,

@@ -1,7 +1,10 @@
 """The operator's commands beside a running daemon, and keys that come and go with their person."""
 
 import asyncio
+import contextlib
 import os
+import re
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -30,6 +33,12 @@ async def command(stage: Stage, *words: str, stdin: bytes = b"") -> tuple[int, s
     assert process.returncode is not None
     assert "Traceback" not in output.decode()
     return process.returncode, output.decode()
+
+
+def execute(stage: Stage, sql: str) -> None:
+    """A state that takes long to come about."""
+    with contextlib.closing(sqlite3.connect(stage.world.daemon.state_dir / "registry.sqlite")) as connection, connection:
+        connection.execute(sql)
 
 
 async def with_own_keys(stage: Stage) -> None:
@@ -139,6 +148,21 @@ async def test_the_doctor_says_what_to_do(stage: Stage) -> None:
     assert code == 1
     assert "clawkakad image build" in output
     assert "make a new system user token" in output
+
+
+async def test_the_doctor_names_sandboxes_that_are_nobodys_and_how_they_go(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(), "hello")
+    assert re.search(r"^stray sandboxes +ok +none *$", (await command(stage, "doctor"))[1], re.MULTILINE)
+    await stage.world.daemon.stop()
+    execute(stage, "UPDATE sandboxes SET id = 's0000000000'")  # as if a backup from before its making was restored
+    name = stage.container().name
+
+    output = (await command(stage, "doctor"))[1]
+
+    assert re.search(rf"^stray sandboxes +look +{name}: a container", output, re.MULTILINE), output
+    assert f"{name}-data: a volume that is nobody's" in output
+    assert f"docker rm -f {name}; docker volume rm {name}-data" in output
 
 
 async def test_the_doctor_names_each_missing_setting_in_a_line_at_any_width(stage: Stage) -> None:
