@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from clawkakad.cli.common import clock, counted, plain
-from clawkakad.cli.listing import LATELY
+from clawkakad.cli.listing import LATELY, TRY_NOW
 from clawkakad.cli.where import environ_here, is_trial_here
 from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings, names
 from clawkakad.errors import ClawkakaError, ConfigError
@@ -289,7 +289,8 @@ async def _messages(patient: Patient) -> Finding:
         counts = await registry.db.read(lambda tx: overview.counts(tx, now - LATELY))
     for pause in paused:
         what = "sending is paused" if pause.scope is Scope.ALL else "sending of templates is paused"
-        return Finding("fail", f"{what}: {pause.reason}", rule_of(pause.code).advice)
+        advice = "; then it ".join(filter(None, (rule_of(pause.code).advice, "goes on by itself")))
+        return Finding("fail", f"{what}: {pause.reason}", f"{advice}, {TRY_NOW}")
     return _in_trouble(counts)
 
 

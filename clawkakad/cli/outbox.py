@@ -10,7 +10,7 @@ from rich.console import Console
 
 from clawkakad.assistant.who import find_user
 from clawkakad.cli.common import clock, counted
-from clawkakad.cli.listing import LATELY, code_of, pause_lines, show
+from clawkakad.cli.listing import LATELY, TRY_NOW, code_of, pause_lines, show
 from clawkakad.cli.where import place_here
 from clawkakad.delivery.window import in_window
 from clawkakad.errors import UsageError
@@ -135,9 +135,17 @@ def _rows(tx: Transaction, ids: Collection[int], allowed: Sequence[OutboxState],
             raise UsageError(f"there is no message {id_} in the outbox; nothing was changed")
         if row.state not in allowed:
             states = ", ".join(state.value for state in allowed)
-            raise UsageError(f"message {id_} is {row.state.value}: only {states} ones can {what}; nothing was changed")
+            text = f"message {id_} is {row.state.value}: only {states} ones can {what}; nothing was changed"
+            raise UsageError(f"{text}{_waits_for_pause(tx, row)}")
         rows.append(row)
     return rows
+
+
+def _waits_for_pause(tx: Transaction, row: OutboxRow) -> str:
+    """The rest of a line, where that is why it is not sent yet."""
+    if row.state is not OutboxState.QUEUED or not pauses.current(tx):
+        return ""
+    return f"; sending is paused and goes on by itself, {TRY_NOW}"
 
 
 def _retriable(tx: Transaction) -> list[int]:
