@@ -7,12 +7,14 @@ or for a command by the terminal.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from clawkakad.errors import UsageError
+from clawkakad.registry import locked
 
 # Control characters but tab, Unicode's line ends, overrides of the direction, lone surrogates (not to be encoded).
 _HARMFUL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -47,6 +49,15 @@ def asked(question: Callable[[], bool]) -> None:
     except typer.Abort:
         typer.echo(err=True)
     raise UsageError("nothing was removed")
+
+
+def daemon_runs(state_dir: Path) -> bool:
+    """Whether somebody has the lock that a daemon takes."""
+    try:
+        with locked(state_dir):
+            return False
+    except UsageError:
+        return True
 
 
 def harmless(text: str) -> str:

@@ -1,7 +1,6 @@
 """The operator's commands beside a running daemon, and keys that come and go with their person."""
 
 import asyncio
-import contextlib
 import os
 import re
 import sqlite3
@@ -35,10 +34,12 @@ async def command(stage: Stage, *words: str, stdin: bytes = b"") -> tuple[int, s
     return process.returncode, output.decode()
 
 
-def execute(stage: Stage, sql: str) -> None:
+def change(stage: Stage, sql: str) -> None:
     """A state that takes long to come about."""
-    with contextlib.closing(sqlite3.connect(stage.world.daemon.state_dir / "registry.sqlite")) as connection, connection:
+    connection = sqlite3.connect(stage.world.daemon.state_dir / "registry.sqlite")
+    with connection:
         connection.execute(sql)
+    connection.close()
 
 
 async def with_own_keys(stage: Stage) -> None:
@@ -155,7 +156,7 @@ async def test_the_doctor_names_sandboxes_that_are_nobodys_and_how_they_go(stage
     await stage.world.ask(stage.person(), "hello")
     assert re.search(r"^stray sandboxes +ok +none *$", (await command(stage, "doctor"))[1], re.MULTILINE)
     await stage.world.daemon.stop()
-    execute(stage, "UPDATE sandboxes SET id = 's0000000000'")  # as if a backup from before its making was restored
+    change(stage, "UPDATE sandboxes SET id = 's0000000000'")  # as if a backup from before its making was restored
     name = stage.container().name
 
     output = (await command(stage, "doctor"))[1]

@@ -1,7 +1,6 @@
 """`clawkakad outbox`, `clawkakad inbox` and the doctor's line, beside a running daemon."""
 
 import re
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from clawkakad.simulator.knobs import Trouble
 from clawkakad.simulator.people import Person
 from tests.scenarios.conftest import Stage, known
-from tests.scenarios.test_commands import command
+from tests.scenarios.test_commands import change, command
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -22,14 +21,6 @@ def settings() -> dict[str, str]:
 
 def turn(stage: Stage, **knobs: object) -> None:
     stage.world.simulator.exchange.knobs = stage.world.simulator.exchange.knobs.turned(knobs)
-
-
-def change(stage: Stage, sql: str) -> None:
-    """A state that takes long to come about."""
-    connection = sqlite3.connect(stage.world.daemon.state_dir / "registry.sqlite")
-    with connection:
-        connection.execute(sql)
-    connection.close()
 
 
 async def held(stage: Stage) -> Person:
