@@ -5,7 +5,7 @@ import contextlib
 import os
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clawkakad.cli.common import clock, counted, plain
+from clawkakad.cli.common import ENGINE_ADVICE, clock, counted, plain
 from clawkakad.cli.listing import LATELY, TRY_NOW
 from clawkakad.cli.where import environ_here, is_trial_here
 from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings, names
-from clawkakad.errors import ClawkakaError, ConfigError
+from clawkakad.errors import ClawkakaError, ConfigError, EngineUnavailable
 from clawkakad.registry import FILE, overview, pauses, read_registry
 from clawkakad.registry.pauses import Scope
 from clawkakad.sandboxes.disk import NEARLY, Quota, in_words, share
@@ -57,6 +57,7 @@ class Patient:
     is_trial: bool = False
 
 
+UNASKED = Finding("warn", "not checked: the engine first")
 Check = Callable[[Patient], Awaitable[Finding]]
 
 
@@ -72,9 +73,10 @@ async def _examine() -> bool:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")  # names of settings are never cut off
-    healthy = True
+    healthy = engine_answers = True
     for name, check in CHECKS.items():
-        finding = await _bounded(check, patient)
+        finding = await _bounded(check, patient) if engine_answers or name not in OF_THE_ENGINE else UNASKED
+        engine_answers = engine_answers and (check is not _engine or finding.verdict == "ok")
         healthy = healthy and finding.verdict != "fail"
         table.add_row(name, MARKS[finding.verdict], _lines(finding))
     Console().print(table)
@@ -92,8 +94,17 @@ def _patient() -> Patient:
     try:
         settings = load_settings(environ)
     except ConfigError as error:
-        return Patient(load_place(environ), None, str(error), is_trial)
+        return Patient(_place(environ, str(error)), None, str(error), is_trial)
     return Patient(load_place(environ), settings, "", is_trial)
+
+
+def _place(environ: Mapping[str, str], problems: str) -> Place:
+    """What the rest is checked at: as if nothing were set that has a problem."""
+    wrong = {problem.partition(":")[0] for problem in problems.splitlines()} | {"CREDENTIALS_DIRECTORY"}
+    try:
+        return load_place(environ)
+    except ConfigError:
+        return load_place({k: v for k, v in environ.items() if not {k, k.removesuffix("_FILE")} & wrong})
 
 
 async def _bounded(check: Check, patient: Patient) -> Finding:
@@ -246,8 +257,13 @@ async def _sleep(patient: Patient) -> Finding:
 
 
 async def _engine(patient: Patient) -> Finding:
-    async with open_engine(patient.place.engine) as engine:
-        return Finding("ok", f"Docker Engine {await engine.version()}")
+    if any(problem.startswith("DOCKER_HOST:") for problem in patient.problems.splitlines()):
+        return Finding("warn", "not checked: settings first")
+    try:
+        async with open_engine(patient.place.engine) as engine:
+            return Finding("ok", f"Docker Engine {await engine.version()}")
+    except EngineUnavailable:
+        return Finding("fail", f"no engine answers at {patient.place.engine}", ENGINE_ADVICE)
 
 
 async def _image(patient: Patient) -> Finding:
@@ -368,3 +384,4 @@ CHECKS: dict[str, Check] = {
     "WhatsApp": _whatsapp,
     "model": _model,
 }
+OF_THE_ENGINE = frozenset({"sleep", "sandbox image", "orphan processes", "stray sandboxes"})

@@ -166,6 +166,18 @@ async def test_the_doctor_names_sandboxes_that_are_nobodys_and_how_they_go(stage
     assert f"docker rm -f {name}; docker volume rm {name}-data" in output
 
 
+async def test_the_doctor_tells_once_that_no_engine_answers_and_where(stage: Stage) -> None:
+    address = "unix:///nonexistent"
+    stage.world.daemon.environ = {**stage.world.daemon.environ, "DOCKER_HOST": address}
+
+    code, output = await command(stage, "doctor")
+
+    assert code == 1
+    assert re.search(rf"^engine +no +no engine answers at {address} *\n +→ start Docker", output, re.MULTILINE), output
+    assert output.count("not checked: the engine first") == 4
+    assert "did not answer" not in output
+
+
 async def test_the_doctor_names_each_missing_setting_in_a_line_at_any_width(stage: Stage) -> None:
     missing = ["WHATSAPP_APP_SECRET", "WHATSAPP_VERIFICATION_TOKEN", "WHATSAPP_SENDER_PHONE_NUMBER_ID"]
     unset = dict.fromkeys(missing, "")
