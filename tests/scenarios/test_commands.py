@@ -178,6 +178,30 @@ async def test_the_doctor_tells_once_that_no_engine_answers_and_where(stage: Sta
     assert "did not answer" not in output
 
 
+async def test_what_a_terminal_cannot_show_is_replaced(stage: Stage) -> None:
+    stage.world.daemon.environ = {**stage.world.daemon.environ, "PYTHONIOENCODING": "ascii"}
+
+    code, output = await command(stage, "doctor")
+
+    assert code == 0, output
+    assert "? set OPENROUTER_API_KEY" in output
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["users"], ["--version"]], ids=" ".join)
+async def test_an_output_that_cannot_be_written_is_told_in_a_line(stage: Stage, words: list[str]) -> None:
+    await stage.world.daemon.start()
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$0" "$@" >/dev/full', sys.executable, "-m", "clawkakad", *words),
+        env={"PATH": os.environ["PATH"], **stage.world.daemon.environ},
+        stderr=asyncio.subprocess.PIPE,
+        cwd=PROJECT,
+    )
+    _, said = await process.communicate()
+
+    assert said.decode() == "clawkakad: the output cannot be written: No space left on device\n"
+    assert process.returncode == 2
+
+
 async def test_the_doctor_names_each_missing_setting_in_a_line_at_any_width(stage: Stage) -> None:
     missing = ["WHATSAPP_APP_SECRET", "WHATSAPP_VERIFICATION_TOKEN", "WHATSAPP_SENDER_PHONE_NUMBER_ID"]
     unset = dict.fromkeys(missing, "")
