@@ -176,7 +176,7 @@ async def _sandbox_disks(patient: Patient) -> Finding:
     if not (patient.place.state_dir / FILE).exists():
         return Finding("ok", "none yet")
     async with read_registry(patient.place.state_dir / FILE, clock) as registry:
-        disks = await registry.disks.all()
+        disks, rows = await registry.disks.all(), await registry.sandboxes.all()
     full = [f"{one}: {in_words(disk)}, stopped" for one, disk in disks.items() if disk.full_at is not None]
     nearly = [
         f"{one}: {in_words(disk)}"
@@ -187,7 +187,9 @@ async def _sandbox_disks(patient: Patient) -> Finding:
         advice = "clawkakad sandbox retry gives it time to clean up; or raise CLAWKAKA_SANDBOX_DISK_MB"
         return Finding("warn", "\n".join(full + nearly), advice)
     total = sum(disk.bytes for disk in disks.values())
-    return Finding("ok", f"{counted(len(disks), 'sandbox', 'sandboxes')} measured, {total / GIB:.1f} GB in all")
+    new = [f"{counted(len(rows) - len(disks), 'sandbox', 'sandboxes')} not measured yet"] * (len(rows) > len(disks))
+    seen = [f"{counted(len(disks), 'sandbox', 'sandboxes')} measured, {total / GIB:.1f} GB in all"] * bool(disks)
+    return Finding("ok", "; ".join(seen + new) or "none yet")
 
 
 async def _orphans(patient: Patient) -> Finding:
@@ -231,7 +233,7 @@ async def _memory(patient: Patient) -> Finding:
     if patient.settings is not None:
         sealing = sealing_of(patient.settings, "", 0, has_swap=host.has_swap)
         limit = sealing.memory_mb
-    seen = f"{host.total_mb} MB of memory, {host.swap_mb} MB of swap"
+    seen = f"{host.total_mb} MiB of memory, {host.swap_mb} MiB of swap"
     room = counted(max(0, host.total_mb - 300) // limit, "awake sandbox", "awake sandboxes")
     seen = f"{seen}: room for {room}"
     return Finding("ok", seen) if host.total_mb > limit + 300 else Finding("warn", seen, "a bigger server, or add swap")
@@ -281,7 +283,7 @@ async def _registry(patient: Patient) -> Finding:
         row = await registry.db.one("PRAGMA quick_check")
         people = len(await registry.users.all())
     if row is None or row[0] != "ok":
-        return Finding("fail", "the registry is damaged", "stop the daemon and restore a backup")
+        return Finding("fail", "the registry is damaged", "stop the daemon, then clawkakad restore FILE, of a backup")
     return Finding("ok", f"sound; {counted(people, 'person', 'people')}")
 
 

@@ -202,6 +202,16 @@ async def test_an_output_that_cannot_be_written_is_told_in_a_line(stage: Stage, 
     assert process.returncode == 2
 
 
+async def test_the_doctor_says_that_a_disk_was_not_measured_yet(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(), "hello")
+
+    output = (await command(stage, "doctor"))[1]
+
+    assert re.search(r"^sandbox disks +ok +1 sandbox not measured yet *$", output, re.MULTILINE), output
+    assert re.search(r"^memory +\w+ +\d+ MiB of memory, \d+ MiB of swap", output, re.MULTILINE), output
+
+
 async def test_the_doctor_names_each_missing_setting_in_a_line_at_any_width(stage: Stage) -> None:
     missing = ["WHATSAPP_APP_SECRET", "WHATSAPP_VERIFICATION_TOKEN", "WHATSAPP_SENDER_PHONE_NUMBER_ID"]
     unset = dict.fromkeys(missing, "")
