@@ -69,7 +69,7 @@ async def everything(
     sandboxes = [(sandbox_id, sandbox_id) for sandbox_id in sandboxes_in(backup)]
     await _replace_data(host, backup, sandboxes, now, progress)
     aside = _unused(host.state_dir / f"{ASIDE}{_stamp(now)}")
-    await asyncio.to_thread(_into_one_file, host.state_dir / FILE)
+    await asyncio.to_thread(_end_log, host.state_dir / FILE, aside)
     for name in sorted(backup.parts):
         if name == SECRET or name.startswith("keys/"):
             await _replace_file(host.state_dir, name, backup, registry.parent, aside)
@@ -185,6 +185,19 @@ def _into_one_file(path: Path) -> None:
         busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     if busy or any(path.with_name(path.name + end).exists() and _size(path, end) for end in ("-wal", "-journal")):
         raise UsageError(f"another command uses {path}: end it first")
+
+
+def _end_log(path: Path, aside: Path) -> None:
+    """The same for the registry of before. One that is damaged, or none at all, cannot take its log in: it goes too."""
+    try:
+        _into_one_file(path)
+    except sqlite3.OperationalError as error:
+        raise UsageError(f"{path} cannot be opened: {error}") from error
+    except sqlite3.DatabaseError:
+        for log in (path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal")):
+            if log.exists():
+                aside.mkdir(mode=0o700, exist_ok=True)
+                log.rename(aside / log.name)
 
 
 def _size(path: Path, end: str) -> int:

@@ -4,8 +4,11 @@ The daemon is a command like any other, but what only the others need is not imp
 that would be a tenth of its memory.
 """
 
+import contextlib
+import io
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from clawkakad import log
 from clawkakad.errors import ClawkakaError, UsageError
@@ -15,7 +18,8 @@ def main() -> None:
     """Run a command; what an operator can fix is said in a line, without a traceback."""
     log.configure("human", "WARNING")  # `run` has settings of its own for it
     try:
-        _command(sys.argv[1:])()
+        with _written():
+            _command(sys.argv[1:])()
     except UsageError as error:
         _complain(error)
         sys.exit(2)
@@ -24,6 +28,27 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """What is printed is written in the end, or it is said that it cannot be; what a terminal cannot show is a "?"."""
+    output = sys.stdout
+    if not isinstance(output, io.TextIOWrapper):  # it was closed before we began
+        yield
+        return
+    output.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        try:
+            output.flush()  # what could not be written before fails here again, and so is no other OSError
+        except OSError as error:
+            with open(os.devnull, "wb") as nothing:  # where Python itself flushes once more
+                os.dup2(nothing.fileno(), output.fileno())
+            if isinstance(error, BrokenPipeError):  # whoever read it has read enough
+                sys.exit(1)
+            raise UsageError(f"the output cannot be written: {error.strerror}") from error
 
 
 def _command(arguments: list[str]) -> Callable[[], object]:

@@ -15,6 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from clawkakad.errors import UsageError
+from clawkakad.registry import locked
+
+ENGINE_ADVICE = "start Docker (systemctl start docker), or see to DOCKER_HOST and to this user's rights on it"
 
 # Control characters but tab, Unicode's line ends, overrides of the direction, lone surrogates (not to be encoded).
 _HARMFUL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -69,6 +72,15 @@ def new_file(target: Path, name: str) -> Path:
     if file.exists():
         raise UsageError(f"{file} is there already: name another file")
     return file.absolute()
+
+
+def daemon_runs(state_dir: Path) -> bool:
+    """Whether somebody has the lock that a daemon takes."""
+    try:
+        with locked(state_dir):
+            return False
+    except UsageError:
+        return True
 
 
 def harmless(text: str) -> str:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clawkakad.cli.common import clock, counted, plain
-from clawkakad.cli.listing import LATELY
+from clawkakad.cli.common import ENGINE_ADVICE, clock, counted, plain
+from clawkakad.cli.listing import LATELY, TRY_NOW
 from clawkakad.cli.where import environ_here, is_trial_here
 from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings, names
-from clawkakad.errors import ClawkakaError, ConfigError
+from clawkakad.errors import ClawkakaError, ConfigError, EngineUnavailable
 from clawkakad.registry import FILE, overview, pauses, read_registry
 from clawkakad.registry.pauses import Scope
 from clawkakad.sandboxes.disk import NEARLY, Quota, in_words, share
@@ -29,6 +29,8 @@ from clawkakad.sandboxes.hostmemory import host_memory
 from clawkakad.sandboxes.orphans import orphans, serving
 from clawkakad.sandboxes.profile import sealing_of
 from clawkakad.sandboxes.room import GIB, Room, Space, room_at
+from clawkakad.sandboxes.secrets import read_instance_id
+from clawkakad.sandboxes.strays import unnamed
 from clawkakad.whatsapp.errors import rule_of
 
 LOOK_AGAIN_S = 1.0  # a process may outlive its container for a moment
@@ -55,6 +57,7 @@ class Patient:
     is_trial: bool = False
 
 
+UNASKED = Finding("warn", "not checked: the engine first")
 Check = Callable[[Patient], Awaitable[Finding]]
 
 
@@ -70,9 +73,10 @@ async def _examine() -> bool:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")  # names of settings are never cut off
-    healthy = True
+    healthy = engine_answers = True
     for name, check in CHECKS.items():
-        finding = await _bounded(check, patient)
+        finding = await _bounded(check, patient) if engine_answers or name not in OF_THE_ENGINE else UNASKED
+        engine_answers = engine_answers and (check is not _engine or finding.verdict == "ok")
         healthy = healthy and finding.verdict != "fail"
         table.add_row(name, MARKS[finding.verdict], _lines(finding))
     Console().print(table)
@@ -90,8 +94,17 @@ def _patient() -> Patient:
     try:
         settings = load_settings(environ)
     except ConfigError as error:
-        return Patient(load_place(environ), None, str(error), is_trial)
+        return Patient(_place(environ, str(error)), None, str(error), is_trial)
     return Patient(load_place(environ), settings, "", is_trial)
+
+
+def _place(environ: Mapping[str, str], problems: str) -> Place:
+    """What the rest is checked at: as if nothing were set that has a problem."""
+    wrong = {problem.partition(":")[0] for problem in problems.splitlines()} | {"CREDENTIALS_DIRECTORY"}
+    try:
+        return load_place(environ)
+    except ConfigError:
+        return load_place({k: v for k, v in environ.items() if not {k, k.removesuffix("_FILE")} & wrong})
 
 
 async def _bounded(check: Check, patient: Patient) -> Finding:
@@ -163,7 +176,7 @@ async def _sandbox_disks(patient: Patient) -> Finding:
     if not (patient.place.state_dir / FILE).exists():
         return Finding("ok", "none yet")
     async with read_registry(patient.place.state_dir / FILE, clock) as registry:
-        disks = await registry.disks.all()
+        disks, rows = await registry.disks.all(), await registry.sandboxes.all()
     full = [f"{one}: {in_words(disk)}, stopped" for one, disk in disks.items() if disk.full_at is not None]
     nearly = [
         f"{one}: {in_words(disk)}"
@@ -174,7 +187,9 @@ async def _sandbox_disks(patient: Patient) -> Finding:
         advice = "clawkakad sandbox retry gives it time to clean up; or raise CLAWKAKA_SANDBOX_DISK_MB"
         return Finding("warn", "\n".join(full + nearly), advice)
     total = sum(disk.bytes for disk in disks.values())
-    return Finding("ok", f"{counted(len(disks), 'sandbox', 'sandboxes')} measured, {total / GIB:.1f} GB in all")
+    new = [f"{counted(len(rows) - len(disks), 'sandbox', 'sandboxes')} not measured yet"] * (len(rows) > len(disks))
+    seen = [f"{counted(len(disks), 'sandbox', 'sandboxes')} measured, {total / GIB:.1f} GB in all"] * bool(disks)
+    return Finding("ok", "; ".join(seen + new) or "none yet")
 
 
 async def _orphans(patient: Patient) -> Finding:
@@ -193,13 +208,32 @@ async def _orphans(patient: Patient) -> Finding:
     return Finding("warn", "\n".join(lines), f"kill {' '.join(str(one.pid) for one in seen)}")
 
 
+async def _strays(patient: Patient) -> Finding:
+    """Sandboxes that no row names: a restore may leave some behind."""
+    instance = read_instance_id(patient.place.state_dir)
+    if instance is None or not (patient.place.state_dir / FILE).exists():
+        return Finding("ok", "not checked: no registry yet")
+    async with (
+        read_registry(patient.place.state_dir / FILE, clock) as registry,
+        open_engine(patient.place.engine) as engine,
+    ):
+        found = await unnamed(engine, instance, registry.sandboxes.all)
+    lines = [f"{name}: a container that is nobody's in the registry" for name in found.containers]
+    lines += [f"{name}: a volume that is nobody's in the registry" for name in found.volumes]
+    if not lines:
+        return Finding("ok", "none")
+    commands = [f"docker rm -f {' '.join(found.containers)}"] if found.containers else []
+    commands += [f"docker volume rm {' '.join(found.volumes)}"] if found.volumes else []
+    return Finding("warn", "\n".join(lines), f"if nobody misses what is in them: {'; '.join(commands)}")
+
+
 async def _memory(patient: Patient) -> Finding:
     host = host_memory()
     limit = 1280
     if patient.settings is not None:
         sealing = sealing_of(patient.settings, "", 0, has_swap=host.has_swap)
         limit = sealing.memory_mb
-    seen = f"{host.total_mb} MB of memory, {host.swap_mb} MB of swap"
+    seen = f"{host.total_mb} MiB of memory, {host.swap_mb} MiB of swap"
     room = counted(max(0, host.total_mb - 300) // limit, "awake sandbox", "awake sandboxes")
     seen = f"{seen}: room for {room}"
     return Finding("ok", seen) if host.total_mb > limit + 300 else Finding("warn", seen, "a bigger server, or add swap")
@@ -225,8 +259,13 @@ async def _sleep(patient: Patient) -> Finding:
 
 
 async def _engine(patient: Patient) -> Finding:
-    async with open_engine(patient.place.engine) as engine:
-        return Finding("ok", f"Docker Engine {await engine.version()}")
+    if any(problem.startswith("DOCKER_HOST:") for problem in patient.problems.splitlines()):
+        return Finding("warn", "not checked: settings first")
+    try:
+        async with open_engine(patient.place.engine) as engine:
+            return Finding("ok", f"Docker Engine {await engine.version()}")
+    except EngineUnavailable:
+        return Finding("fail", f"no engine answers at {patient.place.engine}", ENGINE_ADVICE)
 
 
 async def _image(patient: Patient) -> Finding:
@@ -244,7 +283,7 @@ async def _registry(patient: Patient) -> Finding:
         row = await registry.db.one("PRAGMA quick_check")
         people = len(await registry.users.all())
     if row is None or row[0] != "ok":
-        return Finding("fail", "the registry is damaged", "stop the daemon and restore a backup")
+        return Finding("fail", "the registry is damaged", "stop the daemon, then clawkakad restore FILE, of a backup")
     return Finding("ok", f"sound; {counted(people, 'person', 'people')}")
 
 
@@ -268,7 +307,8 @@ async def _messages(patient: Patient) -> Finding:
         counts = await registry.db.read(lambda tx: overview.counts(tx, now - LATELY))
     for pause in paused:
         what = "sending is paused" if pause.scope is Scope.ALL else "sending of templates is paused"
-        return Finding("fail", f"{what}: {pause.reason}", rule_of(pause.code).advice)
+        advice = "; then it ".join(filter(None, (rule_of(pause.code).advice, "goes on by itself")))
+        return Finding("fail", f"{what}: {pause.reason}", f"{advice}, {TRY_NOW}")
     return _in_trouble(counts)
 
 
@@ -339,9 +379,11 @@ CHECKS: dict[str, Check] = {
     "sleep": _sleep,
     "sandbox image": _image,
     "orphan processes": _orphans,
+    "stray sandboxes": _strays,
     "registry": _registry,
     "daemon": _daemon,
     "messages": _messages,
     "WhatsApp": _whatsapp,
     "model": _model,
 }
+OF_THE_ENGINE = frozenset({"sleep", "sandbox image", "orphan processes", "stray sandboxes"})

@@ -24,6 +24,7 @@ from clawkakad.whatsapp.errors import rule_of
 LATELY = timedelta(days=1)  # failures are listed for so long
 LONGEST_NAME = 20
 ROOM = 110  # columns from which on a table reads well
+TRY_NOW = "or now: clawkakad outbox retry --all"  # where sending is paused
 SETTLING = "waits about a minute for WhatsApp's status, then is sent again or held"
 _OUT = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
 _COLOURS = {"held": "yellow", "ambiguous": "yellow", "failed": "red", "parked": "red"}
@@ -86,6 +87,8 @@ def pause_lines(pauses: Sequence[Pause], now: datetime) -> Iterator[Text]:
             left_s = int((pause.until - now).total_seconds())
             when = f"One message is tried in {max(1, left_s // 60)} min" if left_s > 0 else "The next message is tried"
             yield Text(f"{when}, alone, and one whenever the daemon starts; nothing is lost.")
+            if left_s > 0:
+                yield Text(f"→ {TRY_NOW}")
 
 
 def _table(entries: Sequence[Entry], now: datetime, *, text: bool) -> Table:

@@ -2,20 +2,19 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from clawkakad.assistant.who import find_user
-from clawkakad.cli.common import clock, counted
-from clawkakad.cli.listing import LATELY, code_of, pause_lines, show
+from clawkakad.cli.common import clock, counted, daemon_runs
+from clawkakad.cli.listing import LATELY, TRY_NOW, code_of, pause_lines, show
 from clawkakad.cli.where import place_here
 from clawkakad.delivery.window import in_window
 from clawkakad.errors import UsageError
 from clawkakad.model import Hold, OutboxState
-from clawkakad.registry import FILE, edit_registry, locked, outbox, overview, pauses, read_registry, users
+from clawkakad.registry import FILE, edit_registry, outbox, overview, pauses, read_registry, users
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.registry.overview import Wanted
@@ -101,7 +100,7 @@ async def _retry(ids: Sequence[int], everything: bool) -> None:
         console.print(f"{_of(closed, rows)} will be held again until its person writes: the service window is closed")
     if paused:
         console.print("sending was paused: one message is tried now")
-    if rows and not _daemon_runs(place.state_dir):
+    if rows and not daemon_runs(place.state_dir):
         console.print("no daemon runs now: sending goes on when it does")
 
 
@@ -135,9 +134,17 @@ def _rows(tx: Transaction, ids: Collection[int], allowed: Sequence[OutboxState],
             raise UsageError(f"there is no message {id_} in the outbox; nothing was changed")
         if row.state not in allowed:
             states = ", ".join(state.value for state in allowed)
-            raise UsageError(f"message {id_} is {row.state.value}: only {states} ones can {what}; nothing was changed")
+            text = f"message {id_} is {row.state.value}: only {states} ones can {what}; nothing was changed"
+            raise UsageError(f"{text}{_waits_for_pause(tx, row)}")
         rows.append(row)
     return rows
+
+
+def _waits_for_pause(tx: Transaction, row: OutboxRow) -> str:
+    """The rest of a line, where that is why it is not sent yet."""
+    if row.state is not OutboxState.QUEUED or not pauses.current(tx):
+        return ""
+    return f"; sending is paused and goes on by itself, {TRY_NOW}"
 
 
 def _retriable(tx: Transaction) -> list[int]:
@@ -151,12 +158,3 @@ def _is_closed(tx: Transaction, row: OutboxRow) -> bool:
     user = users.get(tx, row.user_id)
     by_meta = row.hold is Hold.WINDOW and code_of(row.reason) == WINDOW_CLOSED
     return by_meta or (user is not None and not in_window(clock(), user.last_inbound_at))
-
-
-def _daemon_runs(state_dir: Path) -> bool:
-    """Whether somebody has the lock that a daemon takes."""
-    try:
-        with locked(state_dir):
-            return False
-    except UsageError:
-        return True

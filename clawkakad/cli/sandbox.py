@@ -10,14 +10,14 @@ import typer
 from rich.console import Console
 
 from clawkakad.assistant.who import find_user, label
-from clawkakad.cli.common import age, asked, clock, counted, harmless, say
+from clawkakad.cli.common import age, asked, clock, counted, daemon_runs, harmless, say
 from clawkakad.cli.keys import key_source
 from clawkakad.cli.listing import show_rows
 from clawkakad.cli.upgrade import upgrade
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
 from clawkakad.errors import EngineUnavailable, UsageError
-from clawkakad.model import Rest
+from clawkakad.model import Rest, SandboxState
 from clawkakad.registry import FILE, Registry, SandboxRow, UserRow, edit_registry, locked, open_registry, read_registry
 from clawkakad.sandboxes.disk import in_words
 from clawkakad.sandboxes.engine import Container, open_engine
@@ -52,26 +52,26 @@ def logs(
 @app.command()
 def retry(user: User) -> None:
     """Try a sandbox again that was parked, or that waits for its next try. A running daemon does it within seconds."""
-    name = asyncio.run(_retry(place_here(), user))
-    say(f"the sandbox of {name} is tried again: clawkakad sandbox list")
+    place = place_here()
+    _tell(place, *asyncio.run(_retry(place, user)), "is tried again")
 
 
 @app.command()
 def doze(user: User) -> None:
     """Freeze a sandbox until it is needed, unless it is at work. A running daemon does it within seconds."""
-    _tell(user, Rest.DOZE, "is to doze")
+    _wish(user, Rest.DOZE, "is to doze")
 
 
 @app.command()
 def sleep(user: User) -> None:
     """Stop a sandbox until it is needed, unless it is at work. A running daemon does it within seconds."""
-    _tell(user, Rest.SLEEP, "is to sleep")
+    _wish(user, Rest.SLEEP, "is to sleep")
 
 
 @app.command()
 def wake(user: User) -> None:
     """Wake a sandbox that dozes or sleeps. A running daemon does it within seconds."""
-    _tell(user, Rest.WAKE, "is to wake")
+    _wish(user, Rest.WAKE, "is to wake")
 
 
 @app.command()
@@ -152,25 +152,49 @@ async def _logs(place: Place, user: str, tail: int) -> None:
         typer.echo(harmless(line))
 
 
-async def _retry(place: Place, user: str) -> str:
-    """Leave the wish in the registry; whose sandbox it is."""
+async def _retry(place: Place, user: str) -> tuple[str, str]:
+    """Leave the wish in the registry; whose sandbox it is, and why there is nothing to do, if so."""
     async with edit_registry(place.state_dir / FILE, clock) as registry:
         person = await find_user(registry, user)
-        await registry.sandboxes.want_retry((await _row(registry, person)).id)
-    return harmless(label(person))
+        row = await _row(registry, person)
+        await registry.sandboxes.want_retry(row.id)
+    runs = row.state is SandboxState.READY and daemon_runs(place.state_dir)  # where none does, nobody knows
+    return harmless(label(person)), "is ready: there is nothing to try again" if runs else ""
 
 
-def _tell(user: str, rest: Rest, what: str) -> None:
-    name = asyncio.run(_want(place_here(), user, rest))
-    say(f"the sandbox of {name} {what}: clawkakad sandbox list")
+def _wish(user: str, rest: Rest, what: str) -> None:
+    place = place_here()
+    _tell(place, *asyncio.run(_want(place, user, rest)), what)
 
 
-async def _want(place: Place, user: str, rest: Rest) -> str:
-    """Leave the wish in the registry; whose sandbox it is."""
+def _tell(place: Place, name: str, nothing: str, what: str) -> None:
+    when = "" if nothing or daemon_runs(place.state_dir) else " when the daemon starts: none runs now"
+    say(f"the sandbox of {name} {nothing or what}{when}: clawkakad sandbox list")
+
+
+async def _want(place: Place, user: str, rest: Rest) -> tuple[str, str]:
+    """The same for a wish to rest or to wake."""
     async with edit_registry(place.state_dir / FILE, clock) as registry:
         person = await find_user(registry, user)
-        await registry.sandboxes.want_rest((await _row(registry, person)).id, rest)
-    return harmless(label(person))
+        row = await _row(registry, person)
+        await registry.sandboxes.want_rest(row.id, rest)
+    is_new = row.rest_wanted is None  # else the daemon is about to change its state
+    return harmless(label(person)), _nothing_to_do(place, row.state, rest) if is_new else ""
+
+
+def _nothing_to_do(place: Place, state: SandboxState, rest: Rest) -> str:
+    match state, rest:
+        case SandboxState.PARKED, _:
+            return "is parked, and clawkakad sandbox retry tries it again"
+        case SandboxState.ABSENT, Rest.DOZE | Rest.SLEEP:
+            return "is not made yet"
+        case SandboxState.ASLEEP, Rest.DOZE | Rest.SLEEP:
+            return "sleeps already"
+        case SandboxState.DOZING, Rest.DOZE:
+            return "dozes already"
+        case SandboxState.READY, Rest.WAKE if daemon_runs(place.state_dir):  # where none does, nobody knows
+            return "is awake already"
+    return ""
 
 
 async def _who(place: Place, user: str) -> UserRow:

@@ -17,12 +17,14 @@ from rich.console import Console
 
 from clawkakad.cli import conversation
 from clawkakad.cli.child import free_port, running_child
-from clawkakad.cli.common import clock, complain, say
+from clawkakad.cli.common import ENGINE_ADVICE, clock, complain, say
 from clawkakad.cli.progress import Progress
 from clawkakad.cli.trial import DAEMON_PORT, DIRECTORY, PAGE_PORT, Trial, daemon_environ, opened_trial
 from clawkakad.cli.welcome import Welcome
-from clawkakad.errors import ClawkakaError, UsageError
+from clawkakad.config import load_settings
+from clawkakad.errors import ClawkakaError, EngineUnavailable, UsageError
 from clawkakad.registry import FILE, read_registry
+from clawkakad.sandboxes.engine import open_engine
 from clawkakad.simulator.knobs import Knobs
 from clawkakad.simulator.people import Person
 from clawkakad.simulator.server import Simulator, running_simulator
@@ -92,6 +94,7 @@ async def _work(trial: Trial, options: Options) -> None:
         person = _person(simulator, options.person)
         port = free_port(DAEMON_PORT)
         environ = daemon_environ(trial, port=port, simulator_url=simulator.url, environ=os.environ)
+        await _require_engine(load_settings(environ).engine)  # else one would wait for a sandbox in vain
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         async with AsyncExitStack() as stack:
             with Progress(console, "starting the daemon").shown() as starting:
@@ -104,6 +107,14 @@ async def _work(trial: Trial, options: Options) -> None:
             finally:
                 with Progress(console, STOPPING).shown() as shown:
                     await shown.during(stack.aclose())
+
+
+async def _require_engine(address: str) -> None:
+    try:
+        async with open_engine(address) as engine:
+            await engine.version()
+    except EngineUnavailable as error:
+        raise UsageError(f"no Docker engine answers at {address}: {ENGINE_ADVICE}") from error
 
 
 async def _talk(trial: Trial, options: Options, simulator: Simulator, person: Person, console: Console) -> None:
@@ -128,7 +139,7 @@ async def _say_what_stays(trial: Trial) -> None:
     """Sandboxes outlive the daemon, so that the next start is quick."""
     with suppress(ClawkakaError):
         async with read_registry(trial.directory / FILE, clock) as registry:
-            if not await registry.sandboxes.all():
+            if not any(row.container_id for row in await registry.sandboxes.all()):  # a row alone takes no memory
                 return
         where = "" if trial.directory == DIRECTORY.absolute() else f" --state {shlex.quote(str(trial.directory))}"
         say(f"The sandbox stays awake (about 0.9 GB of memory); scripts/nuke{where} takes it away.")

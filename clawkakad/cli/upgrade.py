@@ -16,12 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from clawkakad.assistant.who import find_user, label
-from clawkakad.cli.common import clock, counted, harmless, plain, say
+from clawkakad.cli.common import clock, counted, daemon_runs, harmless, plain, say
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
 from clawkakad.errors import UsageError
 from clawkakad.model import SandboxId, StepState, UpgradeState, UserId
-from clawkakad.registry import FILE, Registry, edit_registry, locked, read_registry
+from clawkakad.registry import FILE, Registry, edit_registry, read_registry
 from clawkakad.registry.upgrades import IN_HAND, Step, Upgrade
 
 LOOK_EVERY_S = 0.5
@@ -94,12 +94,8 @@ async def _sandbox_of(registry: Registry, user: str) -> SandboxId:
 
 
 def _require_daemon(place: Place) -> None:
-    try:
-        with locked(place.state_dir):
-            pass
-    except UsageError:
-        return  # it has the lock
-    raise UsageError("no daemon runs here, and it is what upgrades sandboxes: start it first")
+    if not daemon_runs(place.state_dir):
+        raise UsageError("no daemon runs here, and it is what upgrades sandboxes: start it first")
 
 
 async def _follow(registry: Registry, asked: Upgrade, display: Display) -> tuple[Upgrade, list[Step]]:

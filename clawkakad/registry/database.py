@@ -276,7 +276,9 @@ def _set_pragmas(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")
     except sqlite3.DatabaseError as error:
-        raise UsageError(f"{path} cannot be used as the registry: {error}") from error
+        transient = isinstance(error, sqlite3.OperationalError)  # locked, full, no rights: a backup is no help
+        way_out = "" if transient else ": stop the daemon, then clawkakad restore FILE puts a backup back"
+        raise UsageError(f"{path} cannot be used as the registry: {error}{way_out}") from error
     for pragma, wanted in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
         if connection.execute(f"PRAGMA {pragma}").fetchone()[0] != wanted:  # some builds keep their own defaults
             raise UsageError(f"this SQLite refuses PRAGMA {pragma} = {wanted}: the registry would not be safe")

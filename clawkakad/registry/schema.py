@@ -16,6 +16,9 @@ def _version(connection: sqlite3.Connection) -> int:
 def check_version(connection: sqlite3.Connection, path: Path) -> None:
     """Raises UsageError where the file is of another schema than this clawkakad's."""
     version, known = _version(connection), len(list(_migrations()))
+    if version == 0:
+        way_out = "clawkakad restore FILE puts a backup back, or the daemon begins anew in it"
+        raise UsageError(f"{path} holds no registry: {way_out}")
     if version != known:
         raise UsageError(f"{path} has schema {version}, this clawkakad knows {known}: restart the daemon, or upgrade")
 

@@ -305,7 +305,7 @@ class Engine:
         containers = await self.ours(instance)
         for container in containers:
             await self.remove(container.id)
-        volumes = await self._volumes_of(instance)
+        volumes = await self.volumes_of(instance)
         for name in volumes:
             await self.remove_volume(name)
         return len(containers) + len(volumes)
@@ -316,7 +316,8 @@ class Engine:
             with _absent_is_none():
                 await self._docker.images.delete(image)
 
-    async def _volumes_of(self, instance: str) -> list[str]:
+    async def volumes_of(self, instance: str) -> list[str]:
+        """The names of all volumes of this installation."""
         wanted = {"label": [f"{LABEL_INSTANCE}={instance}"]}
         async with _asking("list volumes"):
             found = await self._docker.volumes.list(filters=wanted)  # type: ignore[no-untyped-call]

@@ -4,16 +4,36 @@ Of a sandbox's two containers the one that the registry pins is kept, under its 
 (restored from a backup?) is nobody's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from loguru import logger
 
 from clawkakad.model import SandboxId
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.engine import Container, Engine
-from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.profile import container_name, volume_name
 
 GRACE_S = 10
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """Names of containers and volumes that carry this installation's label, and that no row names."""
+
+    containers: Sequence[str]
+    volumes: Sequence[str]
+
+
+async def unnamed(engine: Engine, instance: str, rows: Callable[[], Awaitable[Sequence[SandboxRow]]]) -> Unnamed:
+    """What is nobody's. The engine is asked first: a row is older than its own. Raises what the engine does."""
+    containers, volumes = await engine.ours(instance), await engine.volumes_of(instance)
+    ids = {row.id for row in await rows()}
+    known = {volume_name(one) for one in ids}
+    return Unnamed(
+        sorted(container.name for container in containers if container.sandbox_id not in ids),
+        sorted(volume for volume in volumes if volume not in known),
+    )
 
 
 class Strays:

@@ -169,6 +169,24 @@ async def test_what_was_there_is_moved_aside_and_not_deleted(home: Installation,
     assert second.stat().st_size < 2 * file.stat().st_size
 
 
+@pytest.mark.parametrize("content", [b"", b"no database " * 1000], ids=["empty", "garbage"])
+async def test_a_registry_that_is_none_is_told_with_the_way_out_which_works(
+    home: Installation, tmp_path: Path, content: bytes
+) -> None:
+    await home.person(ANN)
+    file, registry = tmp_path / "b.tar", home.state / "registry.sqlite"
+    await home.ok("backup", file)
+    registry.write_bytes(content)
+
+    assert "clawkakad restore FILE" in str((await home.clawkakad("users")).exception)
+    registry.with_name(f"{registry.name}-wal").write_bytes(b"a log " * 1000)
+    await home.ok("restore", file, "--yes")
+
+    assert 1 == len(home.rows("SELECT * FROM users"))
+    (aside,) = home.state.glob("before-restore-*")
+    assert (aside / registry.name).read_bytes().startswith(content)
+
+
 @pytest.mark.parametrize("where", [0.2, 0.5, 0.9])
 async def test_a_damaged_backup_changes_nothing(home: Installation, tmp_path: Path, where: float) -> None:
     _, anns = await home.person(ANN)

@@ -160,3 +160,43 @@ async def test_the_list_tells_how_full_a_disk_is(world: World) -> None:
     result = await _clawkakad(world, "list")
 
     assert "130 MB of 200 MB" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("state", "word", "said"),
+    [
+        (SandboxState.ASLEEP, "doze", "sleeps already"),
+        (SandboxState.ASLEEP, "sleep", "sleeps already"),
+        (SandboxState.ASLEEP, "wake", "is to wake"),
+        (SandboxState.DOZING, "doze", "dozes already"),
+        (SandboxState.DOZING, "sleep", "is to sleep"),
+        (SandboxState.PARKED, "wake", "is parked, and clawkakad sandbox retry tries it again"),
+        (SandboxState.READY, "doze", "is to doze"),
+        (SandboxState.READY, "wake", "is awake already"),
+        (SandboxState.READY, "retry", "is ready: there is nothing to try again"),
+        (SandboxState.UNHEALTHY, "retry", "is tried again"),
+    ],
+)
+async def test_what_is_so_already_is_said(world: World, state: SandboxState, word: str, said: str) -> None:
+    row = await world.registry.sandboxes.ensure(await world.person(NUMBER))
+    if state is SandboxState.PARKED:
+        await world.registry.sandboxes.park(row.id, "", "")
+    else:
+        await world.registry.sandboxes.set_state(row.id, state, "")
+    with locked(world.state):
+        result = await _clawkakad(world, word, NUMBER)
+
+    assert 0 == result.exit_code, result.exception
+    assert f"the sandbox of Asha {said}: clawkakad sandbox list\n" == result.output
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("retry", "is tried again"), ("doze", "is to doze"), ("wake", "is to wake")]
+)
+async def test_where_no_daemon_runs_it_is_said_when_a_wish_comes_true(world: World, word: str, said: str) -> None:
+    row = await world.registry.sandboxes.ensure(await world.person(NUMBER))
+    await world.registry.sandboxes.set_state(row.id, SandboxState.READY, "")
+    result = await _clawkakad(world, word, NUMBER)
+
+    assert 0 == result.exit_code, result.exception
+    assert f"Asha {said} when the daemon starts: none runs now: clawkakad sandbox list\n" in result.output

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -30,6 +32,14 @@ async def command(stage: Stage, *words: str, stdin: bytes = b"") -> tuple[int, s
     assert process.returncode is not None
     assert "Traceback" not in output.decode()
     return process.returncode, output.decode()
+
+
+def change(stage: Stage, sql: str) -> None:
+    """A state that takes long to come about."""
+    connection = sqlite3.connect(stage.world.daemon.state_dir / "registry.sqlite")
+    with connection:
+        connection.execute(sql)
+    connection.close()
 
 
 async def with_own_keys(stage: Stage) -> None:
@@ -139,6 +149,67 @@ async def test_the_doctor_says_what_to_do(stage: Stage) -> None:
     assert code == 1
     assert "clawkakad image build" in output
     assert "make a new system user token" in output
+
+
+async def test_the_doctor_names_sandboxes_that_are_nobodys_and_how_they_go(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(), "hello")
+    assert re.search(r"^stray sandboxes +ok +none *$", (await command(stage, "doctor"))[1], re.MULTILINE)
+    await stage.world.daemon.stop()
+    change(stage, "UPDATE sandboxes SET id = 's0000000000'")  # as if a backup from before its making was restored
+    name = stage.container().name
+
+    output = (await command(stage, "doctor"))[1]
+
+    assert re.search(rf"^stray sandboxes +look +{name}: a container", output, re.MULTILINE), output
+    assert f"{name}-data: a volume that is nobody's" in output
+    assert f"docker rm -f {name}; docker volume rm {name}-data" in output
+
+
+async def test_the_doctor_tells_once_that_no_engine_answers_and_where(stage: Stage) -> None:
+    address = "unix:///nonexistent"
+    stage.world.daemon.environ = {**stage.world.daemon.environ, "DOCKER_HOST": address}
+
+    code, output = await command(stage, "doctor")
+
+    assert code == 1
+    assert re.search(rf"^engine +no +no engine answers at {address} *\n +→ start Docker", output, re.MULTILINE), output
+    assert output.count("not checked: the engine first") == 4
+    assert "did not answer" not in output
+
+
+async def test_what_a_terminal_cannot_show_is_replaced(stage: Stage) -> None:
+    stage.world.daemon.environ = {**stage.world.daemon.environ, "PYTHONIOENCODING": "ascii"}
+
+    code, output = await command(stage, "doctor")
+
+    assert code == 0, output
+    assert "? set OPENROUTER_API_KEY" in output
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["users"], ["--version"]], ids=" ".join)
+async def test_an_output_that_cannot_be_written_is_told_in_a_line(stage: Stage, words: list[str]) -> None:
+    await stage.world.daemon.start()
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'exec "$0" "$@" >/dev/full', sys.executable, "-m", "clawkakad", *words),
+        env={"PATH": os.environ["PATH"], **stage.world.daemon.environ},
+        stderr=asyncio.subprocess.PIPE,
+        cwd=PROJECT,
+    )
+    _, said = await process.communicate()
+
+    assert said.decode() == "clawkakad: the output cannot be written: No space left on device\n"
+    assert process.returncode == 2
+
+
+async def test_the_doctor_says_that_a_disk_was_not_measured_yet(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    await stage.world.ask(stage.person(), "hello")
+
+    output = (await command(stage, "doctor"))[1]
+
+    assert re.search(r"^sandbox disks +ok +1 sandbox not measured yet *$", output, re.MULTILINE), output
+    assert re.search(r"^memory +\w+ +\d+ MiB of memory, \d+ MiB of swap", output, re.MULTILINE), output
 
 
 async def test_the_doctor_names_each_missing_setting_in_a_line_at_any_width(stage: Stage) -> None:

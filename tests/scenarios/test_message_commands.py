@@ -1,7 +1,6 @@
 """`clawkakad outbox`, `clawkakad inbox` and the doctor's line, beside a running daemon."""
 
 import re
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from clawkakad.simulator.knobs import Trouble
 from clawkakad.simulator.people import Person
 from tests.scenarios.conftest import Stage, known
-from tests.scenarios.test_commands import command
+from tests.scenarios.test_commands import change, command
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -22,14 +21,6 @@ def settings() -> dict[str, str]:
 
 def turn(stage: Stage, **knobs: object) -> None:
     stage.world.simulator.exchange.knobs = stage.world.simulator.exchange.knobs.turned(knobs)
-
-
-def change(stage: Stage, sql: str) -> None:
-    """A state that takes long to come about."""
-    connection = sqlite3.connect(stage.world.daemon.state_dir / "registry.sqlite")
-    with connection:
-        connection.execute(sql)
-    connection.close()
 
 
 async def held(stage: Stage) -> Person:
@@ -226,6 +217,11 @@ async def test_paused_sending_is_told_with_what_to_do_and_tried_on_request(stage
 
     doctor = (await command(stage, "doctor"))[1]
     assert re.search(r"^messages +no +sending is paused: error 131042", doctor, re.MULTILINE), doctor
+    (row,) = stage.world.daemon.rows("SELECT id FROM outbox WHERE state = 'queued'")
+    no = await command(stage, "outbox", "retry", str(row["id"]))
+    assert no[0] == 2
+    for said in (output, doctor, no[1]):
+        assert "or now: clawkakad outbox retry --all" in said
     assert [line for line in stage.world.daemon.logged() if line.get("level") == "ERROR"]
 
     assert "one message is tried now" in (await command(stage, "outbox", "retry", "--all"))[1]

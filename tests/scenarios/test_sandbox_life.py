@@ -89,7 +89,7 @@ async def test_a_sandbox_at_rest_stays_so_over_a_crash_and_answers_the_next_mess
 
     assert await stage.world.ask(robin, "two") == "echo: two"
     assert stage.gateway().suspension is None
-    assert "is to wake" in await clawkakad(stage, "sandbox", "wake", "Robin")
+    assert "is awake already" in await clawkakad(stage, "sandbox", "wake", "Robin")
 
 
 async def test_the_doctor_says_where_memory_goes(stage: Stage) -> None:

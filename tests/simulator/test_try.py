@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -16,16 +17,21 @@ import pytest
 
 from clawkakad.cli import conversation
 from clawkakad.cli.child import free_port, running_child
+from clawkakad.cli.common import clock
 from clawkakad.cli.conversation import NoReply, send_all, styled
 from clawkakad.cli.progress import UNKNOWN, stage_of
 from clawkakad.cli.trial import DIRECTORY, MARK, Trial, daemon_environ, opened_trial, runtime_dir_of
+from clawkakad.cli.try_ import _say_what_stays
 from clawkakad.cli.welcome import Welcome
 from clawkakad.cli.where import is_trial_here
 from clawkakad.config import LONGEST_SOCKET, SOCKET_PATH_LIMIT, load_settings
 from clawkakad.errors import UsageError
+from clawkakad.model import IdentifierKind
+from clawkakad.registry import FILE, open_registry
+from clawkakad.registry.users import ensure_user
 from tests.simulator.conftest import Pair
 from tests.simulator.daemon import echo
-from tests.support import SCALE, eventually, short_directory
+from tests.support import NOWHERE, SCALE, eventually, short_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -382,6 +388,22 @@ def test_the_doctor_looks_at_a_trial(directory: Path) -> None:
     assert "ok" in settings.split()
 
 
+@pytest.mark.skipif(Path("/var/lib/clawkakad").exists(), reason="an installation is here")
+def test_a_wrong_address_of_the_engine_is_a_row_of_the_doctor(directory: Path) -> None:
+    directory.mkdir()
+    with opened_trial(directory / DIRECTORY, fresh=False):
+        pass
+
+    done = clawkakad("doctor", cwd=directory, DOCKER_HOST="foo", CLAWKAKA_NONSENSE="1")
+
+    assert done.returncode == 1
+    assert re.search(r"^settings +no +CLAWKAKA_NONSENSE: there is no such setting", done.stdout, re.MULTILINE)
+    assert "DOCKER_HOST: must begin with unix:// or http://" in done.stdout
+    assert re.search(r"^engine +look +not checked: settings first", done.stdout, re.MULTILINE)
+    assert re.search(r"^sandbox image +look +not checked: the engine first", done.stdout, re.MULTILINE)
+    assert re.search(rf"^state directory +ok +\S*{DIRECTORY}", done.stdout, re.MULTILINE)  # as ever
+
+
 def test_the_simulator_alone_needs_the_daemons_secrets(directory: Path) -> None:
     directory.mkdir()
     done = clawkakad("simulator", cwd=directory, WHATSAPP_APP_SECRET="x", WHATSAPP_ACCESS_TOKEN="")
@@ -399,6 +421,33 @@ def test_a_daemon_that_will_not_start_is_one_line(directory: Path) -> None:
     assert done.stdout == ""
     assert "clawkakad: CLAWKAKA_SANDBOX_CPUS" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_an_engine_it_says_so_at_once(directory: Path) -> None:
+    directory.mkdir()
+    address = f"unix://{directory}/nonexistent"
+    done = clawkakad("try", "hi", "--state", str(directory), cwd=directory, DOCKER_HOST=address)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"clawkakad: no Docker engine answers at {address}: start Docker")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("container_id", [None, "abc"])
+async def test_what_stays_is_said_where_something_does(
+    directory: Path, container_id: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened_trial(directory, fresh=False) as trial:
+        async with open_registry(directory / FILE, clock) as registry:
+            known = [(IdentifierKind.WA_ID, "919876543210")]
+            user_id = await registry.db.write(lambda tx: ensure_user(tx, known, NOWHERE, clock()))
+            row = await registry.sandboxes.ensure(user_id)
+            await registry.sandboxes.set_container(
+                row.id, container_id=container_id, image_id="sha256:1", config_hash="1"
+            )
+        await _say_what_stays(trial)
+
+    assert ("The sandbox stays awake" in capsys.readouterr().err) is (container_id is not None)
 
 
 @pytest.mark.e2e
