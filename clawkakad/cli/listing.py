@@ -24,7 +24,7 @@ from clawkakad.whatsapp.errors import rule_of
 LATELY = timedelta(days=1)  # failures are listed for so long
 LONGEST_NAME = 20
 ROOM = 110  # columns from which on a table reads well
-TRY_NOW = "or now: clawkakad outbox retry --all"  # where sending is paused
+TRY_NOW = "or now: clawkakad outbox retry ID, of one that is queued"  # where sending is paused
 SETTLING = "waits about a minute for WhatsApp's status, then is sent again or held"
 _OUT = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
 _COLOURS = {"held": "yellow", "ambiguous": "yellow", "failed": "red", "parked": "red"}

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from clawkakad.assistant.who import find_user
 from clawkakad.cli.common import clock, counted, daemon_runs
-from clawkakad.cli.listing import LATELY, TRY_NOW, code_of, pause_lines, show
+from clawkakad.cli.listing import LATELY, code_of, pause_lines, show
 from clawkakad.cli.where import place_here
 from clawkakad.delivery.window import in_window
 from clawkakad.errors import UsageError
@@ -87,20 +87,24 @@ async def _retry(ids: Sequence[int], everything: bool) -> None:
     now, console, place = clock(), Console(highlight=False), place_here()
 
     def work(tx: Transaction) -> tuple[list[OutboxRow], int, int]:
-        rows = _rows(tx, _retriable(tx) if everything else ids, AGAIN, "be sent again")
+        is_paused = bool(pauses.current(tx))
+        allowed = (*AGAIN, OutboxState.QUEUED) if is_paused else AGAIN  # of a pause it has to be said that it is over
+        rows = _rows(tx, _retriable(tx) if everything else ids, allowed, "be sent again")
+        rows = [row for row in rows if row.state is not OutboxState.QUEUED]
         outbox.retry(tx, [row.id for row in rows], now)
         return rows, pauses.try_now(tx, now), sum(_is_closed(tx, row) for row in rows)
 
     async with edit_registry(place.state_dir / FILE, clock) as registry:
         rows, paused, closed = await registry.db.write(work)
-    console.print(f"{counted(len(rows), 'message is', 'messages are')} queued again")
+    if rows or not paused:
+        console.print(f"{counted(len(rows), 'message is', 'messages are')} queued again")
     if unknown := sum(row.unknowns > 0 for row in rows):
         console.print(f"{_of(unknown, rows)} may have arrived before: nobody knows")
     if closed:
         console.print(f"{_of(closed, rows)} will be held again until its person writes: the service window is closed")
     if paused:
         console.print("sending was paused: one message is tried now")
-    if rows and not daemon_runs(place.state_dir):
+    if (rows or paused) and not daemon_runs(place.state_dir):
         console.print("no daemon runs now: sending goes on when it does")
 
 
@@ -134,17 +138,9 @@ def _rows(tx: Transaction, ids: Collection[int], allowed: Sequence[OutboxState],
             raise UsageError(f"there is no message {id_} in the outbox; nothing was changed")
         if row.state not in allowed:
             states = ", ".join(state.value for state in allowed)
-            text = f"message {id_} is {row.state.value}: only {states} ones can {what}; nothing was changed"
-            raise UsageError(f"{text}{_waits_for_pause(tx, row)}")
+            raise UsageError(f"message {id_} is {row.state.value}: only {states} ones can {what}; nothing was changed")
         rows.append(row)
     return rows
-
-
-def _waits_for_pause(tx: Transaction, row: OutboxRow) -> str:
-    """The rest of a line, where that is why it is not sent yet."""
-    if row.state is not OutboxState.QUEUED or not pauses.current(tx):
-        return ""
-    return f"; sending is paused and goes on by itself, {TRY_NOW}"
 
 
 def _retriable(tx: Transaction) -> list[int]:
