@@ -140,7 +140,9 @@ class Delivery:
         room = self._room(now)
         choice = planning.choose(found.queued, self._pacer, room=room, now=now)
         self._is_full = len(choice.start) == room < len(found.queued)
-        step = Step(found, tuple(self._verdicts(found.unsettled)), choice.start)
+        # A timer may end a moment before its time by our clock: what was not looked for is not gone.
+        verdicts = self._verdicts(found.unsettled) if found.is_whole else []
+        step = Step(found, tuple(verdicts), choice.start)
         await self._carry_out(step)
         return self._until_next(step, min(choice.wait_s, found.soonest_s))
 

@@ -40,7 +40,7 @@ class Lookout:
     async def look(self, busy: Collection[UserId], monotonic: float) -> Sorted:
         """What is due of people who are not `busy`. Raises RegistryUnavailable."""
         if self.wait_s(monotonic) > 0:
-            return Sorted(queued=[head for head in self._queued if head.row.user_id not in busy])
+            return Sorted(queued=[head for head in self._queued if head.row.user_id not in busy], is_whole=False)
         self._is_stale, self._looked_at = False, monotonic
         try:
             due = await self._registry.db.read(sends.due)

@@ -16,7 +16,10 @@ UNREACHABLE = "WhatsApp cannot deliver to this person: it goes out when they wri
 
 @dataclass
 class Sorted:
-    """The heads of all queues whose person nobody is sending to now, by what is due."""
+    """The heads of all queues whose person nobody is sending to now, by what is due.
+
+    Not `is_whole`: only what is remembered of those queued, from the look before.
+    """
 
     queued: list[Head] = field(default_factory=list)
     closed: list[tuple[Head, str]] = field(default_factory=list)  # to be held, and why
@@ -24,6 +27,7 @@ class Sorted:
     lost: list[Head] = field(default_factory=list)  # `sending`, and nobody is: their outcome could not be stored
     unsettled: list[Head] = field(default_factory=list)
     soonest_s: float = float("inf")  # until one of those that wait for their time is due
+    is_whole: bool = True
 
 
 def sort_out(heads: Iterable[Head], busy: Collection[UserId], now: datetime) -> Sorted:

@@ -466,6 +466,19 @@ async def test_without_a_status_it_is_sent_again_and_then_held(post: Post, robin
     assert post.graph.texts == ["hi", "hi", "more"]
 
 
+async def test_a_round_between_two_looks_forgets_no_wait(post: Post, robin: UserId) -> None:
+    """The loop's timers go off while the delivery's own clock says that there is nothing to look for yet."""
+    post.graph.script = [UNKNOWN]
+    await post.add(robin, "hi")
+
+    async with post.running(settle_s=4):
+        await post.until(AMBIGUOUS)
+        for _ in range(3):
+            await post.listen_for(2)
+            await asyncio.sleep(2 * LOOK_AGAIN_S)
+        await count(post, 2)
+
+
 @pytest.mark.parametrize(("resends", "origin"), [(0, "reply"), (3, "heartbeat")])
 async def test_where_it_is_not_wanted_nothing_is_sent_twice(
     post: Post, robin: UserId, resends: int, origin: str
