@@ -97,7 +97,13 @@ async def open_stage(nursery: Nursery, settings: Mapping[str, str]) -> AsyncIter
     """A stage with these settings besides; its daemon is not started yet."""
     with short_directory() as directory:
         async with fake_engine(directory) as engine:
-            base = {"DOCKER_HOST": engine.address, "CLAWKAKA_SETTLE_S": "2", "CLAWKAKA_HEARTBEAT_MINUTES": "0"}
+            base = {
+                "DOCKER_HOST": engine.address,
+                "CLAWKAKA_SETTLE_S": "2",
+                "CLAWKAKA_HEARTBEAT_MINUTES": "0",
+                # Else swap that comes or goes on this machine, as other tests have it, is another profile.
+                "CLAWKAKA_DOZE_AFTER_MINUTES": "0",
+            }
             async with world(directory, nursery=nursery, retry_delays_s=RETRY_DELAYS_S, **{**base, **settings}) as made:
                 stage = Stage(made, engine)
                 engine.on_start, engine.on_stop = stage.open_gateway, stage.close_gateway

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture
 def settings() -> dict[str, str]:
-    return known(CLAWKAKA_BURST_S="0", CLAWKAKA_SETTLE_S="1")
+    return known(CLAWKAKA_BURST_S="0", CLAWKAKA_SETTLE_S="1", CLAWKAKA_DOZE_AFTER_MINUTES="10")
 
 
 async def clawkakad(stage: Stage, *words_: str) -> str:
