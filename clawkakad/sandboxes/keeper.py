@@ -45,6 +45,10 @@ CROWDED_S = 2.0  # before another look whether there is room
 HELD_S = 1.0  # before another look whether its disk is measured
 
 
+class _Superseded(Exception):
+    """What was decided is not true any more."""
+
+
 class Doors(Protocol):
     """What the keeper needs of the host API."""
 
@@ -95,7 +99,7 @@ class Keeper:
         self._remaking = Remaking(drift, row.id, lambda: builder.image_of(row.id))
         self._wanted_of: str | None = None
         self._decided_at = 0.0
-        self._runs = False
+        self._exists = self._runs = False  # its container, when that was last looked at
         self._is_waited_for = False
         self._watch = Watch(
             row.id,
@@ -165,6 +169,8 @@ class Keeper:
                     logger.debug("waiting for the engine or the registry", error=str(error))
                     await self._pause(next(silences))
                     continue
+                except _Superseded as error:
+                    logger.debug("looked at again", reason=str(error))
                 except Crowded as error:
                     logger.debug("not woken now", reason=str(error))
                     await self._pause(CROWDED_S)
@@ -184,7 +190,7 @@ class Keeper:
         if self._row.user_id is not None:  # a spare has nobody for whom it could ask
             await self._doors.open(self._row.id, self._row.user_id, self._builder.paths(self._row.id))
         found = await self._builder.find(self._row.id)
-        self._runs = found is not None and found.running
+        self._exists, self._runs = found is not None, found is not None and found.running
         self._wanted_of = await self._builder.made_of(self._row.id)
         standing = await self._ledger.standing()
         if standing is None:
@@ -318,6 +324,8 @@ class Keeper:
                 await self._wake(decision.reason)
                 self._watch.be_patient(self._timing.wake_s)
                 return await self._connect(self._timing.wake_s)
+            if not self._exists and await self._builder.find(self._row.id) is not None:
+                raise _Superseded("its container has got its name back")
             self._history = self._history.started(time.monotonic(), self._limits)
             await self._ledger.move(SandboxState.CREATING, decision.reason)
             await _whole(self._builder.start(self._row, remake=bool(self._remaking.why)))
