@@ -162,6 +162,10 @@ class Connection:
         params = {"sessionKey": SESSION_KEY, "runId": run_id}
         return bool((await self.request("chat.abort", params, timeout_s)).get("aborted"))
 
+    async def reset(self, *, timeout_s: float = REQUEST_S) -> None:
+        """From now on the agent knows nothing of what was said: its session begins anew."""
+        await self.request("sessions.reset", {"key": SESSION_KEY}, timeout_s)
+
     async def wake(self, text: str, *, timeout_s: float = REQUEST_S) -> None:
         """Ask for a heartbeat turn. It has no run id yet: its events tell."""
         await self.request("wake", {"mode": "now", "text": text, "sessionKey": MAIN_SESSION}, timeout_s)

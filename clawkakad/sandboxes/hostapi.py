@@ -8,8 +8,6 @@ renamed into place), only the sandbox's group can connect, and one sandbox holds
 import asyncio
 import contextlib
 import functools
-import os
-import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +17,12 @@ from typing import Any, cast
 from aiohttp import web
 
 from clawkakad.model import Profile, SandboxId, UserId
+from clawkakad.sandboxes.hostsocket import BACKLOG, listening
 from clawkakad.sandboxes.modelproxy import ModelProxy
 from clawkakad.sandboxes.paservices import PaHandlers, PaServices, pa_routes
 from clawkakad.sandboxes.paths import SandboxPaths
 
 CONNECTIONS = 32
-BACKLOG = 16
 CLOSE_S = 2.0  # for requests under way when a sandbox goes
 LINGER_S = 2.0  # for a body that is not wanted to end, so that the answer is read
 
@@ -102,7 +100,7 @@ class HostApi:
         pa = PaHandlers(self._services, user_id, lambda profile: self._profile_changed(sandbox_id, profile))
         door = _Door(sandbox_id, user_id, paths.host_socket, pa)
         door.server = await asyncio.get_running_loop().create_unix_server(
-            functools.partial(_Visit, manager, door), sock=_listening(paths.host_socket, self._gid), backlog=BACKLOG
+            functools.partial(_Visit, manager, door), sock=listening(paths.host_socket, self._gid), backlog=BACKLOG
         )
         self._doors[sandbox_id] = door
 
@@ -164,20 +162,3 @@ class HostApi:
             self._open_requests[sandbox_id] -= 1
             if not self._open_requests[sandbox_id]:
                 del self._open_requests[sandbox_id]
-
-
-def _listening(path: Path, gid: int) -> socket.socket:
-    """A bound socket that nobody sees before its mode and group are right. Replaces what an earlier daemon left."""
-    first = path.with_name(path.name + ".new")
-    first.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    try:
-        listener.bind(str(first))
-        os.chown(first, -1, gid)
-        first.chmod(0o660)
-        listener.listen(BACKLOG)
-        first.replace(path)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

@@ -5,15 +5,20 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.hostmemory import host_memory
+from clawkakad.sandboxes.rehearsal import TEXT as REHEARSED
+from clawkakad.simulator import model
 from clawkakad.simulator.people import Person
 from tests.daemon import World, world
 from tests.e2e.conftest import ENGINE_SOCKET, docker, remove_all, sandbox_of
@@ -76,7 +81,8 @@ async def home(swap: None) -> AsyncIterator[World]:
                 yield made
             finally:
                 instance = (made.daemon.state_dir / "instance").read_text().strip()
-                await made.daemon.stop()
+                if made.daemon.process is not None:
+                    await made.daemon.stop()
                 await remove_all(instance)
 
 
@@ -211,10 +217,23 @@ async def test_one_that_dozes_is_removed_like_any_other(home: World, robin: Pers
 
 
 async def test_a_newcomer_gets_the_spare_that_dozes(home: World) -> None:
+    """It has had its first turn in a rehearsal, of which neither they nor their model ever hear."""
     await home.daemon.stop()
-    await home.daemon.start(CLAWKAKA_SPARES="1")
+    async with listening_model() as (url, asked):
+        await home.daemon.start(CLAWKAKA_SPARES="1", MODEL="offline", MODEL_BASE_URL=url)
+        await is_claimed(home)
+        await home.daemon.stop()
+
+    said = [message for body in asked for message in body["messages"]]
+    assert any("Uber to office 280" in str(message) for message in said)
+    assert not any(REHEARSED in str(message) for message in said)
+
+
+async def is_claimed(home: World) -> None:
     spare = await reaches(home, "dozing", within_s=FIRST_S)
     assert spare["user_id"] is None
+    rehearsals = [line for line in home.daemon.logged() if line["message"] == "a spare has rehearsed"]
+    assert [line["ending"] for line in rehearsals] == ["final"]
 
     mira = home.person("Mira", "+49 151 23456789")
     began = time.monotonic()
@@ -224,6 +243,22 @@ async def test_a_newcomer_gets_the_spare_that_dozes(home: World) -> None:
     rows = home.daemon.rows("SELECT s.id, s.container_id FROM sandboxes s JOIN users u ON u.id = s.user_id")
     assert [(row["id"], row["container_id"]) for row in rows] == [(spare["id"], spare["container_id"])]
     assert "EUR" in await said_in(home, mira, "pa", "profile")
+    assert len(home.heard(mira)) == 1
+
+
+@asynccontextmanager
+async def listening_model() -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+    """The offline model behind an address of its own, and all that it is asked."""
+    asked: list[dict[str, Any]] = []
+
+    async def complete(request: web.Request) -> web.StreamResponse:
+        asked.append(await request.json())
+        return await model.complete(request)
+
+    app = web.Application(client_max_size=model.LARGEST_REQUEST)
+    app.router.add_post("/v1/chat/completions", complete)
+    async with TestServer(app) as server:
+        yield str(server.make_url("/v1")), asked
 
 
 async def said_in(home: World, person: Person, *words: str) -> str:

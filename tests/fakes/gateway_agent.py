@@ -68,6 +68,11 @@ class Disk:
         self.pending.pop(row.get("idempotencyKey", "").removesuffix(":user"), None)
         self._save()
 
+    def reset(self, row: Frame) -> None:
+        """What was said is forgotten."""
+        self.rows, self.status = [row], "done"
+        self._save()
+
     def note(self, status: str) -> None:
         self.status = status
         self._save()

@@ -77,6 +77,12 @@ def hello_ok(boot_id: str, scopes: list[str], tick_s: float, protocol: int) -> F
     }
 
 
+def reset_row() -> Frame:
+    """All that is left of what was said before a reset."""
+    said = [{"type": "text", "text": "Reset"}]
+    return {"role": "system", "content": said, "timestamp": now_ms(), "__openclaw": {"kind": "reset", "seq": 1}}
+
+
 def message(text: str) -> Frame:
     return {"role": "assistant", "content": [{"type": "text", "text": text}], "timestamp": now_ms()}
 

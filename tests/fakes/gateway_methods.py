@@ -108,6 +108,11 @@ async def _subscribe(gateway: "FakeGateway", request_id: str, params: Frame) -> 
     return frames.answered(request_id, {"subscribed": True, "key": frames.MAIN})
 
 
+async def _reset(gateway: "FakeGateway", request_id: str, params: Frame) -> Frame:
+    gateway.disk.reset(frames.reset_row())
+    return frames.answered(request_id, {"ok": True, "key": frames.MAIN, "entry": {"systemSent": False}})
+
+
 async def _health(gateway: "FakeGateway", request_id: str, params: Frame) -> Frame:
     return frames.answered(request_id, {"ok": True, "ts": frames.now_ms(), "durationMs": 1})
 
@@ -141,6 +146,7 @@ METHODS: dict[str, Callable[["FakeGateway", str, Frame], Awaitable[Frame]]] = {
     "agent.wait": _agent_wait,
     "wake": _wake,
     "sessions.messages.subscribe": _subscribe,
+    "sessions.reset": _reset,
     "health": _health,
     "gateway.suspend.prepare": _suspend,
     "gateway.suspend.resume": _resume,

@@ -86,6 +86,7 @@ HELLO = ("connect", connect_params(TOKEN))
 SUBSCRIBE = ("sessions.messages.subscribe", {"key": "main"})
 CHAT = ("chat.send", {"sessionKey": "main", "message": "hi", "idempotencyKey": "k"})
 WAIT = ("agent.wait", {"runId": "k", "timeoutMs": 3000})
+RESET = ("sessions.reset", {"key": "main"})
 HISTORY = ("chat.history", {"sessionKey": "main", "limit": 20})
 WAKE = ("wake", {"mode": "now", "text": "check", "sessionKey": "agent:main:main"})
 
@@ -129,6 +130,14 @@ async def test_answers_of_the_handshake_and_of_a_turn(gateway: FakeGateway) -> N
     subset(recordings.payloads("chat-text", "chat.send"), [tap.payload(2)], ChatAck.model_validate)
     subset(recordings.payloads("history-answered", "agent.wait")[:1], [tap.payload(3)], RunStatus.model_validate)
     subset(recordings.payloads("wake-history", "chat.history"), [tap.payload(4)], read_history)
+
+
+async def test_a_reset_leaves_one_row(gateway: FakeGateway) -> None:
+    tap = Tap()
+    await tap.run(gateway, [HELLO, SUBSCRIBE, CHAT, WAIT, RESET, HISTORY])
+
+    subset(recordings.payloads("reset", "chat.history"), [tap.payload(5)], read_history)
+    assert [row["role"] for row in tap.payload(5)["messages"]] == ["system"]
 
 
 async def test_a_refusal(gateway: FakeGateway) -> None:

@@ -57,6 +57,11 @@ class Rows:
     def add(self, row: Frame) -> None:
         self._db.execute("INSERT INTO rows (row) VALUES (?)", (json.dumps(row),))
 
+    def reset(self) -> None:
+        """What was said is forgotten."""
+        self._db.execute("DELETE FROM rows")
+        self.add({"role": "system", "content": [{"type": "text", "text": "Reset"}], "timestamp": now_ms()})
+
     def newest(self, limit: int) -> tuple[list[Frame], int]:
         """The last rows in their order, and how many there are."""
         found = self._db.execute("SELECT row FROM rows ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
@@ -211,6 +216,7 @@ class Gateway:
             "chat.history": self._chat_history,
             "chat.abort": self._chat_abort,
             "agent.wait": self._agent_wait,
+            "sessions.reset": self._reset,
             "wake": self._wake,
             "gateway.suspend.prepare": self._suspend,
             "gateway.suspend.resume": self._resume,
@@ -295,6 +301,10 @@ class Gateway:
         if run.status == "aborted":
             return answered(request_id, {**head, "status": "error", "error": "aborted", "stopReason": "rpc"})
         return answered(request_id, {**head, "status": "ok", "terminalReply": disposition(run.reply)})
+
+    async def _reset(self, request_id: str, _: Frame) -> Frame:
+        self._rows.reset()
+        return answered(request_id, {"ok": True, "key": MAIN})
 
     async def _wake(self, request_id: str, params: Frame) -> Frame:
         self.spawn(self._beat())

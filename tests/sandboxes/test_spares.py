@@ -132,6 +132,74 @@ async def test_a_spare_boots_dozes_and_costs_nothing(world: World) -> None:
         assert '"UTC"' in (paths / "config" / "profile.json").read_text()
 
 
+REHEARSAL = ["chat.send", "agent.wait", "sessions.reset"]
+
+
+def rehearsed(world: World, sandbox_id: str) -> list[str]:
+    """What of a rehearsal its gateway heard."""
+    asked = world.gateways.asked.get(container_name(SandboxId(sandbox_id)), [])
+    return [method for method in asked if method in {*REHEARSAL, "chat.abort"}]
+
+
+async def test_a_spare_rehearses_before_it_dozes(world: World) -> None:
+    async with world.daemon():
+        spare = await waiting(world)
+
+        assert rehearsed(world, spare.id) == REHEARSAL
+
+
+async def test_one_that_somebody_owns_does_not(world: World) -> None:
+    world.spares = 0
+    async with world.daemon() as supervisor:
+        ann = await world.person()
+        sandbox_id = await supervisor.ensure(ann)
+        await world.ready(ann)
+
+        assert rehearsed(world, sandbox_id) == []
+
+
+@pytest.mark.parametrize("method", REHEARSAL)
+async def test_one_that_cannot_rehearse_is_a_spare_all_the_same(world: World, method: str) -> None:
+    world.gateways.refused = {method}
+    async with world.daemon():
+        spare = await waiting(world)
+
+    assert rehearsed(world, spare.id)[-1] == "sessions.reset"
+
+
+async def test_one_that_is_claimed_in_its_rehearsal_forgets_it_first(world: World) -> None:
+    world.gateways.ignored = {"agent.wait"}
+    async with world.daemon() as supervisor:
+        spare = await in_rehearsal(world)
+        ann = await world.person()
+        assert await supervisor.ensure(ann) == spare.id
+        await world.ready(ann)
+
+        assert rehearsed(world, spare.id) == ["chat.send", "agent.wait", "chat.abort", "sessions.reset"]
+        assert (world.runtime / spare.id / "host" / "host.sock").is_socket()
+
+
+async def test_a_rehearsal_that_a_daemon_left_half_done_is_begun_again_by_the_next(world: World) -> None:
+    world.gateways.ignored = {"agent.wait", "chat.abort", "sessions.reset"}
+    async with world.daemon():
+        await in_rehearsal(world)
+    world.gateways.ignored = set()
+    async with world.daemon():
+        spare = await waiting(world)
+
+        assert rehearsed(world, spare.id)[-3:] == REHEARSAL
+
+
+async def in_rehearsal(world: World) -> SandboxRow:
+    async def there() -> SandboxRow | None:
+        rows = await world.registry.sandboxes.spares()
+        return next((row for row in rows if rehearsed(world, row.id) == REHEARSAL[:2]), None)
+
+    found = await eventually(there)
+    assert found is not None
+    return found
+
+
 async def test_a_newcomer_gets_the_spare_with_their_own_profile_and_another_takes_its_place(world: World) -> None:
     async with world.daemon() as supervisor:
         spare = await waiting(world)
