@@ -1,9 +1,8 @@
 """Six sandboxes of the real profile; in the sixth something runs wild. The other five answer as if nothing were.
 
-"As if nothing were" is: half of their answers come within twice the time that half of them took before and after, or
-within `NOTICED_S`: where an answer takes ten milliseconds, ten more are the scheduler's, and no person notices them.
-The sandboxes are of the light image, whose answer is two commits to its disk and no work: what is measured is how long
-they wait for CPU, disk, engine and daemon. The machine has other work too, so a phase that fails is repeated, once.
+"As if nothing were" is: half of their answers come within twice the time that half of them took before and after.
+The sandboxes are of the light image. Its answer is two commits to its disk and a tenth of a second of CPU, a fifth of
+the time that OpenClaw takes for one. The machine has other work too, so a phase that fails is repeated, once.
 """
 
 import asyncio
@@ -28,14 +27,14 @@ from clawkakad.sandboxes.timing import Timing
 from tests.e2e.conftest import ENGINE_SOCKET, docker, remove_all
 from tests.light.images import light_image
 from tests.sandboxes.world import World, open_world
-from tests.support import SCALE, eventually
+from tests.support import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
-NOTICED_S = 0.05 * SCALE
+ASKED = "WORK:0.1"
 BOMB_S = 4
 WARM_UP_S = 0.5
-QUIET = 8  # answers of each, before and after
+QUIET = 6  # answers of each, before and after
 QUOTA_MB = 128
 MOST_MB = 4096  # that a filler came to before it was stopped; 700 seen, 12,000 where nobody freezes it
 RESTLESS = Rhythm(room_s=0.5, round_s=1.0, first_s=0.0, look_s=8.0, hurry_s=1.0, rest=3.0)
@@ -92,7 +91,7 @@ class Crowd:
         took: list[float] = []
         while len(took) < count and time.monotonic() < until:
             began = time.monotonic()
-            await self.turns.ask(sandbox_id, key=uuid.uuid4().hex, text="hello", again=False, timeout_s=60)
+            await self.turns.ask(sandbox_id, key=uuid.uuid4().hex, text=ASKED, again=False, timeout_s=60)
             took.append(time.monotonic() - began)
             await asyncio.sleep(0.05)
         return took
@@ -166,7 +165,7 @@ async def measured(crowd: Crowd, start: list[str], end: Callable[[], Awaitable[o
 
 
 def is_felt(quiet_s: float, wild_s: float) -> bool:
-    return wild_s > max(2 * quiet_s, NOTICED_S)
+    return wild_s > 2 * quiet_s
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
@@ -187,7 +186,7 @@ _QUOTE = "'\"'\"'"
 async def test_without_its_weight_and_limits_the_same_bomb_is_felt(crowd: Crowd) -> None:
     """A test that could not find anything would prove nothing."""
     name = f"{crowd.name}-unbound"
-    unbound = ["--cpu-shares", "262144", "--entrypoint", "sleep", crowd.world.image, "600"]
+    unbound = ["--cpu-shares", "8192", "--entrypoint", "sleep", crowd.world.image, "600"]
     await docker("run", "--detach", "--rm", "--name", name, *unbound)
     try:
         start = ["exec", name, "sh", "-c", f"exec 2> /dev/null; {CPU}"]

@@ -1,8 +1,8 @@
 """The gateway of the light image: lays out /data, then speaks the gateway's protocol on gateway.sock by itself.
 
 Standard library only, Python 3.11; it runs in the container, not in the tests. The agent echoes: a message that says
-`SLOW:n` is answered after n seconds, one that says `REPLY:text` with that text. The session's rows are in SQLite under
-/data/state, so that they outlive the container; runs are in memory, as with the real one.
+`SLOW:n` is answered after n seconds, `WORK:n` after n seconds of CPU, `REPLY:text` with that text. The session's rows
+are in SQLite under /data/state, so that they outlive the container; runs are in memory, as with the real one.
 
 CLAWKAKA_LIGHT says how it behaves: good; broken (ends with 1); refusing (ends with 78); hanging (opens the socket and
 never answers); deaf (says hello, and answers nothing after); dying (ends with 1, two seconds after hello).
@@ -335,8 +335,9 @@ class Gateway:
             await self._chat(run, "status", phase="preparing_context")
             self._rows.add(user_row(run.run_id, run.asked))
         await self._life(run, "start")
-        slow, exact = re.search(r"SLOW:(\d+(?:\.\d+)?)", run.asked), re.search(r"REPLY:(.*)", run.asked)
-        await asyncio.sleep(float(slow[1]) if slow else 0)
+        exact = re.search(r"REPLY:(.*)", run.asked)
+        await asyncio.sleep(_seconds("SLOW", run.asked))
+        _work(_seconds("WORK", run.asked))
         run.reply = exact[1].strip() if exact else reply
         if run.reply:
             self._rows.add(assistant_row(run.run_id, run.reply))
@@ -385,6 +386,18 @@ class Gateway:
     def end(self, code: int) -> None:
         if not self.ended.done():
             self.ended.set_result(code)
+
+
+def _seconds(word: str, text: str) -> float:
+    found = re.search(rf"{word}:(\d+(?:\.\d+)?)", text)
+    return float(found[1]) if found else 0
+
+
+def _work(seconds: float) -> None:
+    """As long as it takes to get so much CPU."""
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        hashlib.sha256(bytes(10_000)).digest()
 
 
 async def _upgraded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
