@@ -315,7 +315,7 @@ class Settings(BaseModel):
         description="How long a send with unknown outcome waits for Meta's status, in seconds.",
     )
     resends: int = Field(
-        3,
+        1,
         alias="CLAWKAKA_RESENDS",
         ge=0,
         le=10,

@@ -43,7 +43,7 @@ class SendRules:
     """The operator's settings. `settle_s`: least seconds that a status may take; `sends_per_s`: of our number."""
 
     settle_s: float = 60.0
-    resends: int = 3
+    resends: int = 1
     sends_per_s: float = 80.0
 
 

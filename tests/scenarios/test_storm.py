@@ -27,6 +27,7 @@ def settings() -> dict[str, str]:
     return known(
         CLAWKAKA_SETTLE_S=str(SETTLE_S),
         CLAWKAKA_BURST_S="0",
+        CLAWKAKA_RESENDS="3",  # with the one of the default, a message that two kills hit would be held
         CLAWKAKA_MESSAGES_PER_HOUR="0",
         CLAWKAKA_LOG_LEVEL="INFO",
     )
