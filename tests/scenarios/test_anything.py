@@ -26,7 +26,11 @@ EXAMPLES = int(os.environ.get("TEST_EXAMPLES", "8"))
 SETTLE_S = 2  # longer than a status takes here, kills included
 CLOCKS = (0, 0, 3600, -3600, 90_000, -90_000)
 SETTINGS = known(
-    CLAWKAKA_SETTLE_S=str(SETTLE_S), CLAWKAKA_BURST_S="0.05", CLAWKAKA_MESSAGES_PER_HOUR="0", CLAWKAKA_LOG_LEVEL="INFO"
+    CLAWKAKA_SETTLE_S=str(SETTLE_S),
+    CLAWKAKA_RESENDS="3",  # two of these in a row may hit the same message
+    CLAWKAKA_BURST_S="0.05",
+    CLAWKAKA_MESSAGES_PER_HOUR="0",
+    CLAWKAKA_LOG_LEVEL="INFO",
 )
 
 
