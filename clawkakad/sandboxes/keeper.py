@@ -257,13 +257,13 @@ class Keeper:
                 await self._pause(decision.after_s)
 
     async def _failed(self, reason: str) -> None:
-        """Write it down, and wait; the policy sees to the rest of the wait where there is reason to look before."""
+        """Write it down, and wait; the policy sees to the rest of the wait where there is more."""
         self._history = self._history.failed(time.monotonic(), self._limits, random.random)
         if self._ledger.state is not SandboxState.PARKED:
             await self._ledger.move(SandboxState.UNHEALTHY, reason)
         else:
             logger.warning("the care of a parked sandbox failed", error=reason)
-        await self._pause(max(0.0, self._history.not_before - time.monotonic()))
+        await self._pause(max(0.0, self._history.reconnect_at - time.monotonic()))
 
     async def _park(self, reason: str) -> None:
         """Stopped, so that it costs nothing; its volume and all messages are kept."""

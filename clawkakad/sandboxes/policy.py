@@ -43,6 +43,7 @@ class Limits:
     window_s: float = 600.0
     first_delay_s: float = 1.0
     last_delay_s: float = 300.0
+    reconnect_s: float = 10.0  # at most, before another connection to one that runs: that costs next to nothing
     healthy_s: float = 600.0  # ready for this long: the next failure counts as a first one
 
 
@@ -96,6 +97,7 @@ class History:
     restarts: tuple[float, ...] = ()
     failures: int = 0  # since it was healthy, or since anybody had reason to hope
     not_before: float = 0.0
+    reconnect_at: float = 0.0
     ready_at: float | None = None
 
     def ready(self, now: float) -> "History":
@@ -107,7 +109,10 @@ class History:
         healthy = self.ready_at is not None and now - self.ready_at >= limits.healthy_s
         before = History() if healthy else self
         wait_s = delay(before.failures, limits.first_delay_s, limits.last_delay_s, dice=dice)
-        return replace(before, failures=before.failures + 1, not_before=now + wait_s, ready_at=None)
+        reconnect_at = now + min(wait_s, limits.reconnect_s)
+        return replace(
+            before, failures=before.failures + 1, not_before=now + wait_s, reconnect_at=reconnect_at, ready_at=None
+        )
 
     def started(self, now: float, limits: Limits) -> "History":
         """Its container is started; after a failure that is a restart."""
@@ -173,8 +178,9 @@ def decide(
         return _parked(wanted, observed)
     if wanted.full:
         return Decision(Do.PARK, wanted.full)
-    if now < history.not_before:
-        return Decision(Do.WAIT, "it failed a moment ago", after_s=history.not_before - now)
+    not_before = history.reconnect_at if observed.running and observed.usable else history.not_before
+    if now < not_before:
+        return Decision(Do.WAIT, "it failed a moment ago", after_s=not_before - now)
     if observed.running and observed.usable:
         return Decision(Do.CONNECT, "found running")
     if observed.frozen and observed.usable:

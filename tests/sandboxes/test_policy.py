@@ -93,7 +93,10 @@ def test_every_state_is_reached_and_has_a_way_on_to_ready() -> None:
         (replace(WANTED, retry=True), replace(ENDED, refused=True), History(failures=1), Do.FORGIVE),
         (WANTED, replace(ENDED, refused=True), History(failures=1, not_before=101.0), Do.WAIT),
         (WANTED, ENDED, History(failures=1, not_before=101.0), Do.WAIT),
-        (WANTED, RUNS, History(failures=1, not_before=101.0), Do.WAIT),
+        (WANTED, RUNS, History(failures=1, not_before=101.0, reconnect_at=101.0), Do.WAIT),
+        (WANTED, RUNS, History(failures=9, not_before=300.0, reconnect_at=100.0), Do.CONNECT),
+        (WANTED, replace(RUNS, usable=False), History(failures=9, not_before=300.0, reconnect_at=100.0), Do.WAIT),
+        (WANTED, ENDED, History(failures=9, not_before=300.0, reconnect_at=100.0), Do.WAIT),
         (WANTED, ENDED, History(failures=6, restarts=(91.0, 92.0, 94.0, 96.0, 98.0)), Do.PARK),
         (WANTED, ENDED, History(failures=6, restarts=(-600.0, 92.0, 94.0, 96.0, 98.0)), Do.START),
         (WANTED, FROZEN, History(), Do.WAKE),
@@ -197,7 +200,16 @@ def test_waits_are_1_2_4_up_to_300_seconds_and_1_again_after_ten_healthy_minutes
         waits.append(history.not_before)
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
     assert history.ready(0.0).failed(599.0, LIMITS, full).not_before == 899.0
-    assert history.ready(0.0).failed(600.0, LIMITS, full) == History(failures=1, not_before=601.0)
+    assert history.ready(0.0).failed(600.0, LIMITS, full) == History(failures=1, not_before=601.0, reconnect_at=601.0)
+
+
+def test_one_that_runs_is_connected_to_again_within_ten_seconds() -> None:
+    history, waits = History(), []
+    for _ in range(6):
+        history = history.failed(0.0, LIMITS, full)
+        waits.append(history.reconnect_at)
+
+    assert waits == [1, 2, 4, 8, 10, 10]
 
 
 def test_waits_are_jittered() -> None:
