@@ -22,6 +22,7 @@ from clawkakad.sandboxes.image import Step
 app = typer.Typer(help="Build the sandbox image.", no_args_is_help=True)
 
 HOST_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+"""What the build trusts where nothing else is asked for: the same as the host."""
 
 
 @app.callback()
@@ -45,6 +46,8 @@ def build(
         Path | None,
         typer.Option(
             envvar=["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"],
+            exists=True,
+            dir_okay=False,
             help="CA certificates that the build trusts, not the image. Default: what this host trusts.",
         ),
     ] = None,
@@ -54,7 +57,7 @@ def build(
         source=(source or image.source_directory()).resolve(),
         tag=tag,
         base=base,
-        ca_bundle=_bundle(ca_bundle),
+        ca_bundle=ca_bundle or (HOST_BUNDLE if HOST_BUNDLE.is_file() else None),
         fresh=force,
     )
     try:
@@ -72,11 +75,6 @@ def build(
 def _fail(error: ClawkakaError) -> None:
     typer.echo(f"clawkakad: {error}", err=True)
     raise typer.Exit(1) from error
-
-
-def _bundle(wanted: Path | None) -> Path | None:
-    """The bundle asked for, else the host's own: the build should trust what the host trusts."""
-    return next((path for path in (wanted, HOST_BUNDLE) if path is not None and path.is_file()), None)
 
 
 async def _build(order: image_build.Order) -> None:

@@ -18,7 +18,7 @@ NEEDED = ("WHATSAPP_APP_SECRET", "WHATSAPP_ACCESS_TOKEN", "WHATSAPP_SENDER_PHONE
 
 
 def simulator(
-    webhook: Annotated[str, typer.Option(help="Where the daemon takes webhooks.")] = (
+    webhook: Annotated[str, typer.Option(help="Where the daemon takes webhooks.", show_default="port 3001 here")] = (
         "http://127.0.0.1:3001/whatsapp/webhook"
     ),
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the chat page and of the Graph API.")] = 3002,

@@ -215,3 +215,13 @@ async def test_a_cancelled_command_is_ended() -> None:
 
 async def test_a_command_that_reads_nothing_of_its_input_is_no_error() -> None:
     await commands.run(["true"], lambda line: None, within_s=10, what="it", stdin=b"x" * 1_000_000)
+
+
+@pytest.mark.parametrize("way", ["option", "environment"])
+def test_a_bundle_that_is_not_there_is_said_before_anything_is_done(way: str) -> None:
+    words = ["--ca-bundle", "/nowhere.pem"] if way == "option" else []
+    env = {"SSL_CERT_FILE": "/nowhere.pem"} if way == "environment" else {}
+    outcome = CliRunner().invoke(app, ["build", *words], env=env)
+
+    assert outcome.exit_code == 2
+    assert "/nowhere.pem" in outcome.output
