@@ -74,11 +74,13 @@ async def _examine() -> bool:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")  # names of settings are never cut off
     healthy = engine_answers = True
-    for name, check in CHECKS.items():
-        finding = await _bounded(check, patient) if engine_answers or name not in OF_THE_ENGINE else UNASKED
-        engine_answers = engine_answers and (check is not _engine or finding.verdict == "ok")
-        healthy = healthy and finding.verdict != "fail"
-        table.add_row(name, MARKS[finding.verdict], _lines(finding))
+    with Console(stderr=True).status("") as shown:  # on a terminal: what does not answer is waited for ten seconds
+        for name, check in CHECKS.items():
+            shown.update(f"{name} …")
+            finding = await _bounded(check, patient) if engine_answers or name not in OF_THE_ENGINE else UNASKED
+            engine_answers = engine_answers and (check is not _engine or finding.verdict == "ok")
+            healthy = healthy and finding.verdict != "fail"
+            table.add_row(name, MARKS[finding.verdict], _lines(finding))
     Console().print(table)
     return healthy
 
