@@ -23,7 +23,7 @@ T = TypeVar("T")
 STAGES = {
     SandboxState.ABSENT: "making a sandbox for your assistant",
     SandboxState.CREATING: "making a sandbox for your assistant",
-    SandboxState.STARTING: "starting your assistant in its sandbox (the first time takes half a minute)",
+    SandboxState.STARTING: "starting your assistant in its sandbox (15 to 30 seconds the first time)",
     SandboxState.READY: "your assistant is at it",
     SandboxState.UNHEALTHY: "your assistant's sandbox has trouble; starting it again",
     SandboxState.STOPPING: "your assistant's sandbox is made again",

@@ -328,8 +328,8 @@ function typingBubble() {
 
 function startingBubble() {
   const node = typingBubble();
-  node.append(span("starting", "starting your assistant, about half a minute"));
-  node.setAttribute("aria-label", "starting your assistant, about half a minute");
+  node.append(span("starting", "starting your assistant, 15 to 30 seconds"));
+  node.setAttribute("aria-label", "starting your assistant, 15 to 30 seconds");
   return node;
 }
 
