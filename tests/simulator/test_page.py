@@ -324,6 +324,6 @@ async def test_a_first_reply_that_takes_long_says_why(pair: Pair, browser: Brows
         await pair.daemon.read(pair.last("hi").id, typing=True)
         await expect(page.locator(".dots")).to_be_visible()
         await expect(page.locator(".starting")).to_have_count(0)
-        await expect(page.locator(".starting")).to_contain_text("half a minute", timeout=10_000 * SCALE)
+        await expect(page.locator(".starting")).to_contain_text("15 to 30 seconds", timeout=10_000 * SCALE)
         await pair.daemon.send("+15550100123", "Here I am")
         await expect(page.locator(".dots")).to_have_count(0)
