@@ -163,8 +163,12 @@ class Connection:
         return bool((await self.request("chat.abort", params, timeout_s)).get("aborted"))
 
     async def reset(self, *, timeout_s: float = REQUEST_S) -> None:
-        """From now on the agent knows nothing of what was said: its session begins anew."""
+        """From now on the agent knows nothing of what was said: its session begins anew, and what runs in it ends.
+
+        What of that was heard before anybody listened is dropped too.
+        """
         await self.request("sessions.reset", {"key": SESSION_KEY}, timeout_s)
+        self._early.clear()
 
     async def wake(self, text: str, *, timeout_s: float = REQUEST_S) -> None:
         """Ask for a heartbeat turn. It has no run id yet: its events tell."""

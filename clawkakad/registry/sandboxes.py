@@ -18,6 +18,7 @@ class SandboxRow:
 
     `parked_with`: what it was to be made of when it was parked; `ooms`: how often something in it ran out of memory.
     `pinned`: the image that it is made of until an upgrade; None until it has been ready once.
+    `rehearsing`: its session holds a rehearsal, or a part of one.
     """
 
     id: SandboxId
@@ -38,6 +39,7 @@ class SandboxRow:
     created_at: datetime
     changed_at: datetime
     pinned: str | None = None
+    rehearsing: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,14 @@ class Sandboxes:
         row = await self._db.one("SELECT pinned FROM sandboxes WHERE id = :id", {"id": sandbox_id})
         return None if row is None or row["pinned"] is None else str(row["pinned"])
 
+    async def begin_rehearsal(self, sandbox_id: SandboxId) -> bool:
+        """Record that a spare rehearses. False where it is somebody's by now, or an earlier one is not forgotten."""
+        return await self._db.write(lambda tx: spares.begin_rehearsal(tx, sandbox_id))
+
+    async def rehearsed(self, sandbox_id: SandboxId) -> None:
+        """Its session holds nothing of a rehearsal."""
+        await self._db.execute("UPDATE sandboxes SET rehearsing = 0 WHERE id = :id", {"id": sandbox_id})
+
     async def set_key_hash(self, sandbox_id: SandboxId, key_hash: str | None) -> None:
         """Record the hash by which the provider knows the person's model key (never the key)."""
         await self._update(sandbox_id, "key_hash = :hash", hash=key_hash)
@@ -285,4 +295,5 @@ def _sandbox(row: Row) -> SandboxRow:
         created_at=times.from_text(row["created_at"]),
         changed_at=times.from_text(row["changed_at"]),
         pinned=row["pinned"],
+        rehearsing=bool(row["rehearsing"]),
     )

@@ -42,6 +42,13 @@ def give_up(tx: Transaction, sandbox_id: SandboxId) -> bool:
     )
 
 
+def begin_rehearsal(tx: Transaction, sandbox_id: SandboxId) -> bool:
+    """Its session will hold a rehearsal. False where it is somebody's, or holds an earlier one."""
+    return 1 == tx.execute(
+        "UPDATE sandboxes SET rehearsing = 1 WHERE id = :id AND user_id IS NULL AND rehearsing = 0", {"id": sandbox_id}
+    )
+
+
 def is_stranger(tx: Transaction, user_id: UserId) -> bool:
     """Whether their sandbox has yet to be told whose it is: it was claimed."""
     return tx.one("SELECT 1 FROM sandboxes WHERE user_id = :user AND claimed = 1", {"user": user_id}) is not None

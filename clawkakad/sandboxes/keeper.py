@@ -102,6 +102,7 @@ class Keeper:
         self._decided_at = 0.0
         self._exists = self._runs = False  # its container, when that was last looked at
         self._is_waited_for = False
+        self._is_rehearsing = False  # as its row says
         self._watch = Watch(
             row.id,
             order=lambda: self._bed.order,
@@ -185,6 +186,7 @@ class Keeper:
     async def _decide(self) -> Decision:
         """Ask everybody, and let the policy decide."""
         self._decided_at = time.monotonic()
+        self._exists = self._runs = False  # until that is known
         if self._disk.is_held(self._row.id):
             return Decision(Do.WAIT, "frozen until its disk is measured", after_s=HELD_S)
         await self._builder.lay_out(self._row)
@@ -197,6 +199,7 @@ class Keeper:
         if standing is None:
             return Decision(Do.WAIT, "removed")
         row = standing.row
+        self._is_rehearsing = row.rehearsing
         self._is_waited_for = standing.waiting
         wanted = Wanted(
             needed=is_needed(
@@ -257,13 +260,14 @@ class Keeper:
                 await self._pause(decision.after_s)
 
     async def _failed(self, reason: str) -> None:
-        """Write it down, and wait; the policy sees to the rest of the wait where there is more."""
+        """Write it down, and wait; the policy sees to the rest of the wait where there is reason to look before."""
         self._history = self._history.failed(time.monotonic(), self._limits, random.random)
         if self._ledger.state is not SandboxState.PARKED:
             await self._ledger.move(SandboxState.UNHEALTHY, reason)
         else:
             logger.warning("the care of a parked sandbox failed", error=reason)
-        await self._pause(max(0.0, self._history.reconnect_at - time.monotonic()))
+        again_at = self._history.reconnect_at if self._runs and self._usable else self._history.not_before
+        await self._pause(max(0.0, again_at - time.monotonic()))
 
     async def _park(self, reason: str) -> None:
         """Stopped, so that it costs nothing; its volume and all messages are kept."""
@@ -286,8 +290,7 @@ class Keeper:
         connection = await self._reach(decision)
         try:
             self._usable = True
-            if self._row.user_id is None:
-                await self._rehearse(connection)
+            await self._rehearse(connection)
             self._history = self._history.ready(time.monotonic())
             self._builder.seal(self._row.id)
             await self._ledger.proven()
@@ -309,11 +312,24 @@ class Keeper:
             await connection.aclose(1001)
 
     async def _rehearse(self, connection: Connection) -> None:
-        """A spare that could not is slower with its first answer, and no worse. Raises GatewayClosed."""
-        try:
-            await rehearse(connection, self._builder.paths(self._row.id).host_socket, self._builder.sealing.gid)
-        except (GatewayRefused, GatewayUnavailable, OSError) as error:
-            logger.warning("a spare did not rehearse", error=str(error))
+        """A spare does, once, and a turn that failed is no matter; what was left of one is forgotten before all else.
+
+        Raises GatewayClosed, GatewayRefused, GatewayUnavailable where it is not.
+        """
+        if self._row.user_id is None and await self._ledger.begin_rehearsal():
+            self._is_rehearsing = True
+            try:
+                await rehearse(connection, self._builder.paths(self._row.id).host_socket, self._builder.sealing.gid)
+            except (GatewayRefused, GatewayUnavailable, OSError) as error:
+                logger.warning("a spare did not rehearse", error=str(error))
+        if self._is_rehearsing:
+            try:
+                await connection.reset()
+            except GatewayRefused:
+                self._usable = False
+                raise
+            await self._ledger.rehearsed()
+            self._is_rehearsing = False
 
     async def _reach(self, decision: Decision) -> Connection:
         """A connection: to the container that runs, or to one that goes on or is started now."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from loguru import logger
 
+from clawkakad.errors import Transient
 from clawkakad.gateway.connection import Connection
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
@@ -52,15 +53,20 @@ class Keepers:
         self._is_held = is_held
         self._keepers: dict[SandboxId, tuple[Keeper, asyncio.Task[None]]] = {}
         self._of_user: dict[UserId, SandboxId] = {}  # of those with a keeper
-        self._handing: set[SandboxId] = set()  # claimed, while the keeper of the spare ends
+        self._ending: dict[SandboxId, asyncio.Task[None]] = {}  # keepers that were let go and have not ended yet
         self._leaving: set[SandboxId] = set()  # being removed, or gone: ids are never used again
         self._addressed: set[SandboxId] = set()  # rests, and is to be woken
         self._is_addressed = asyncio.Event()
-        self.stopped = False
+        self._stopped = False
         pool.listen_wanted(self.address)
 
     def __contains__(self, sandbox_id: SandboxId) -> bool:
         return sandbox_id in self._keepers
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody gets one any more."""
+        return self._stopped
 
     @property
     def kept(self) -> Collection[SandboxId]:
@@ -78,7 +84,7 @@ class Keepers:
         """How many are being put to rest at this moment."""
         return sum(keeper.is_lying_down for keeper, _ in self._keepers.values())
 
-    def awake(self, user_id: UserId) -> SandboxId | None:
+    def awake_of(self, user_id: UserId) -> SandboxId | None:
         """The person's sandbox, if it can be asked at this moment."""
         sandbox_id = self._of_user.get(user_id)
         return sandbox_id if sandbox_id in self._keepers and self.connection(sandbox_id) is not None else None
@@ -116,9 +122,9 @@ class Keepers:
 
     def keep(self, row: SandboxRow) -> None:
         """The row may be a moment old: who leaves meanwhile gets no keeper, nor who is upgraded."""
-        if row.id in self._keepers or row.remove_wanted or row.id in self._leaving or self.stopped:
+        if row.id in self._keepers or row.remove_wanted or row.id in self._leaving or self._stopped:
             return
-        if self._is_held(row.id) or row.id in self._handing:
+        if self._is_held(row.id) or row.id in self._ending:
             return
         keeper = self._make(row)
         task = asyncio.create_task(self._keep_until_it_rests(row.id, keeper), name=f"keeper {row.id}")
@@ -141,20 +147,20 @@ class Keepers:
             self._addressed.add(sandbox_id)
             self._is_addressed.set()
 
-    async def addressed(self) -> None:
+    async def wait_for_addressed(self) -> None:
         """Wait until somebody addresses one that has none."""
         await self._is_addressed.wait()
 
     async def keep_the_addressed(self) -> None:
         """Those get one. Raises RegistryUnavailable; then who did not yet is still addressed."""
-        for sandbox_id in list(self._addressed):
+        for sandbox_id in self._addressed - self._ending.keys():
             row = await self._rows.get(sandbox_id)
             self._addressed.discard(sandbox_id)
             if row is not None:
                 self.keep(row)
             if sandbox_id in self._keepers:
                 self._keepers[sandbox_id][0].address()
-        if not self._addressed:
+        if not self._addressed - self._ending.keys():  # those come again when their keepers have ended
             self._is_addressed.clear()
 
     async def _keep_until_it_rests(self, sandbox_id: SandboxId, keeper: Keeper) -> None:
@@ -174,23 +180,44 @@ class Keepers:
             self.address(sandbox_id)
 
     async def hand_over(self, sandbox_id: SandboxId) -> None:
-        """It may have been kept as a spare until this moment: then that keeper ends before another begins."""
-        if sandbox_id in self._handing or sandbox_id not in self._keepers:
-            return
-        if self._keepers[sandbox_id][0].user_id is None:
-            self._handing.add(sandbox_id)
-            try:
-                await self.let_go(sandbox_id)
-            finally:
-                self._handing.discard(sandbox_id)
+        """It may have been kept as a spare until this moment: then that keeper ends before another begins.
+
+        Raises Transient where that takes too long.
+        """
+        if sandbox_id in self._keepers and self._keepers[sandbox_id][0].user_id is None:
+            self._end(sandbox_id)
+        if sandbox_id in self._ending and not await self._has_ended(sandbox_id):
+            raise Transient("whoever kept the sandbox has not ended yet")
 
     async def let_go(self, sandbox_id: SandboxId) -> None:
         """Its keeper ends, and its connection; the container lives on. Idempotent."""
+        self._end(sandbox_id)
+        if not await self._has_ended(sandbox_id):
+            logger.warning("a keeper did not end in time", sandbox=sandbox_id)
+
+    def _end(self, sandbox_id: SandboxId) -> None:
         _, task = self._keepers.pop(sandbox_id, (None, None))
         if task is not None:
             task.cancel()
-            await asyncio.wait({task}, timeout=LET_GO_S)
-        await self._doors.close(sandbox_id)
+            self._ending[sandbox_id] = task
+            task.add_done_callback(lambda _: self._is_over(sandbox_id))
+
+    def _is_over(self, sandbox_id: SandboxId) -> None:
+        """Who addressed it meanwhile gets it another."""
+        del self._ending[sandbox_id]
+        if sandbox_id in self._addressed:
+            self._is_addressed.set()
+
+    async def _has_ended(self, sandbox_id: SandboxId) -> bool:
+        """Wait for one that was let go, and close the door that it opened."""
+        task = self._ending.get(sandbox_id)
+        if task is not None:
+            _, late = await asyncio.wait({task}, timeout=LET_GO_S)
+            if late:
+                return False
+        if sandbox_id not in self._keepers:
+            await self._doors.close(sandbox_id)
+        return True
 
     async def part_with(self, row: SandboxRow) -> None:
         """It is removed: nobody keeps it any more, nor waits for it. Idempotent."""
@@ -206,8 +233,8 @@ class Keepers:
 
     async def stop(self) -> None:
         """All end, and nobody gets another; containers live on."""
-        self.stopped = True
-        tasks = {task for _, task in self._keepers.values()}
+        self._stopped = True
+        tasks = {task for _, task in self._keepers.values()} | set(self._ending.values())
         for task in tasks:
             task.cancel()
         if tasks:

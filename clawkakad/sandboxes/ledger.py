@@ -34,6 +34,8 @@ class Rows(Protocol):
     async def standing(self, sandbox_id: SandboxId) -> Standing | None: ...
     async def retrying(self, sandbox_id: SandboxId) -> None: ...
     async def pin(self, sandbox_id: SandboxId) -> None: ...
+    async def begin_rehearsal(self, sandbox_id: SandboxId) -> bool: ...
+    async def rehearsed(self, sandbox_id: SandboxId) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,14 @@ class Ledger:
     async def retrying(self) -> None:
         """The operator's wish is carried out."""
         await self._rows.retrying(self._id)
+
+    async def begin_rehearsal(self) -> bool:
+        """Whether it may rehearse: it is nobody's, and its session holds nothing. From now on it does."""
+        return await self._rows.begin_rehearsal(self._id)
+
+    async def rehearsed(self) -> None:
+        """Its session holds nothing again."""
+        await self._rows.rehearsed(self._id)
 
     async def proven(self) -> None:
         """It is ready: what its container is made of stays its image, until an upgrade."""

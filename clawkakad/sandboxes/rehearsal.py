@@ -2,8 +2,8 @@
 
 OpenClaw loads and compiles most of what a turn needs during the first one, for about three seconds of CPU. The model of
 a rehearsal is here and says what is in its script; the host's socket leads to it alone, and only for that time.
-Invariant: a newcomer never hears of it. Its last word is the one for silence, and the session begins anew after it;
-where a killed daemon left it half done, the next one begins it again.
+Invariant: a newcomer never hears of it. Before it begins the sandbox's row says so, and whoever connects to a sandbox
+with such a row lets its session begin anew first, also after a kill in the middle. And its last word is silence.
 """
 
 import contextlib
@@ -16,16 +16,14 @@ from uuid import uuid4
 from aiohttp import web
 from loguru import logger
 
-from clawkakad.errors import GatewayUnavailable
 from clawkakad.gateway.connection import Connection
-from clawkakad.gateway.frames import Event
-from clawkakad.sandboxes.hostsocket import listening
+from clawkakad.sandboxes.hostsocket import BACKLOG, listening
 
 TEXT = "A rehearsal before anybody is here. Look at today's summary, and say nothing."
 COMMAND = "pa summary today"  # reads the database, writes nothing
 SILENCE = "NO_REPLY"  # OpenClaw's word for an answer that nobody gets
-TURN_S = 60.0
-UNDO_S = 3.0  # for each request that takes it back: who stops a keeper does not wait for long
+TURN_S = 30.0
+CLOSE_S = 0.1  # for a request under way when the stage closes
 LARGEST_REQUEST = 16 * 1024 * 1024  # bytes; 30 KB seen
 MODEL_PATH = "/v1/chat/completions"
 
@@ -33,26 +31,15 @@ Document = dict[str, Any]
 
 
 async def rehearse(connection: Connection, host_socket: Path, gid: int) -> None:
-    """One turn, and nothing left of it, also where it is cut off. Nobody else may use the connection meanwhile.
+    """One turn, whatever becomes of it. Its session must be reset before anybody else meets it.
 
     Raises GatewayClosed, GatewayRefused, GatewayUnavailable, OSError.
     """
-    connection.listen(_heard_by_nobody)
-    run_id, outcome = str(uuid4()), None
-    try:
-        async with _stage(host_socket, gid):
-            await connection.chat(run_id, TEXT)
-            outcome = await connection.wait_run(run_id, TURN_S)
-    finally:
-        if outcome is None:
-            with contextlib.suppress(GatewayUnavailable):
-                await connection.abort(run_id, timeout_s=UNDO_S)
-        await connection.reset(timeout_s=UNDO_S)
+    run_id = str(uuid4())
+    async with _stage(host_socket, gid):
+        await connection.chat(run_id, TEXT)
+        outcome = await connection.wait_run(run_id, TURN_S)
     logger.debug("a spare has rehearsed", ending=outcome.ending if outcome else "too slow")
-
-
-def _heard_by_nobody(_: Event) -> None:
-    """Else its news would be kept for whoever uses the connection next."""
 
 
 @contextlib.asynccontextmanager
@@ -60,20 +47,24 @@ async def _stage(host_socket: Path, gid: int) -> AsyncIterator[None]:
     """The model of the rehearsal, behind the host's socket."""
     app = web.Application(client_max_size=LARGEST_REQUEST)
     app.router.add_post(MODEL_PATH, _answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
     await runner.setup()
     try:
-        await web.SockSite(runner, listening(host_socket, gid)).start()
+        await web.SockSite(runner, listening(host_socket, gid), backlog=BACKLOG).start()
         yield
     finally:
-        await runner.cleanup()
-        host_socket.unlink(missing_ok=True)
+        try:
+            await runner.cleanup()
+        finally:
+            host_socket.unlink(missing_ok=True)
 
 
 async def _answer(request: web.Request) -> web.StreamResponse:
     """First the command, then silence. Streamed as https://platform.openai.com/docs/api-reference/chat-streaming."""
-    messages = (await request.json())["messages"]
-    has_run = any(message["role"] == "tool" for message in messages)
+    try:
+        has_run = any(message["role"] == "tool" for message in (await request.json())["messages"])
+    except (ValueError, KeyError, TypeError):
+        return web.Response(status=400)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     for delta, reason in [(_silence(), "stop")] if has_run else [(_call(), "tool_calls")]:

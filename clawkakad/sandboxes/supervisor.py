@@ -154,7 +154,7 @@ class Supervisor:
         """The person has a sandbox and it is kept; nobody waits for it here. Raises Transient while it is removed."""
         if self._keepers.stopped:
             raise Transient("clawkakad is stopping")
-        awake = self._keepers.awake(user_id)
+        awake = self._keepers.awake_of(user_id)
         if awake is not None:
             self._keepers.address(awake)
             return awake
@@ -169,7 +169,7 @@ class Supervisor:
 
     def is_awake(self, user_id: UserId) -> bool:
         """Whether the person's sandbox can be asked at this moment."""
-        return self._keepers.awake(user_id) is not None
+        return self._keepers.awake_of(user_id) is not None
 
     def address(self, sandbox_id: SandboxId) -> None:
         """Somebody needs it now. Never waits."""
@@ -217,7 +217,7 @@ class Supervisor:
     async def _wake_the_addressed(self) -> None:
         """Those who have no keeper get one. Endless."""
         while True:
-            await self._keepers.addressed()
+            await self._keepers.wait_for_addressed()
             if not await self._round(self._keepers.keep_the_addressed):
                 await asyncio.sleep(WAKE_AGAIN_S)
 

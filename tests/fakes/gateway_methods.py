@@ -109,6 +109,8 @@ async def _subscribe(gateway: "FakeGateway", request_id: str, params: Frame) -> 
 
 
 async def _reset(gateway: "FakeGateway", request_id: str, params: Frame) -> Frame:
+    for run in gateway.running():
+        await gateway.abort(run)
     gateway.disk.reset(frames.reset_row())
     return frames.answered(request_id, {"ok": True, "key": frames.MAIN, "entry": {"systemSent": False}})
 

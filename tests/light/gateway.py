@@ -303,6 +303,10 @@ class Gateway:
         return answered(request_id, {**head, "status": "ok", "terminalReply": disposition(run.reply)})
 
     async def _reset(self, request_id: str, _: Frame) -> Frame:
+        for run in self._runs.values():
+            if run.status == "running" and run.task is not None:
+                run.task.cancel()
+                await self._end_run(run, "aborted", "aborted", stopReason="rpc")
         self._rows.reset()
         return answered(request_id, {"ok": True, "key": MAIN})
 

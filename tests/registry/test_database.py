@@ -212,7 +212,7 @@ async def test_a_file_of_the_first_schema_keeps_everything(tmp_path: Path, clock
     assert [tuple(row) for row in outbox] == [(7, "read", 0, "t"), (8, "ambiguous", 1, None)]
     (sandbox,) = [dict(row) for row in sandboxes]
     kept = ["s1", "u1", "ready", "", "c", "i", "h", "k", 1]
-    assert list(sandbox.values()) == [*kept, 0, None, None, None, 0, None, "t", "u", "i", 0]
+    assert list(sandbox.values()) == [*kept, 0, None, None, None, 0, None, "t", "u", "i", 0, 0]
     assert broken == []
 
 

@@ -16,7 +16,7 @@ from clawkakad.gateway.frames import ChatEvent, Event
 from clawkakad.sandboxes.rehearsal import COMMAND, SILENCE, TEXT, rehearse
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.gateway_agent import Reply
-from tests.support import eventually, short_directory
+from tests.support import SCALE, eventually, short_directory
 
 TOKEN = "a token of a test"
 
@@ -54,8 +54,9 @@ async def stage() -> AsyncIterator[Stage]:
             await connection.aclose()
 
 
-async def test_one_turn_and_nothing_is_left_of_it(stage: Stage) -> None:
+async def test_one_turn_of_which_a_reset_leaves_nothing(stage: Stage) -> None:
     await stage.rehearse()
+    await stage.connection.reset()
 
     assert [run.asked for run in stage.gateway.runs.values()] == [TEXT]
     assert [row["role"] for row in stage.gateway.disk.rows] == ["system"]
@@ -64,6 +65,7 @@ async def test_one_turn_and_nothing_is_left_of_it(stage: Stage) -> None:
 
 async def test_who_uses_the_connection_next_hears_nothing_of_it(stage: Stage) -> None:
     await stage.rehearse()
+    await stage.connection.reset()
     heard: list[Event] = []
     stage.connection.listen(heard.append)
     await stage.connection.chat("first", "hello")
@@ -89,17 +91,37 @@ async def test_the_model_calls_for_a_command_and_then_for_silence(stage: Stage) 
     assert [choice["finish_reason"] for choice in silence] == [None, "stop"]
 
 
-async def test_one_that_is_cut_off_is_stopped_and_forgotten(stage: Stage) -> None:
+async def test_what_is_no_request_is_no_trouble(stage: Stage) -> None:
     stage.gateway.agent = lambda text: Reply(hangs=True)
     rehearsal = asyncio.create_task(stage.rehearse())
     await eventually(lambda: stage.gateway.running())
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(stage.host_socket))) as http:
+        for body in ("no JSON", "[]", "{}", '{"messages": [1]}'):
+            async with http.post("http://localhost/v1/chat/completions", data=body) as answer:
+                assert answer.status == 400
     rehearsal.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await rehearsal
+    await asyncio.wait({rehearsal})
 
+
+async def test_one_that_is_cut_off_is_over_at_once_and_a_reset_ends_its_turn(stage: Stage) -> None:
+    """Also while its agent sends half a request and keeps the connection."""
+    stage.gateway.agent = lambda text: Reply(hangs=True)
+    rehearsal = asyncio.create_task(stage.rehearse())
+    await eventually(lambda: stage.gateway.running())
+    _, half = await asyncio.open_unix_connection(stage.host_socket)
+    half.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    await half.drain()
+    await asyncio.sleep(0.1)
+    rehearsal.cancel()
+    _, late = await asyncio.wait({rehearsal}, timeout=3 * SCALE)
+    await stage.connection.reset()
+
+    assert not late
+    assert rehearsal.cancelled()
     assert not stage.gateway.running()
     assert [row["role"] for row in stage.gateway.disk.rows] == ["system"]
     assert not stage.host_socket.exists()
+    half.close()
 
 
 async def test_a_gateway_that_dies_meanwhile_is_told_as_such(stage: Stage) -> None:

@@ -138,7 +138,12 @@ REHEARSAL = ["chat.send", "agent.wait", "sessions.reset"]
 def rehearsed(world: World, sandbox_id: str) -> list[str]:
     """What of a rehearsal its gateway heard."""
     asked = world.gateways.asked.get(container_name(SandboxId(sandbox_id)), [])
-    return [method for method in asked if method in {*REHEARSAL, "chat.abort"}]
+    return [method for method in asked if method in REHEARSAL]
+
+
+async def is_marked(world: World, sandbox_id: str) -> bool:
+    row = await world.registry.sandboxes.get(SandboxId(sandbox_id))
+    return row is not None and row.rehearsing
 
 
 async def test_a_spare_rehearses_before_it_dozes(world: World) -> None:
@@ -158,42 +163,100 @@ async def test_one_that_somebody_owns_does_not(world: World) -> None:
         assert rehearsed(world, sandbox_id) == []
 
 
-@pytest.mark.parametrize("method", REHEARSAL)
+@pytest.mark.parametrize("method", REHEARSAL[:2])
 async def test_one_that_cannot_rehearse_is_a_spare_all_the_same(world: World, method: str) -> None:
     world.gateways.refused = {method}
     async with world.daemon():
         spare = await waiting(world)
 
     assert rehearsed(world, spare.id)[-1] == "sessions.reset"
+    assert not await is_marked(world, spare.id)
 
 
-async def test_one_that_is_claimed_in_its_rehearsal_forgets_it_first(world: World) -> None:
-    world.gateways.ignored = {"agent.wait"}
-    async with world.daemon() as supervisor:
-        spare = await in_rehearsal(world)
-        ann = await world.person()
-        assert await supervisor.ensure(ann) == spare.id
-        await world.ready(ann)
-
-        assert rehearsed(world, spare.id) == ["chat.send", "agent.wait", "chat.abort", "sessions.reset"]
-        assert (world.runtime / spare.id / "host" / "host.sock").is_socket()
-
-
-async def test_a_rehearsal_that_a_daemon_left_half_done_is_begun_again_by_the_next(world: World) -> None:
-    world.gateways.ignored = {"agent.wait", "chat.abort", "sessions.reset"}
-    async with world.daemon():
-        await in_rehearsal(world)
-    world.gateways.ignored = set()
+async def test_one_whose_gateway_dies_in_it_rehearses_no_second_time(world: World) -> None:
+    world.gateways.drops = {"chat.send"}
     async with world.daemon():
         spare = await waiting(world)
 
-        assert rehearsed(world, spare.id)[-3:] == REHEARSAL
+    assert rehearsed(world, spare.id) == ["chat.send", "sessions.reset"]
 
 
-async def in_rehearsal(world: World) -> SandboxRow:
+async def test_one_that_cannot_forget_is_given_to_nobody(world: World) -> None:
+    """It is started again, and parked in the end; that it forgot is not assumed."""
+    world.gateways.refused = {"sessions.reset"}
+    async with world.daemon():
+        await eventually(lambda: len(world.gateways.asked) > 0)
+        (spare,) = await world.registry.sandboxes.spares()
+        await eventually(lambda: rehearsed(world, spare.id).count("sessions.reset") > 2)
+
+        assert rehearsed(world, spare.id).count("chat.send") == 1
+        assert await is_marked(world, spare.id)
+        assert world.pool.get(spare.id) is None
+
+
+@pytest.mark.parametrize("at", REHEARSAL)
+async def test_one_that_is_claimed_in_its_rehearsal_forgets_it_first(world: World, at: str) -> None:
+    world.gateways.ignored = {at}
+    async with world.daemon() as supervisor:
+        spare = await in_rehearsal(world, at)
+        ann = await world.person()
+        world.gateways.ignored = set()
+        assert await supervisor.ensure(ann) == spare.id
+        await world.ready(ann)
+
+        assert rehearsed(world, spare.id)[-1] == "sessions.reset"
+        assert not await is_marked(world, spare.id)
+        assert (world.runtime / spare.id / "host" / "host.sock").is_socket()
+        assert keepers_of(spare.id) == 1
+
+
+async def test_a_claim_that_is_given_up_and_made_again_leaves_one_keeper(world: World) -> None:
+    world.gateways.ignored = {"agent.wait"}
+    async with world.daemon() as supervisor:
+        spare = await in_rehearsal(world, "agent.wait")
+        ann = await world.person()
+        first = asyncio.create_task(supervisor.ensure(ann))
+        await asyncio.sleep(0.02)
+        first.cancel()
+        await supervisor.ensure(ann)
+        await world.ready(ann)
+
+        assert keepers_of(spare.id) == 1
+
+
+def keepers_of(sandbox_id: SandboxId) -> int:
+    return sum(task.get_name() == f"keeper {sandbox_id}" for task in asyncio.all_tasks())
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+async def test_what_a_killed_daemon_left_half_done_the_next_one_forgets_first(world: World, claimed: bool) -> None:
+    world.gateways.ignored = {"agent.wait"}
+    async with world.daemon():
+        spare = await in_rehearsal(world, "agent.wait")
+        before = len(rehearsed(world, spare.id))
+    assert await is_marked(world, spare.id)
+    world.gateways.ignored = set()
+    if claimed:
+        await world.registry.sandboxes.ensure(await world.person())
+    async with world.daemon():
+        await eventually(lambda: rehearsed(world, spare.id)[before:])
+
+        async def is_there() -> bool:
+            row = await world.registry.sandboxes.get(spare.id)
+            return row is not None and row.state in (S.READY, S.DOZING)
+
+        await eventually(is_there)
+        assert rehearsed(world, spare.id)[before:] == ["sessions.reset"]
+        assert not await is_marked(world, spare.id)
+
+
+async def in_rehearsal(world: World, at: str) -> SandboxRow:
+    """The spare that has been asked this, and has not answered."""
+    wanted = REHEARSAL[: REHEARSAL.index(at) + 1]
+
     async def there() -> SandboxRow | None:
         rows = await world.registry.sandboxes.spares()
-        return next((row for row in rows if rehearsed(world, row.id) == REHEARSAL[:2]), None)
+        return next((row for row in rows if rehearsed(world, row.id) == wanted), None)
 
     found = await eventually(there)
     assert found is not None

@@ -82,6 +82,7 @@ class Gateways:
     asked: dict[str, list[str]] = field(default_factory=dict)  # by the name of the container, the methods
     ignored: set[str] = field(default_factory=set)  # methods that are not answered
     refused: set[str] = field(default_factory=set)  # methods that are
+    drops: set[str] = field(default_factory=set)  # methods at which the connection ends, once each
     _running: dict[str, web.AppRunner] = field(default_factory=dict)
     _thawed: dict[str, asyncio.Event] = field(default_factory=dict)
 
@@ -122,6 +123,9 @@ class Gateways:
             asked: dict[str, Any] = message.json()
             await self._thawed[name].wait()
             self.asked.setdefault(name, []).append(asked["method"])
+            if asked["method"] in self.drops:
+                self.drops.discard(asked["method"])
+                break
             if not (self.mute and asked["method"] == "health") and asked["method"] not in self.ignored:
                 await socket.send_json({"type": "res", "id": asked["id"], **self._answer(name, asked)})
         self.close_codes.append(socket.close_code)
