@@ -91,6 +91,18 @@ class Ran:
     output: str
 
 
+@dataclass(frozen=True)
+class MemoryUse:
+    """What a container has now. `used`: bytes of memory, caches too, what is in swap not; 0 if it does not run.
+
+    `failures`: how often the kernel found no memory for it since its start. With cgroup v2 something in it is killed
+    then, of which the container's status may say nothing; with v1 that is each time the limit was reached.
+    """
+
+    used: int
+    failures: int
+
+
 class Engine:
     """The calls. Cancelling one leaves the engine to finish what it began: each may be repeated."""
 
@@ -184,7 +196,10 @@ class Engine:
             await self._of(container_id).unpause()
 
     async def limit_memory(self, container_id: str, memory: int, memory_and_swap: int) -> None:
-        """Set its limits, in bytes, running or not; Rejected where the kernel cannot take away so much."""
+        """Set its limits, in bytes, running or not; with cgroup v1 Rejected where the kernel cannot take away so much.
+
+        With v2 there is no such answer: it kills, and this succeeds.
+        """
         body = json.dumps({"Memory": memory, "MemorySwap": memory_and_swap})
         call, headers = f"containers/{container_id}/update", {"Content-Type": "application/json"}
         async with (
@@ -193,14 +208,15 @@ class Engine:
         ):
             await answer.read()
 
-    async def memory_used(self, container_id: str) -> int:
-        """How many bytes of memory a container has now, caches too, what is in swap not; 0 if it does not run."""
+    async def memory_use(self, container_id: str) -> MemoryUse:
+        """How much memory a container has, and whether it got what it needed."""
         call, params = f"containers/{container_id}/stats", {"stream": "false", "one-shot": "true"}
         async with (
             _asking("measure a container"),
             self._docker._query(call, params=params) as answer,  # the library's call reads two samples, a second apart
         ):
-            return int((await answer.json())["memory_stats"].get("usage", 0))
+            facts = (await answer.json())["memory_stats"]
+        return MemoryUse(int(facts.get("usage", 0)), int(facts.get("failcnt", 0)))
 
     async def cgroups(self) -> Cgroups:
         """Which kind of cgroups this host has."""

@@ -1,8 +1,9 @@
 """How the memory of a frozen container is taken away step by step, as a pure rule for both kinds of cgroups.
 
 A limit below what a container uses makes the kernel move its pages to swap. Where they cannot go: with cgroup v1 the
-call fails and nothing is lost; with v2 the kernel kills. So with v2 the steps are small, and each is taken only where
-swap has room for all that it moves. https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
+call fails and nothing is lost; with v2 the kernel kills, frozen or not, and the call succeeds all the same. So with v2
+the steps are small, and each is taken only where swap has room at this moment for all that it may move.
+https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ MIB = 1024 * 1024
 GROUND = 80 * MIB  # 53 MiB of it are used; below, nothing more goes
 STEP_V1 = 256 * MIB
 STEP_V2 = 32 * MIB
+OVERSHOOT_V2 = 4  # so many times its size a step may move: 114 MiB were seen where swap was slow
 SPARE_SWAP = 64 * MIB  # others use it too while a step is taken
 
 
@@ -30,9 +32,26 @@ def next_limit(cgroups: Cgroups, *, used: int, limit: int) -> int | None:
     return max(GROUND, min(limit - 1, used - step) // MIB * MIB)
 
 
-def has_room(cgroups: Cgroups, *, used: int, limit: int, swap_free: int) -> bool:
-    """Whether what such a step moves has a place to go."""
-    return cgroups.swap and swap_free >= max(0, used - limit) + SPARE_SWAP
+def moves(cgroups: Cgroups, *, used: int, limit: int) -> int:
+    """How many bytes such a step may put into swap."""
+    return max(0, used - limit) * (1 if cgroups.version == "1" else OVERSHOOT_V2)
+
+
+def has_room(cgroups: Cgroups, *, used: int, limit: int, swap_free: int, others: int = 0) -> bool:
+    """Whether what such a step moves has a place to go. `others`: bytes that steps under way may move at that moment.
+
+    Those count with v2 only: with v1 a step that finds no place is refused, and costs nothing.
+    """
+    if cgroups.version != "1":
+        swap_free -= others
+    return cgroups.swap and swap_free >= moves(cgroups, used=used, limit=limit) + SPARE_SWAP
+
+
+def killed(cgroups: Cgroups, *, failures: int, before: int) -> bool:
+    """Whether the kernel killed in a step: with v2 it does where it counts a failure, and one that is frozen has no
+    other. With v1 each time counts that the limit was reached.
+    """
+    return cgroups.version != "1" and failures > before
 
 
 def held(*, used: int, limit: int) -> bool:

@@ -108,7 +108,7 @@ async def facts(home: World, robin: Person) -> tuple[str, int, int]:
     sandbox = sandbox_of(home, robin)
     async with open_engine() as engine:
         inspected = await sandbox.inspect()
-        used = await engine.memory_used(sandbox.name)
+        used = (await engine.memory_use(sandbox.name)).used
         return inspected["State"]["Status"], inspected["HostConfig"]["Memory"], used
 
 
@@ -135,7 +135,7 @@ async def test_what_a_frozen_program_had_in_memory_comes_back_whole(swap: None) 
             found = await engine.inspect(name)
             assert found is not None
             how = await Freezer(engine, host_memory).freeze(found, limits)
-            assert await engine.memory_used(name) < 100 * MIB, how
+            assert (await engine.memory_use(name)).used < 100 * MIB, how
             before = len(await logged(name))
             await engine.limit_memory(name, *limits)
             await engine.unpause(name)

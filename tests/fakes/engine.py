@@ -49,6 +49,7 @@ class FakeContainer:
     updated: dict[str, Any] = field(default_factory=dict)  # by `docker update`
     used: int = 450 * 1024 * 1024  # bytes of memory
     swapped: int = 0
+    failures: int = 0  # so often there was no memory for it
     files: dict[str, bytes] = field(default_factory=dict)  # by path, for the archive calls
 
     def source(self, target: str) -> Path:
@@ -106,6 +107,8 @@ class FakeEngine:
         self.cgroups = "1"
         self.swap_limit = True
         self.stuck_at: int | None = None  # bytes of each container that do not go to swap: with v2 it is killed then
+        self.first_survives = False  # where it is killed: not the first process, so that it stays frozen
+        self.told_of_memory: dict[str, Any] | None = None  # this, and nothing else
         self.refuses = 0  # so many limits are refused first, and take away a little all the same
         self.sticks = False  # limits are taken, and no memory goes
         self.slow_s = 0.0
@@ -340,18 +343,30 @@ class FakeEngine:
             if limits["Memory"] < (self.stuck_at or 0):
                 if self.cgroups == "1":
                     return _no(500, "failed to write to memory.limit_in_bytes: device or resource busy")
-                await self._end(container, 137)
-            container.swapped += container.used - limits["Memory"]
-            container.used = limits["Memory"]
+                await self._kill_the_greatest(container)
+            else:
+                container.swapped += container.used - limits["Memory"]
+                container.used = limits["Memory"]
+                container.failures += self.cgroups == "1"  # there each time counts that the limit is reached
         container.updated |= limits
         self._tell(container, "update")
         return web.json_response({"Warnings": None})
+
+    async def _kill_the_greatest(self, container: FakeContainer) -> None:
+        """As cgroup v2 was seen to: thousands of failures, one process killed, and the call succeeds."""
+        container.failures += 7999
+        container.used = 400 * 1024
+        if not self.first_survives:
+            await self._end(container, 137)
 
     async def _stats(self, request: web.Request) -> web.Response:
         container = self._find(request)
         lives = container.status in ("running", "paused")
         pages = {"total_dirty": self.unwritten.get(container.name, 0), "total_writeback": 0}
-        return web.json_response({"memory_stats": {"usage": container.used, "stats": pages} if lives else {}})
+        failed = {"failcnt": container.failures} if container.failures else {}  # no word of none
+        facts = {"usage": container.used, **failed, "stats": pages}
+        told = self.told_of_memory if self.told_of_memory is not None else facts if lives else {}
+        return web.json_response({"memory_stats": told})
 
     async def _kill(self, request: web.Request) -> web.Response:
         container = self._find(request)

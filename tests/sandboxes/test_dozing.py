@@ -1,5 +1,6 @@
 """Freezing a container and moving its memory to swap: step by step, and back to plain frozen where that does not go."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +26,17 @@ class Bench:
     container: FakeContainer
     swap_free_mb: int = 4000
 
-    async def found(self) -> Container:
-        found = await self.engine.inspect("c")
+    async def found(self, name: str = "c") -> Container:
+        found = await self.engine.inspect(name)
         assert found is not None
         return found
 
     async def freeze(self, limits: tuple[int, int] = LIMITS) -> str:
-        freezer = Freezer(self.engine, lambda: HostMemory(8000, 4000, 4000, self.swap_free_mb), again_s=0.001)
-        return await freezer.freeze(await self.found(), limits)
+        return await self.freezer.freeze(await self.found(), limits)
+
+    @property
+    def freezer(self) -> Freezer:
+        return Freezer(self.engine, lambda: HostMemory(8000, 4000, 4000, self.swap_free_mb), again_s=0.001)
 
     @property
     def limit(self) -> int:
@@ -114,6 +118,37 @@ async def test_one_that_is_killed_by_a_step_is_not_taken_for_frozen(bench: Bench
         await bench.freeze()
 
     assert bench.container.status == "exited"
+
+
+async def test_where_only_its_first_process_survives_a_step_it_is_ended(bench: Bench) -> None:
+    """With cgroup v2, tini as the first process: the engine went on saying "paused", and OOMKilled false."""
+    bench.fake.cgroups, bench.fake.stuck_at, bench.fake.first_survives = "2", 300 * MIB, True
+    with pytest.raises(Rejected, match="killed for want of memory"):
+        await bench.freeze()
+
+    assert bench.container.status == "exited"
+
+
+async def test_what_it_was_short_of_before_it_was_frozen_is_no_matter(bench: Bench) -> None:
+    bench.fake.cgroups, bench.container.failures = "2", 12
+    how = await bench.freeze()
+
+    assert (bench.container.status, how) == ("paused", "frozen, 80 MiB of memory left to it")
+
+
+async def test_with_v2_two_at_once_do_not_count_on_the_same_swap(bench: Bench) -> None:
+    bench.fake.cgroups, bench.fake.slow_s = "2", 0.01
+    bench.swap_free_mb = 250  # for one step at a time
+    bench.fake.containers["d"] = FakeContainer("d" * 64, "d", bench.container.body, "sha256:1", status="running")
+    freezer, one, other = bench.freezer, await bench.found("c"), await bench.found("d")
+    hows = await asyncio.gather(freezer.freeze(one, LIMITS), freezer.freeze(other, LIMITS))
+
+    assert sorted(hows) == [
+        "frozen, 80 MiB of memory left to it",
+        "frozen, and keeps its memory: there is too little free swap",
+    ]
+    again = [await freezer.freeze(await bench.found(name), LIMITS) for name in "cd"]
+    assert set(again) == {min(hows)}, "one after the other there is room"
 
 
 @pytest.mark.parametrize("cgroups", ["1", "2"])

@@ -10,7 +10,7 @@ import pytest
 
 from clawkakad.errors import EngineUnavailable, ImageMissing, Rejected, UsageError
 from clawkakad.model import SandboxId
-from clawkakad.sandboxes.engine import Engine, Event, open_engine
+from clawkakad.sandboxes.engine import Engine, Event, MemoryUse, open_engine
 from tests.fakes.engine import IMAGE_ID, FakeEngine, fake_engine
 from tests.support import short_directory
 
@@ -210,3 +210,20 @@ async def test_an_address_that_is_none_is_the_operators_to_fix(tmp_path: Path) -
     with pytest.raises(UsageError):
         async with open_engine(str(tmp_path)):
             pass
+
+
+@pytest.mark.parametrize(
+    ("told", "use"),
+    [
+        ({"usage": 409600, "failcnt": 7999, "limit": 157286400, "stats": {}}, MemoryUse(409600, 7999)),
+        ({"usage": 215744512, "limit": 536870912, "stats": {}}, MemoryUse(215744512, 0)),
+        ({}, MemoryUse(0, 0)),
+    ],
+)
+async def test_how_much_memory_it_has_and_whether_it_fell_short(
+    fake: FakeEngine, engine: Engine, told: dict[str, Any], use: MemoryUse
+) -> None:
+    """As an engine with cgroup v2 tells it: after a kill, without one, and of a container that has ended."""
+    fake.told_of_memory = told
+
+    assert await engine.memory_use(await engine.create("one", BODY)) == use

@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawkakad.sandboxes.shrinking import GROUND, MIB, SPARE_SWAP, STEP_V2, Cgroups, has_room, held, next_limit
+from clawkakad.sandboxes.shrinking import (
+    GROUND,
+    MIB,
+    SPARE_SWAP,
+    STEP_V2,
+    Cgroups,
+    has_room,
+    held,
+    killed,
+    moves,
+    next_limit,
+)
 
 V1, V2 = Cgroups("1", swap=True), Cgroups("2", swap=True)
 
@@ -52,6 +63,8 @@ def test_with_v2_no_step_moves_much_more_than_its_size(used: int, limit_mb: int)
     [
         (V1, 100 * MIB + SPARE_SWAP, True),
         (V1, 100 * MIB + SPARE_SWAP - 1, False),
+        (V2, 400 * MIB + SPARE_SWAP, True),
+        (V2, 400 * MIB + SPARE_SWAP - 1, False),
         (V2, 0, False),
         (Cgroups("1", swap=False), 9000 * MIB, False),
         (Cgroups("2", swap=False), 9000 * MIB, False),
@@ -66,3 +79,22 @@ def test_a_step_is_taken_only_where_swap_has_room_for_what_it_moves(
 def test_a_step_is_checked() -> None:
     assert held(used=80 * MIB, limit=80 * MIB)
     assert not held(used=82 * MIB, limit=80 * MIB)
+
+
+def test_with_v2_a_step_has_room_for_more_than_it_was_seen_to_move() -> None:
+    """301 to 269 MiB put 109 MiB into swap, 137 to 105 MiB put 114."""
+    assert moves(V2, used=137 * MIB, limit=105 * MIB) > 114 * MIB
+    assert moves(V1, used=137 * MIB, limit=105 * MIB) == 32 * MIB
+    assert moves(V2, used=80 * MIB, limit=105 * MIB) == 0
+
+
+def test_with_v2_the_steps_of_others_count() -> None:
+    assert not has_room(V2, used=80 * MIB, limit=80 * MIB, swap_free=SPARE_SWAP, others=1)
+    assert has_room(V1, used=80 * MIB, limit=80 * MIB, swap_free=SPARE_SWAP, others=1)
+
+
+def test_with_v2_a_failure_is_a_kill() -> None:
+    assert killed(V2, failures=7999, before=0)
+    assert not killed(V2, failures=12, before=12)
+    assert not killed(V2, failures=0, before=12), "it has ended"
+    assert not killed(V1, failures=13, before=12)
