@@ -2,7 +2,8 @@
 
 A limit below what a container uses makes the kernel move its pages to swap. Where they cannot go: with cgroup v1 the
 call fails and nothing is lost; with v2 the kernel kills, frozen or not, and the call succeeds all the same. So with v2
-the steps are small, and each is taken only where swap has room at this moment for all that it may move.
+the steps are small, and each is taken only where swap has room at this moment for all that it may move. Where swap
+is slow (4 MB/s were tried) nobody was killed, but the call waits: 79 s for 240 MiB at once, 26 s for a small step.
 https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files
 """
 
