@@ -197,7 +197,7 @@ class Gateway:
         method, params = frame["method"], frame.get("params") or {}
         if MODE == "deaf" and method != "sessions.messages.subscribe":
             return
-        if self._suspension is not None and method != "gateway.suspend.resume":
+        if self._suspension is not None and not method.startswith("gateway.suspend."):
             details = {"reason": "gateway-suspending", "phase": "prepared", "method": method}
             text = f"{method} unavailable during gateway suspension"
             await peer.send(refused(frame["id"], "UNAVAILABLE", text, details, retryable=True))
@@ -315,11 +315,12 @@ class Gateway:
         return answered(request_id, {"ok": True})
 
     async def _suspend(self, request_id: str, _: Frame) -> Frame:
+        """Asked again, by another connection too, it is the same suspension."""
         running = [run for run in self._runs.values() if run.status == "running"]
         payload: Frame = {"activeCount": len(running), "writeCustody": []}
         if running:
             return answered(request_id, {**payload, "status": "busy", "blockers": [{"kind": "run"}]})
-        self._suspension = str(uuid.uuid4())
+        self._suspension = self._suspension or str(uuid.uuid4())
         await self.broadcast(event("gateway.suspension", {}))
         until = now_ms() + 120_000
         more = {"status": "ready", "suspensionId": self._suspension, "expiresAtMs": until, "blockers": []}
