@@ -18,7 +18,7 @@ from clawkakad.whatsapp.cleaning import clean_text
 from clawkakad.whatsapp.inline import render_inline
 from clawkakad.whatsapp.splitting import split
 
-__all__ = ["is_plain", "render", "split", "to_whatsapp"]
+__all__ = ["is_plain", "render", "simply_rendered", "split", "to_whatsapp"]
 
 _NESTING = 60  # levels; the parser drops what is deeper, so such a text is left alone
 # What is longer goes out as it is: nobody reads eight messages for their bold words, and the event loop must not stop.
@@ -35,6 +35,8 @@ _MARKUP = re.compile(
     r"| \n|\n |\n\n\n|[^\S\n ]",
     re.MULTILINE,
 )
+# Bold that nobody could take for anything else: on one line, hugging its words, with room around it.
+_BOLD = re.compile(r"(?<![^\s(])\*\*(?!\s)([^\\`*_~\[<&|\n]+)(?<!\s)\*\*(?![^\s.,;:!?)])")
 _MARKDOWN = (
     MarkdownIt("commonmark", {"html": False, "maxNesting": _NESTING})
     .enable(["table", "strikethrough"])
@@ -46,10 +48,18 @@ _MARKDOWN = (
 def to_whatsapp(markdown: str) -> str:
     """The text as WhatsApp shows it best; plain text without markup stays as it is."""
     source = clean_text(markdown)
-    if is_plain(source):
-        return source
+    simple = simply_rendered(source)
+    if simple is not None:
+        return simple
     rendered = render(source)
     return rendered if rendered or not source else source
+
+
+def simply_rendered(source: str) -> str | None:
+    """What `render` makes of a clean text with no markup but some bold words, in a tenth of its time; else None."""
+    if "**" not in source:
+        return source if is_plain(source) else None
+    return _BOLD.sub(r"*\1*", source) if is_plain(_BOLD.sub(r"\1", source)) else None
 
 
 def is_plain(source: str) -> bool:

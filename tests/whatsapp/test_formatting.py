@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from clawkakad.whatsapp.cleaning import clean_text
-from clawkakad.whatsapp.formatting import is_plain, render, split, to_whatsapp
+from clawkakad.whatsapp.formatting import is_plain, render, simply_rendered, split, to_whatsapp
 
 CASES = {
     "bold": ("**b** and __b__", "*b* and *b*"),
@@ -179,6 +179,20 @@ def test_the_parser_would_leave_plain_text_as_it_is(text: str) -> None:
     assume(is_plain(source))
 
     assert render(source) == source
+
+
+@given(st.lists(PIECES | st.sampled_from(["**", "**", "**a**", " **b c** "]), max_size=14).map("".join))
+def test_the_short_way_with_bold_words_is_the_parsers(text: str) -> None:
+    source = clean_text(text)
+    simple = simply_rendered(source)
+    assume(simple is not None)
+
+    assert render(source) == simple
+
+
+def test_bold_words_take_the_short_way() -> None:
+    assert simply_rendered("Done: **milk** and **oats (2 l)** are on it.") == "Done: *milk* and *oats (2 l)* are on it."
+    assert simply_rendered("**Friday:** the dentist") == "*Friday:* the dentist"
 
 
 def test_everyday_replies_are_plain() -> None:
