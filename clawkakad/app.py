@@ -60,8 +60,9 @@ from clawkakad.sandboxes.profile import MIB, Sealing, sealing_of
 from clawkakad.sandboxes.rest import Rules as RestRules
 from clawkakad.sandboxes.supervisor import Supervisor
 from clawkakad.simulator.model import offline_model_app
-from clawkakad.web.listener import listening
-from clawkakad.web.public import public_app
+from clawkakad.web.listener import Handler, listening
+from clawkakad.web.listener import Limits as WebLimits
+from clawkakad.web.public import BODY_LIMIT, public_site
 from clawkakad.whatsapp.graph import GraphClient
 
 TURNS_S = 10.0  # for turns in flight when the daemon stops; what is left is asked for again at the next start
@@ -95,8 +96,10 @@ async def serve(settings: Settings) -> None:
             parts = await _build(settings, stack)
             site, loops = contextlib.AsyncExitStack(), Loops()
             try:
-                app = _public(settings, parts)
-                port = await site.enter_async_context(listening(app, settings.host, settings.port))
+                served = listening(
+                    _public(settings, parts), settings.host, settings.port, limits=WebLimits(body=BODY_LIMIT)
+                )
+                port = await site.enter_async_context(served)
                 _start(loops, parts, settings)
                 notify("READY=1")
                 logger.info("ready", version=__version__, port=port, model=settings.model_kind.value)
@@ -307,9 +310,9 @@ def _start(loops: Loops, parts: Parts, settings: Settings) -> None:
         loops.start("watchdog", _feed_watchdog(parts.registry, interval_s))
 
 
-def _public(settings: Settings, parts: Parts) -> web.Application:
-    """The one application that the internet may reach."""
-    return public_app(
+def _public(settings: Settings, parts: Parts) -> Handler:
+    """All that the internet may reach."""
+    return public_site(
         intake=parts.intake,
         verification_token=settings.verification_token.get_secret_value(),
         app_secrets=[secret.get_secret_value() for secret in settings.app_secrets],

@@ -60,7 +60,7 @@ class GuardedConnection(web.RequestHandler):
             self._turnstile.leave(self._address)
             super().connection_lost(exc)
 
-    def begin(self, request: web.Request) -> None:
+    def begin(self, request: web.BaseRequest) -> None:
         """The headers are in and a handler starts: now the body has its time, if it is not in as well."""
         self._handling = True
         self._within(self._body_s)

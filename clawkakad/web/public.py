@@ -1,4 +1,4 @@
-"""The web application that the internet may reach: Meta's webhook and a health check, nothing else.
+"""What the internet may reach: Meta's webhook and a health check, nothing else.
 
 Answers are bare: a status and no body, whatever went wrong. A 200 to a webhook means that everything in it is on disk,
 or was of no use (which includes what a stranger sends after twenty messages of one day); anything else makes Meta send
@@ -8,20 +8,24 @@ https://developers.facebook.com/docs/graph-api/webhooks/getting-started
 """
 
 import hmac
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 from loguru import logger
 
 from clawkakad.errors import BadSignature, RegistryUnavailable
+from clawkakad.web.answer import Answer
 from clawkakad.web.bodies import Bodies
+from clawkakad.web.listener import Handler
 from clawkakad.whatsapp import signature
 from clawkakad.whatsapp.parsing import Delivery, parse
 
 BODY_LIMIT = 3 * 1024 * 1024  # bytes; Meta's ceiling for a webhook
 WEBHOOK = "/whatsapp/webhook"
+
+Methods = Mapping[str, Callable[[web.BaseRequest], Awaitable[Answer]]]
 
 
 class Intake(Protocol):
@@ -34,33 +38,33 @@ class Intake(Protocol):
         """Return when everything is on disk; raise RegistryUnavailable when nothing could be stored."""
 
 
-def public_app(
+def public_site(
     *,
     intake: Intake,
     verification_token: str,
     app_secrets: Sequence[str],
     phone_number_id: str,
     health: Callable[[], dict[str, object]],
-) -> web.Application:
-    """The application. `health` gives what /healthz shows; with `"ok": False` in it the status is 503.
+) -> Handler:
+    """Answers every request, for a listener with BODY_LIMIT. Raises ValueError for an empty token or secret.
 
-    Raises ValueError for an empty token or secret: those would let everybody in.
+    Those would let everybody in. `health` gives what /healthz shows; with `"ok": False` in it the status is 503.
     """
     if not verification_token or not app_secrets or not all(app_secrets):
         raise ValueError("the verification token and every app secret must not be empty")
     webhook = _Webhook(intake, verification_token, tuple(app_secrets), phone_number_id)
 
-    async def healthz(request: web.Request) -> web.Response:
+    async def healthz(_: web.BaseRequest) -> Answer:
         state = health()
-        return web.json_response(
-            state, status=503 if state.get("ok") is False else 200, headers={"Cache-Control": "no-store"}
-        )
+        fields = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
+        return Answer(503 if state.get("ok") is False else 200, json.dumps(state).encode(), fields)
 
-    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_bare])
-    app.router.add_get(WEBHOOK, webhook.subscribe, allow_head=False)
-    app.router.add_post(WEBHOOK, webhook.receive)
-    app.router.add_get("/healthz", healthz)
-    return app
+    return _bare(
+        {
+            WEBHOOK: {"GET": webhook.subscribe, "POST": webhook.receive},
+            "/healthz": {"GET": healthz, "HEAD": healthz},
+        }
+    )
 
 
 class _Webhook:
@@ -75,7 +79,7 @@ class _Webhook:
         self._forged = 0  # bad signatures since the last good one
         self._unstored = 0  # answered 503 since the last 200
 
-    async def subscribe(self, request: web.Request) -> web.Response:
+    async def subscribe(self, request: web.BaseRequest) -> Answer:
         """Meta asks whether the address is ours: the right token gets its challenge back, all else 403."""
         query = request.query
         token = query.get("hub.verify_token", "").encode("utf-8", "surrogatepass")
@@ -86,9 +90,9 @@ class _Webhook:
             raise web.HTTPForbidden
         logger.info("webhook verified by Meta")
         body = challenge.encode("utf-8", "replace")
-        return web.Response(body=body, content_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
+        return Answer(200, body, {"Content-Type": "text/plain", "X-Content-Type-Options": "nosniff"})
 
-    async def receive(self, request: web.Request) -> web.Response:
+    async def receive(self, request: web.BaseRequest) -> Answer:
         """Store a webhook and say so. Unsigned ones are turned away before their body is read."""
         header = request.headers.get(signature.HEADER)
         if not header:
@@ -104,9 +108,9 @@ class _Webhook:
             await self._intake.accept(parse(body, phone_number_id=self._phone_number_id))
         except RegistryUnavailable as error:
             self._not_stored(error)
-            return web.Response(status=503)
+            return Answer(503)
         self._stored()
-        return web.Response()
+        return Answer()
 
     def _not_stored(self, error: RegistryUnavailable) -> None:
         """The first of a series says why; under overload there are hundreds a second."""
@@ -119,23 +123,31 @@ class _Webhook:
             logger.info("webhooks are stored again", refused=self._unstored)
             self._unstored = 0
 
-    def _turn_away(self) -> web.Response:
+    def _turn_away(self) -> Answer:
         """The first of a series is worth a warning: most often the app secret is not the right one."""
         logger.log("DEBUG" if self._forged else "WARNING", "webhook refused: not signed with our app secret")
         self._forged += 1
-        return web.Response(status=401)
+        return Answer(401)
 
 
-@web.middleware
-async def _bare(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every failure becomes a status without a body, and is logged if it is ours."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        allow = error.headers.get("Allow")
-        return web.Response(status=error.status, headers={"Allow": allow} if allow else None)
-    except (ConnectionError, web.RequestPayloadError):
-        return web.Response(status=400)  # the body broke off or was malformed; mostly nobody is left to read this
-    except Exception:  # one request's failure must not show itself, nor touch another's
-        logger.exception("request failed", path=request.path)
-        return web.Response(status=500)
+def _bare(routes: Mapping[str, Methods]) -> Handler:
+    """Every failure becomes a status without a body, and is logged if it is ours. `routes`: by path and method."""
+
+    async def handle(request: web.BaseRequest) -> Answer:
+        methods = routes.get(request.path)
+        if methods is None:
+            return Answer(404)
+        handler = methods.get(request.method)
+        if handler is None:
+            return Answer(405, fields={"Allow": ",".join(methods)})
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return Answer(error.status)
+        except (ConnectionError, web.RequestPayloadError):
+            return Answer(400)  # the body broke off or was malformed; mostly nobody is left to read this
+        except Exception:  # one request's failure must not show itself, nor touch another's
+            logger.exception("request failed", path=request.path)
+            return Answer(500)
+
+    return handle

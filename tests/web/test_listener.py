@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from clawkakad.errors import UsageError
+from clawkakad.web.answer import Answer
 from clawkakad.web.listener import Limits, listening
 from tests.support import SCALE, eventually
 from tests.web.support import Wire, post, wire
@@ -18,20 +19,15 @@ QUICK = Limits(header_s=0.3 * SCALE, body_s=0.6 * SCALE, idle_s=1.5 * SCALE, lin
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
-async def echo(request: web.Request) -> web.Response:
-    return web.Response(body=await request.read())
-
-
-async def hello(request: web.Request) -> web.Response:
-    return web.Response(text="hello")
+async def echo(request: web.BaseRequest) -> Answer:
+    if request.path != "/":
+        return Answer(404)
+    return Answer(body=await request.read() if request.method == "POST" else b"hello")
 
 
 @asynccontextmanager
 async def serving(limits: Limits = QUICK, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    app = web.Application()
-    app.router.add_get("/", hello)
-    app.router.add_post("/", echo)
-    async with listening(app, host, 0, limits=limits) as port:
+    async with listening(echo, host, 0, limits=limits) as port:
         yield port
 
 
@@ -108,14 +104,12 @@ async def test_an_idle_connection_stays_longer_than_a_header_may_take(port: int)
 
 
 async def test_a_handler_may_take_longer_than_client_deadlines() -> None:
-    async def slow(request: web.Request) -> web.Response:
+    async def slow(request: web.BaseRequest) -> Answer:
         await request.read()
         await asyncio.sleep(2 * QUICK.body_s)
-        return web.Response(text="done")
+        return Answer(body=b"done")
 
-    app = web.Application()
-    app.router.add_post("/", slow)
-    async with listening(app, "127.0.0.1", 0, limits=QUICK) as port, wire(port) as client:
+    async with listening(slow, "127.0.0.1", 0, limits=QUICK) as port, wire(port) as client:
         await client.send(post("/", b"body"))
         assert (await client.answer())[2] == b"done"
 
@@ -194,7 +188,7 @@ async def test_one_address_cannot_take_all_connections() -> None:
 
 async def test_a_taken_port_is_said_in_one_line(port: int) -> None:
     with pytest.raises(UsageError) as caught:
-        async with listening(web.Application(), "127.0.0.1", port):
+        async with listening(echo, "127.0.0.1", port):
             pass
 
     assert f"port {port}" in str(caught.value)
@@ -203,7 +197,7 @@ async def test_a_taken_port_is_said_in_one_line(port: int) -> None:
 
 async def test_an_address_that_is_not_ours_is_said_in_one_line() -> None:
     with pytest.raises(UsageError) as caught:
-        async with listening(web.Application(), "192.0.2.1", 0):
+        async with listening(echo, "192.0.2.1", 0):
             pass
 
     assert "\n" not in str(caught.value)
@@ -212,15 +206,13 @@ async def test_an_address_that_is_not_ours_is_said_in_one_line() -> None:
 async def test_a_request_in_flight_is_answered_when_the_listener_stops() -> None:
     started, release = asyncio.Event(), asyncio.Event()
 
-    async def slow(request: web.Request) -> web.Response:
+    async def slow(request: web.BaseRequest) -> Answer:
         started.set()
         await release.wait()
-        return web.Response(text="done")
+        return Answer(body=b"done")
 
-    app = web.Application()
-    app.router.add_get("/", slow)
     async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(listening(app, "127.0.0.1", 0, limits=QUICK))
+        port = await stack.enter_async_context(listening(slow, "127.0.0.1", 0, limits=QUICK))
         async with wire(port) as client:
             await client.send(GET)
             await started.wait()

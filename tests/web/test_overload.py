@@ -23,7 +23,7 @@ from clawkakad.intake.limits import Limits
 from clawkakad.intake.listening import Listening
 from clawkakad.registry import open_registry
 from clawkakad.web.listener import listening
-from clawkakad.web.public import WEBHOOK, public_app
+from clawkakad.web.public import WEBHOOK, public_site
 from clawkakad.whatsapp.signature import HEADER, sign
 from tests.conftest import Clock
 from tests.support import DATA, SCALE, eventually, nobody_opens
@@ -79,14 +79,14 @@ async def site(tmp_path: Path, clock: Clock) -> AsyncIterator[Site]:
             on_message=lambda _: None,
             on_outbox=lambda: None,
         )
-        app = public_app(
+        handler = public_site(
             intake=intake,
             verification_token="t",
             app_secrets=[SECRET],
             phone_number_id=PHONE_NUMBER_ID,
             health=lambda: {"ok": True},
         )
-        port = await stack.enter_async_context(listening(app, "127.0.0.1", 0))
+        port = await stack.enter_async_context(listening(handler, "127.0.0.1", 0))
         session = await stack.enter_async_context(
             aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=aiohttp.TCPConnector(limit=0))
         )

@@ -14,7 +14,7 @@ from loguru import logger
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.web.bodies import SMALL
 from clawkakad.web.listener import Limits, listening
-from clawkakad.web.public import BODY_LIMIT, public_app
+from clawkakad.web.public import BODY_LIMIT, public_site
 from clawkakad.whatsapp.parsing import Delivery, parse
 from clawkakad.whatsapp.signature import HEADER, sign
 from tests.support import DATA, eventually
@@ -67,14 +67,16 @@ class Site:
 async def site() -> AsyncIterator[Site]:
     intake = RecordingIntake()
     async with AsyncExitStack() as stack:
-        app = public_app(
+        handler = public_site(
             intake=intake,
             verification_token=TOKEN,
             app_secrets=[SECRET, OLD_SECRET],
             phone_number_id=PHONE_NUMBER_ID,
             health=lambda: running.health,
         )
-        port = await stack.enter_async_context(listening(app, "127.0.0.1", 0, limits=Limits(linger_s=0.2)))
+        port = await stack.enter_async_context(
+            listening(handler, "127.0.0.1", 0, limits=Limits(body=BODY_LIMIT, linger_s=0.2))
+        )
         session = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
         running = Site(port, session, intake)
         yield running
@@ -162,6 +164,37 @@ async def test_a_body_too_long_that_does_not_tell_its_length_is_refused_too(site
 
     async with site.session.post(WEBHOOK, data=pieces(), headers={HEADER: "sha256=00"}) as response:
         assert (response.status, await response.read()) == (413, b"")
+
+
+async def test_a_client_that_waits_to_be_told_to_send_its_body_is_told(site: Site) -> None:
+    head, _, body = post(WEBHOOK, TEXT, X_Hub_Signature_256=sign(TEXT, SECRET), Expect="100-continue").partition(
+        b"\r\n\r\n"
+    )
+    async with wire(site.port) as client:
+        await client.send(head + b"\r\n\r\n")
+        assert (await client.answer())[0] == 100
+        await client.send(body)
+        assert (await client.answer())[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "answered"),
+    [("1.1", None, None), ("1.1", "close", "close"), ("1.0", None, None), ("1.0", "keep-alive", "keep-alive")],
+)
+async def test_it_says_whether_the_connection_goes_on(
+    site: Site, version: str, said: str | None, answered: str | None
+) -> None:
+    field = f"Connection: {said}\r\n" if said else ""
+    async with wire(site.port) as client:
+        await client.send(f"GET /healthz HTTP/{version}\r\nHost: a\r\n{field}\r\n".encode())
+        status, fields, _ = await client.answer()
+        assert (status, fields.get("connection")) == (200, answered)
+        assert fields["date"].endswith(" GMT")
+        if (answered or said) == "close" or (version, answered) == ("1.0", None):
+            assert await client.ended() == b""
+        else:
+            await client.send(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert (await client.ended()).endswith(b"\r\n\r\n")
 
 
 async def test_a_compressed_body_is_taken_as_the_bytes_that_it_is(site: Site) -> None:
@@ -279,6 +312,6 @@ async def test_nothing_else_is_there(site: Site, method: str, path: str, status:
 @pytest.mark.parametrize(("token", "secrets"), [("", ["s"]), ("t", []), ("t", [""]), ("t", ["s", ""])])
 def test_an_empty_token_or_secret_is_refused_at_the_start(token: str, secrets: list[str]) -> None:
     with pytest.raises(ValueError, match="must not be empty"):
-        public_app(
+        public_site(
             intake=RecordingIntake(), verification_token=token, app_secrets=secrets, phone_number_id="1", health=dict
         )
