@@ -7,6 +7,7 @@ dead. Decides nothing about turns (`turns.py`) or reconnecting (the sandbox's ke
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,13 +24,14 @@ from clawkakad.gateway.frames import (
     ChatAck,
     ChatEvent,
     Event,
+    HeartbeatEvent,
     HelloOk,
     Response,
     RunStatus,
 )
 from clawkakad.gateway.history import History, read_history
 from clawkakad.gateway.runs import MAIN_SESSION, Outcome, outcome_of_wait
-from clawkakad.gateway.session import Received, Session, SessionState, refusal
+from clawkakad.gateway.session import AT_WORK, Received, Session, SessionState, refusal
 from clawkakad.gateway.silence import Silence
 from clawkakad.gateway.sockets import held_socket
 
@@ -57,6 +59,8 @@ MAX_EARLY = 256
 
 CLOSE_DEAD, CLOSE_PROTOCOL, CLOSE_BAD_DATA, CLOSE_GOING_AWAY = 4000, 1002, 1007, 1001
 
+_OF_WORK = (AgentEvent, ChatEvent, HeartbeatEvent)
+
 T = TypeVar("T")
 Listener = Callable[[Event], None]
 
@@ -75,6 +79,8 @@ class Connection:
         self._listeners: list[Listener] = []
         self._early: list[Event] = []
         self._silence = Silence()
+        self.worked_at = 0.0
+        """When its agent was last seen at work, in monotonic seconds; 0: never."""
         self._suspension: str | None = None
         self._reader = asyncio.create_task(self._run(), name="gateway-reader")
 
@@ -309,7 +315,11 @@ class Connection:
                 return await self._give_up(CLOSE_BAD_DATA, f"a frame of type {message.type.name}")
             reached("frame in")
             try:
-                await self._take(self._session.receive(message.data))
+                received = self._session.receive(message.data)
+                if received is AT_WORK:
+                    self.worked_at = time.monotonic()
+                else:
+                    await self._take(received)
             except BadFrame as problem:
                 return await self._give_up(CLOSE_PROTOCOL, f"bad frame: {problem}")
             except ClawkakaError as refused:
@@ -335,6 +345,8 @@ class Connection:
             future.set_result(response)
 
     def _tell(self, event: Event) -> None:
+        if isinstance(event, _OF_WORK):
+            self.worked_at = time.monotonic()
         if not self._listeners:
             if isinstance(event, ChatEvent | AgentEvent):
                 self._early = [*self._early[-MAX_EARLY + 1 :], event]

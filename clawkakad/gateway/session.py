@@ -16,13 +16,14 @@ from pydantic import ValidationError
 from clawkakad import __version__
 from clawkakad.errors import BadFrame, GatewayClosed, GatewayRefused, GatewayUnavailable
 from clawkakad.gateway.frames import (
+    PROGRESS,
     PROTOCOL,
+    AgentEvent,
     Challenge,
     ErrorShape,
     Event,
     HelloOk,
     OtherEvent,
-    Progress,
     Response,
     decode,
     encode,
@@ -64,6 +65,8 @@ class Received(NamedTuple):
 
 
 NOTHING = Received()
+AT_WORK = Received()
+"""The agent is at work, as was known."""
 
 
 class Session:
@@ -73,6 +76,7 @@ class Session:
         self._token = token
         self._new_id = new_id
         self._connect_id: str | None = None
+        self._mark: AgentEvent | None = None  # the last one: a run of twenty events says the same in each
         self.state = SessionState.CONNECTING
         self.hello: HelloOk | None = None
         self.unknown: Counter[str] = Counter()
@@ -81,15 +85,19 @@ class Session:
     def receive(self, text: str) -> Received:
         """Take one frame. Raises `BadFrame`, and before hello-ok `GatewayRefused` or `GatewayUnavailable`."""
         frame = decode(text)
-        if isinstance(frame, Progress):
-            return NOTHING
+        if frame is PROGRESS or frame == self._mark:
+            return AT_WORK
         if isinstance(frame, Challenge):
             return self._challenged()
         if isinstance(frame, Response):
             return self._answered(frame)
         if isinstance(frame, OtherEvent):
             self._count(frame)
-        return Received(event=frame) if self.state is SessionState.READY else NOTHING
+        if self.state is not SessionState.READY:
+            return NOTHING
+        if isinstance(frame, AgentEvent):
+            self._mark = frame
+        return Received(event=frame)
 
     def request(self, method: str, params: dict[str, Any]) -> tuple[str, str]:
         """A request's id and its text. Raises `GatewayClosed` unless ready, `BadFrame` when it is too large."""

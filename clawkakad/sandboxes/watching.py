@@ -12,7 +12,6 @@ from typing import Protocol
 
 from clawkakad.errors import GatewayClosed, GatewayRefused, GatewayUnavailable
 from clawkakad.gateway.connection import Connection
-from clawkakad.gateway.frames import AgentEvent, ChatEvent, Event, HeartbeatEvent, Progress
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes.rest import Order
 from clawkakad.sandboxes.timing import Timing
@@ -50,8 +49,8 @@ class Watch:
         self._patient_until = 0.0
         self.is_on = False
         """Whether it is ready, and watched."""
-        self.busy_at = 0.0
-        """When its agent was last seen at work, in monotonic seconds."""
+        self._began_at = 0.0
+        self._connection: Connection | None = None
 
     def stir(self) -> None:
         """Look now."""
@@ -61,10 +60,15 @@ class Watch:
         """It was let go on a moment ago: slow answers are forgiven for a while."""
         self._patient_until = time.monotonic() + seconds
 
+    @property
+    def busy_at(self) -> float:
+        """When its agent was last seen at work, or became ready, in monotonic seconds."""
+        return max(self._began_at, self._connection.worked_at) if self._connection is not None else self._began_at
+
     def begin(self, connection: Connection) -> None:
         """It is ready now."""
-        self.busy_at = time.monotonic()
-        connection.listen(self._hear)
+        self._began_at = time.monotonic()
+        self._connection = connection
         connection.when_closed(self.stir)
 
     async def over(self, connection: Connection) -> Order | str:
@@ -113,7 +117,3 @@ class Watch:
         except (GatewayRefused, GatewayClosed):
             return True  # a no is an answer; that it closed is noticed above
         return True
-
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, ChatEvent | AgentEvent | Progress | HeartbeatEvent):
-            self.busy_at = time.monotonic()

@@ -66,6 +66,22 @@ def test_of_a_run_that_goes_on_nothing_is_read(state: str) -> None:
     assert all(decode(json.dumps(frame)) == Progress() for frame in frames)
 
 
+@pytest.mark.parametrize("half", ["\\ud83d", "\ud83d"])
+def test_a_delta_that_cuts_an_emoji_in_two_is_read(half: str) -> None:
+    delta = {"runId": "r", "sessionKey": "s", "state": "delta", "deltaText": "@"}
+
+    assert decode(json.dumps({"type": "event", "event": "chat", "payload": delta}).replace("@", half)) == Progress()
+
+
+@pytest.mark.parametrize(
+    "payload", [None, [], {}, {"runId": 7}, {"runId": "r", "sessionKey": 7}, {"runId": "r", "isHeartbeat": 1}]
+)
+def test_an_agent_event_in_another_shape_is_not_understood(payload: object) -> None:
+    event = decode(json.dumps({"type": "event", "event": "agent", "payload": payload}))
+
+    assert event == OtherEvent(name="agent", understood=False)
+
+
 @pytest.mark.parametrize(
     "payload", [{"state": "delta"}, {"runId": "r", "sessionKey": 7, "state": "status"}, {"state": ["delta"]}, ["delta"]]
 )

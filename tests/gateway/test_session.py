@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 
 from clawkakad.errors import BadFrame, GatewayClosed, GatewayRefused, GatewayUnavailable
-from clawkakad.gateway.frames import ErrorShape
-from clawkakad.gateway.session import MOVES, SCOPES, Session, SessionState, refusal
+from clawkakad.gateway.frames import AgentEvent, ChatEvent, ErrorShape
+from clawkakad.gateway.session import AT_WORK, MOVES, SCOPES, Session, SessionState, refusal
 from tests.gateway.recordings import NAMES, Recorded, recording
 
 REFUSED = {"bad-token", "connect-device-unpaired", "connect-no-device"}
@@ -155,6 +155,15 @@ def test_events_before_hello_ok_are_ignored() -> None:
     received = Session("t").receive('{"type":"event","event":"tick","payload":{}}')
 
     assert received.event is None
+
+
+def test_what_a_run_has_said_before_is_no_event_but_a_sign_of_work() -> None:
+    session, _ = begun()
+    texts = [record.text for record in recording("chat-text") if not record.ours]
+    received = [session.receive(text) for text in texts]
+
+    assert [type(one.event) for one in received if one.event] == [AgentEvent, ChatEvent]
+    assert received.count(AT_WORK) == len(texts) - 3  # the answer to the request, the mark, the final
 
 
 def test_a_second_challenge_is_a_bad_frame() -> None:
