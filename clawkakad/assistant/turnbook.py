@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from clawkakad.assistant import burst, prompt, words
 from clawkakad.delivery.express import Express
 from clawkakad.model import InboxState, UserId
-from clawkakad.registry import disks, inbox, outbox, quotes, reminders, spares, users
+from clawkakad.registry import briefing, disks, inbox, outbox, quotes, reminders, spares
+from clawkakad.registry.briefing import Briefing
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.reminders import Reminder
@@ -84,27 +85,29 @@ def open_(tx: Transaction, user_id: UserId, rules: Rules, now: datetime) -> Turn
 
 def _begin(tx: Transaction, messages: Sequence[InboxRow], rules: Rules, now: datetime) -> Turn:
     lead = lead_of(messages)
-    sent = reminders.untold(tx, lead.user_id)
-    text = _prompt(tx, messages, sent, rules, now) if lead.prompt is None else lead.prompt
+    brief = briefing.of_user(tx, lead.user_id)
+    sent = reminders.untold(tx, lead.user_id) if brief.has_untold else []
+    text = _prompt(tx, messages, brief, sent, rules, now) if lead.prompt is None else lead.prompt
     inbox.begin(tx, messages, lead, text, now)
-    lines = set(text.splitlines())
+    lines = set(text.splitlines()) if sent else set()
     told = tuple(reminder for reminder in sent if prompt.reminder_note(reminder) in lines)
     return Turn(tuple(messages), lead, text, lead.attempt > 0, told)
 
 
 def _prompt(
-    tx: Transaction, messages: Sequence[InboxRow], sent: Sequence[Reminder], rules: Rules, now: datetime
+    tx: Transaction,
+    messages: Sequence[InboxRow],
+    brief: Briefing,
+    sent: Sequence[Reminder],
+    rules: Rules,
+    now: datetime,
 ) -> str:
-    lead = messages[0]
-    said = quotes.said(tx, lead.user_id, [row.reply_to for row in messages if row.reply_to is not None])
-    user = users.get(tx, lead.user_id)
-    zone = "UTC" if user is None else user.profile.time_zone
-    disk = disks.of_user(tx, lead.user_id)
-    held = in_words(disk) if disk is not None and disk.warned else ""
+    user_id, zone = messages[0].user_id, brief.profile.time_zone
+    said = quotes.said(tx, user_id, [row.reply_to for row in messages if row.reply_to is not None])
+    disk = disks.of_user(tx, user_id) if brief.is_disk_low else None
+    held = "" if disk is None else in_words(disk)
     text = prompt.of_turn(messages, said, sent, now=now, zone_name=zone, old_after=rules.old_after, disk=held)
-    if user is not None and spares.is_stranger(tx, lead.user_id):
-        return f"{prompt.introduction(user.profile)}\n{text}"
-    return text
+    return f"{prompt.introduction(brief.profile)}\n{text}" if brief.is_stranger else text
 
 
 def answered(

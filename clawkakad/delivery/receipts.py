@@ -12,7 +12,7 @@ from clawkakad.delivery.settling import Lags
 from clawkakad.model import Hold, OutboxState
 from clawkakad.registry import outbox, pauses, sends
 from clawkakad.registry.database import Transaction
-from clawkakad.registry.outbox import OutboxRow
+from clawkakad.registry.outbox import Subject
 from clawkakad.registry.pauses import Scope
 from clawkakad.whatsapp import errors as meta
 from clawkakad.whatsapp.delivery import Status
@@ -51,7 +51,7 @@ class Receipts:
         outbox.apply_status(tx, row, wamid=status.wamid, state=state, reason="", now=now)
         return row.state in _OPEN
 
-    def _failed(self, tx: Transaction, row: OutboxRow, status: Status, now: datetime) -> bool:
+    def _failed(self, tx: Transaction, row: Subject, status: Status, now: datetime) -> bool:
         if not row.was_last_sent_as(status.wamid):
             return False
         rule, reason = meta.rule_of(status.error_code), f"error {status.error_code}: {status.error_text}"
@@ -66,7 +66,7 @@ class Receipts:
             self._given_up(tx, row, status, reason, now)
         return True
 
-    def _stopped(self, tx: Transaction, row: OutboxRow, status: Status, now: datetime) -> None:
+    def _stopped(self, tx: Transaction, row: Subject, status: Status, now: datetime) -> None:
         """It is sent again once sending goes on; what is wrong with templates only, is wrong with this one for good."""
         rule, reason = meta.rule_of(status.error_code), f"error {status.error_code}: {status.error_text}"
         scope = Scope.TEMPLATES if rule.width is meta.Width.TEMPLATES else Scope.ALL
@@ -78,7 +78,7 @@ class Receipts:
             self._given_up(tx, row, status, reason, now)
 
     @staticmethod
-    def _given_up(tx: Transaction, row: OutboxRow, status: Status, reason: str, now: datetime) -> None:
+    def _given_up(tx: Transaction, row: Subject, status: Status, reason: str, now: datetime) -> None:
         outbox.apply_status(tx, row, wamid=status.wamid, state=OutboxState.FAILED, reason=reason, now=now)
         if status.error_code == meta.UNREACHABLE:
             sends.set_unreachable(tx, row.user_id, reason, now)

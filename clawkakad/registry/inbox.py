@@ -5,7 +5,6 @@ One turn answers one or more messages of a person. The first of them leads: its 
 and its id stands in the column `turn` of all of them. They begin and end together, each in one commit.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -144,12 +143,13 @@ def begin(tx: Transaction, rows: Sequence[InboxRow], lead: InboxRow, prompt: str
 
     The prompt of the first attempt is kept: the gateway refuses other words under the same key.
     """
-    tx.execute(
-        "UPDATE inbox SET state = 'running', turn = :lead, changed_at = :now,"
-        " attempt = attempt + iif(id = :lead, 1, 0), prompt = iif(id = :lead, coalesce(prompt, :prompt), prompt)"
-        " WHERE id IN (SELECT value FROM json_each(:ids)) AND state IN ('received', 'running')",
-        {"ids": _ids(rows), "lead": lead.id, "prompt": prompt, "now": times.to_text(now)},
-    )
+    for row in rows:
+        tx.execute(
+            "UPDATE inbox SET state = 'running', turn = :lead, changed_at = :now,"
+            " attempt = attempt + iif(id = :lead, 1, 0), prompt = iif(id = :lead, coalesce(prompt, :prompt), prompt)"
+            " WHERE id = :id AND state IN ('received', 'running')",
+            {"id": row.id, "lead": lead.id, "prompt": prompt, "now": times.to_text(now)},
+        )
 
 
 def is_open(tx: Transaction, message: InboxRow) -> bool:
@@ -163,16 +163,13 @@ def settle(tx: Transaction, rows: Sequence[InboxRow], state: InboxState, reason:
 
     False too where they turned out to be somebody else's: whoever answers those now closes them.
     """
-    return 0 < tx.execute(
-        "UPDATE inbox SET state = :state, reason = :reason, changed_at = :now"
-        " WHERE id IN (SELECT value FROM json_each(:ids)) AND user_id = :user AND state IN ('received', 'running')",
-        {
-            "ids": _ids(rows),
-            "user": rows[0].user_id,
-            "state": state.value,
-            "reason": reason,
-            "now": times.to_text(now),
-        },
+    return 0 < sum(
+        tx.execute(
+            "UPDATE inbox SET state = :state, reason = :reason, changed_at = :now"
+            " WHERE id = :id AND user_id = :user AND state IN ('received', 'running')",
+            {"id": row.id, "user": row.user_id, "state": state.value, "reason": reason, "now": times.to_text(now)},
+        )
+        for row in rows
     )
 
 
@@ -220,10 +217,6 @@ class Inbox:
         """The latest messages, newest first."""
         rows = await self._db.all("SELECT * FROM inbox ORDER BY id DESC LIMIT :limit", {"limit": limit})
         return [_inbound(row) for row in rows]
-
-
-def _ids(rows: Sequence[InboxRow]) -> str:
-    return json.dumps([row.id for row in rows])
 
 
 def _inbound(row: Row) -> InboxRow:

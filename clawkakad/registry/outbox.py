@@ -8,6 +8,7 @@ forward; bad news only where it is about the row's last send. See `sends` for th
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
 from clawkakad.registry import ids, times
@@ -26,6 +27,10 @@ _RANK = {
 }
 _UNANSWERED = (OutboxState.QUEUED, OutboxState.SENDING, OutboxState.AMBIGUOUS, OutboxState.HELD)
 _LATEST = 50
+_CONCLUDE = (
+    "UPDATE outbox SET {} state = :state, hold = :hold, reason = :reason, sent_at = coalesce(sent_at, :now),"
+    " not_before = :not_before, changed_at = :now WHERE id = :id"
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,18 @@ class OutboxRow:
     sent_at: datetime | None
     changed_at: datetime
     reason: str
+
+
+class Subject(NamedTuple):
+    """What a status is about: a row of the outbox, as far as that matters. Most statuses bring no news."""
+
+    id: int
+    user_id: UserId
+    state: OutboxState
+    attempt: int
+    unknowns: int
+    wamid: Wamid | None
+    sent_at: datetime | None
 
     def was_last_sent_as(self, wamid: Wamid) -> bool:
         """Whether the fate of this wamid is the fate of the row: not that of a send before the last one.
@@ -90,14 +107,20 @@ def get(tx: Transaction, row_id: int) -> OutboxRow | None:
     return None if row is None else outbound(row)
 
 
-def find(tx: Transaction, wamid: Wamid, key: str | None) -> OutboxRow | None:
+def find(tx: Transaction, wamid: Wamid, key: str | None) -> Subject | None:
     """The row that a status is about, by its wamid or by our key (the answer to the send may be lost)."""
-    row = tx.one("SELECT * FROM outbox WHERE wamid = :wamid OR key = :key", {"wamid": wamid, "key": key})
-    return None if row is None else outbound(row)
+    row = tx.one(
+        "SELECT id, user_id, state, attempt, unknowns, wamid, sent_at FROM outbox WHERE wamid = :wamid OR key = :key",
+        {"wamid": wamid, "key": key},
+    )
+    if row is None:
+        return None
+    row_id, user_id, state, attempt, unknowns, known_as, sent_at = row
+    return Subject(row_id, user_id, OutboxState(state), attempt, unknowns, known_as, times.maybe(sent_at))
 
 
 def apply_status(
-    tx: Transaction, row: OutboxRow, *, wamid: Wamid, state: OutboxState, reason: str, now: datetime
+    tx: Transaction, row: Subject, *, wamid: Wamid, state: OutboxState, reason: str, now: datetime
 ) -> bool:
     """Move a row, as it was found in this transaction, forward. False where nothing is new."""
     if _RANK[row.state] >= _RANK[state]:
@@ -109,7 +132,7 @@ def apply_status(
 
 
 def retract(
-    tx: Transaction, row: OutboxRow, wamid: Wamid, why: Hold | None, reason: str, *, not_before: datetime, now: datetime
+    tx: Transaction, row: Subject, wamid: Wamid, why: Hold | None, reason: str, *, not_before: datetime, now: datetime
 ) -> None:
     """A status says that it was not delivered, and that it may be sent again: queued, or held for a reason."""
     state = OutboxState.QUEUED if why is None else OutboxState.HELD
@@ -183,7 +206,7 @@ class Outbox:
 
 def _conclude(
     tx: Transaction,
-    row: OutboxRow,
+    row: Subject,
     state: OutboxState,
     why: Hold | None,
     wamid: Wamid,
@@ -193,8 +216,7 @@ def _conclude(
     now: datetime,
 ) -> None:
     tx.execute(
-        "UPDATE outbox SET state = :state, hold = :hold, wamid = coalesce(wamid, :wamid), reason = :reason,"
-        " sent_at = coalesce(sent_at, :now), not_before = :not_before, changed_at = :now WHERE id = :id",
+        _CONCLUDE.format("wamid = :wamid," if row.wamid is None else ""),  # its index is written only where it must be
         {
             "id": row.id,
             "state": state.value,

@@ -86,7 +86,12 @@ def sent(tx: Transaction, row: OutboxRow, wamid: Wamid, now: datetime) -> bool:
         " state = iif(state IN ('sending', 'ambiguous'), 'sent', state) WHERE id = :id",
         {"id": row.id, "wamid": wamid, "now": times.to_text(now)},
     )
-    more = tx.one("SELECT 1 FROM outbox WHERE user_id = :user AND state = 'queued' LIMIT 1", {"user": row.user_id})
+    # Said twice, so that the index of what is open serves: that of the person would bring all that they ever got.
+    more = tx.one(
+        "SELECT 1 FROM outbox WHERE user_id = :user AND state IN ('queued', 'sending', 'ambiguous')"
+        " AND state = 'queued' LIMIT 1",
+        {"user": row.user_id},
+    )
     return more is not None
 
 

@@ -1,8 +1,10 @@
 """Instants as the registry keeps them: UTC text that sorts, `2026-11-22T10:00:00.000Z`."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
+@lru_cache(maxsize=256)  # a transaction writes its one instant into many columns
 def to_text(instant: datetime) -> str:
     """`instant` must be aware: a naive one is a bug."""
     if instant.tzinfo is not UTC:

@@ -128,9 +128,10 @@ class Post:
             raise AssertionError([(row.text, row.state, row.reason) for row in await self.rows()]) from error
 
     async def status(self, row: OutboxRow, state: OutboxState = DELIVERED) -> None:
+        wamid = Wamid(f"w{row.id}")
         await self.registry.db.write(
             lambda tx: outbox.apply_status(
-                tx, outbox.get(tx, row.id), wamid=Wamid(f"w{row.id}"), state=state, reason="", now=self.clock()
+                tx, outbox.find(tx, wamid, row.key), wamid=wamid, state=state, reason="", now=self.clock()
             )
         )
         if self.delivery is not None:
