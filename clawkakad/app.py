@@ -111,7 +111,7 @@ async def serve(settings: Settings) -> None:
 async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     """Open what has to be opened and build the parts, from the ground up."""
     registry = await stack.enter_async_context(open_registry(settings.state_dir / FILE, _now))
-    http = await stack.enter_async_context(aiohttp.ClientSession())
+    http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
     graph = GraphClient(
         http,
         base_url=settings.api_base_url,
