@@ -75,8 +75,11 @@ class Presence:
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait until it is set: by somebody, or by the time. A timeout would be an exception, which takes 50 us."""
     if event.is_set():
         return
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
+    timer = asyncio.get_running_loop().call_later(seconds, event.set)
+    try:
+        await event.wait()
+    finally:
+        timer.cancel()
