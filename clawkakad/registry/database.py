@@ -13,9 +13,8 @@ import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiosqlite
 from loguru import logger
@@ -55,21 +54,18 @@ class Transaction:
 Work = Callable[[Transaction], T]
 
 
-@dataclass(frozen=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     """A work that is to be written, and who waits for it."""
 
     work: Work[Any]
     done: asyncio.Future[Any]
 
 
-@dataclass(frozen=True)
-class _Failed:
+class _Failed(NamedTuple):
     error: Exception
 
 
-@dataclass(frozen=True)
-class _Done:
+class _Done(NamedTuple):
     result: Any
 
 
