@@ -148,6 +148,7 @@ _EVENTS: dict[str, Callable[[Any], Event]] = {
     "shutdown": Shutdown.__pydantic_validator__.validate_python,
 }
 
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 _GOES_ON = frozenset({"status", "delta"})
 
 
@@ -317,7 +318,7 @@ def _response(frame: dict[str, Any]) -> Response:
 def encode(request_id: str, method: str, params: dict[str, Any]) -> str:
     """One request of ours; raises `BadFrame` when it is larger than the gateway takes."""
     frame = {"type": "req", "id": request_id, "method": method, "params": params}
-    text = json.dumps(frame, separators=(",", ":"))  # ASCII only: one character, one byte
+    text = _ENCODE(frame)  # ASCII only: one character, one byte
     if len(text) > MAX_FRAME_BYTES:
         raise BadFrame(f"{method}: larger than {MAX_FRAME_BYTES} bytes")
     return text

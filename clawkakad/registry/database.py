@@ -120,9 +120,10 @@ class Database:
 
     async def _write_all(self) -> None:
         try:
+            await self._write_some()
             while self._waiting:
-                await self._write_some()
                 await asyncio.sleep(0)  # a quick commit is no pause, and a backlog is not everybody's
+                await self._write_some()
         finally:
             self._writing = None
 
