@@ -49,11 +49,6 @@ def begin_rehearsal(tx: Transaction, sandbox_id: SandboxId) -> bool:
     )
 
 
-def is_stranger(tx: Transaction, user_id: UserId) -> bool:
-    """Whether their sandbox has yet to be told whose it is: it was claimed."""
-    return tx.one("SELECT 1 FROM sandboxes WHERE user_id = :user AND claimed = 1", {"user": user_id}) is not None
-
-
 def introduced(tx: Transaction, user_id: UserId) -> None:
-    """It has been told, and has answered."""
+    """Their sandbox has been told whose it is (see `briefing`), and has answered."""
     tx.execute("UPDATE sandboxes SET claimed = 0 WHERE user_id = :user", {"user": user_id})

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawkakad.model import SandboxId, SandboxState
-from clawkakad.registry import SandboxRow, spares
+from clawkakad.registry import SandboxRow, briefing, spares
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.rest import Pressure, Resident, Rules, due
 from clawkakad.sandboxes.spares import ON_THE_WAY, Step, decide
@@ -325,9 +325,9 @@ async def test_who_claimed_one_is_a_stranger_until_they_were_introduced(world: W
         await waiting(world)
         ann = await world.person()
         await supervisor.ensure(ann)
-        before = await world.registry.db.read(lambda tx: spares.is_stranger(tx, ann))
+        before = await world.registry.db.read(lambda tx: briefing.of_user(tx, ann).is_stranger)
         await world.registry.db.write(lambda tx: spares.introduced(tx, ann))
-        after = await world.registry.db.read(lambda tx: spares.is_stranger(tx, ann))
+        after = await world.registry.db.read(lambda tx: briefing.of_user(tx, ann).is_stranger)
 
     assert (before, after) == (True, False)
 
