@@ -9,12 +9,12 @@ https://developers.facebook.com/docs/whatsapp/cloud-api/messages/text-messages
 
 import asyncio
 import json
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.model import IdentifierKind, Wamid
@@ -25,8 +25,9 @@ TEXT_LIMIT = 4096  # code points of a text body
 CALLBACK_DATA_LIMIT = 512  # characters of biz_opaque_callback_data
 _ANSWER_LIMIT = 64 * 1024  # bytes; a real answer has some hundred
 _DEADLINE = aiohttp.ClientTimeout(total=30, connect=10)
-_WAITS_S = (0.3, 0.6)  # between tries, at most; as many as there are further tries
-_LEAST_WAIT_S = 0.1
+_FIRST_WAIT_S = 0.2
+_FURTHER_TRIES = 2
+_LONGEST_WAIT_S = 2.0
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -110,15 +111,20 @@ class GraphClient:
         await self._post(message)
 
     async def _persistently(self, message: Mapping[str, Any]) -> bytes:
-        """`_post`, again where nothing could be reached. By hand: tenacity takes half as long as the request itself."""
-        for longest_s in _WAITS_S:
-            try:
-                return await self._post(message)
-            except GraphUnavailable as error:
-                if not _never_reached(error):
-                    raise
-            await asyncio.sleep(random.uniform(_LEAST_WAIT_S, longest_s))  # noqa: S311 (spreading load, not a secret)
-        return await self._post(message)
+        """`_post`, again where nothing could be reached. The first try by itself: tenacity costs half of a request."""
+        try:
+            return await self._post(message)
+        except GraphUnavailable as error:
+            if not _never_reached(error):
+                raise
+        await asyncio.sleep(_FIRST_WAIT_S)
+        again = AsyncRetrying(
+            retry=retry_if_exception(_never_reached),
+            stop=stop_after_attempt(_FURTHER_TRIES),
+            wait=wait_random_exponential(multiplier=0.3, min=0.1, max=_LONGEST_WAIT_S),
+            reraise=True,
+        )
+        return await again(self._post, message)
 
     async def _post(self, message: Mapping[str, Any]) -> bytes:
         return await self._request("POST", self._messages, _ENCODE(message).encode())
@@ -163,9 +169,9 @@ def _unanswered(error: Exception) -> str:
     return "the connection broke before WhatsApp answered"
 
 
-def _never_reached(error: GraphUnavailable) -> bool:
+def _never_reached(error: BaseException) -> bool:
     """Only what failed before a byte was written: limits have their own pace, which is the caller's to keep."""
-    return isinstance(error.__cause__, aiohttp.ClientError)
+    return isinstance(error, GraphUnavailable) and isinstance(error.__cause__, aiohttp.ClientError)
 
 
 async def _at_most(content: aiohttp.StreamReader, limit: int) -> bytes:
