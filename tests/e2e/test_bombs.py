@@ -1,7 +1,6 @@
 """Six sandboxes of the real profile; in the sixth something runs wild. The other five answer as if nothing were.
 
-"As if nothing were" is: half of their answers come within twice the time that half of them took before and after. A log
-flood is not kept to that on two cores, since it is the engine that works then: that is known, and bounded here.
+"As if nothing were" is: half of their answers come within twice the time that half of them took before and after.
 The sandboxes are of the light image. Its answer is two commits to its disk and a tenth of a second of CPU, a fifth of
 the time that OpenClaw takes for one. The machine has other work too, so a phase that fails is repeated, once.
 """
@@ -34,7 +33,6 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.
 
 ASKED = "WORK:0.1"
 TIMES = 2.0
-TIMES_OF_ENGINE = 4.0  # 2.2 seen: one core of two is the engine's, which copies what is said
 BOMB_S = 4
 WARM_UP_S = 0.5
 QUIET = 6  # answers of each, before and after
@@ -44,7 +42,9 @@ RESTLESS = Rhythm(room_s=0.5, round_s=1.0, first_s=0.0, look_s=8.0, hurry_s=1.0,
 
 CPU = "for i in $(seq 240); do sh -c 'while :; do :; done' & done; wait"
 BOMBS = {
-    "log": "exec yes $(head -c 900 /dev/zero | tr '\\0' x) > /proc/1/fd/1",
+    "log": """for one in $(grep -l gateway[.]py /proc/[0-9]*/cmdline); do
+yes > ${one%cmdline}fd/1 & yes $(head -c 900 /dev/zero | tr '\\0' x) > ${one%cmdline}fd/2 &
+done; wait""",
     "processes": """exec python3 -c '
 import os
 while True:
@@ -110,6 +110,11 @@ class Crowd:
         """The sixth, with all that is in it; its keeper starts it again."""
         await docker("kill", self.name)
 
+    async def kill_flooded(self) -> None:
+        """Its flood is in the engine's log, as far as it is let there."""
+        assert "\ny\n" in await docker("logs", "--tail", "1000", self.name)
+        await self.kill()
+
     async def stopped_for_its_disk(self) -> None:
         """Nobody kills the sixth: it is stopped for its disk; tried again, it has time to make room."""
         began = time.monotonic()
@@ -167,21 +172,21 @@ async def measured(crowd: Crowd, start: list[str], end: Callable[[], Awaitable[o
     return statistics.median(quiet), statistics.median(wild)
 
 
-def is_felt(quiet_s: float, wild_s: float, *, times: float = TIMES) -> bool:
-    return wild_s > times * quiet_s
+def is_felt(quiet_s: float, wild_s: float) -> bool:
+    return wild_s > TIMES * quiet_s
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
 async def test_the_other_five_answer_as_if_nothing_were(crowd: Crowd, bomb: str) -> None:
     script = f"exec 2> /dev/null; exec timeout -s KILL {BOMB_S + 60} sh -c '{BOMBS[bomb].replace(chr(39), _QUOTE)}'"
     start = ["exec", crowd.name, "sh", "-c", script]
-    times = TIMES_OF_ENGINE if bomb == "log" else TIMES
+    end = {"log": crowd.kill_flooded, **dict.fromkeys(FILLERS, crowd.stopped_for_its_disk)}.get(bomb, crowd.kill)
     for again in (True, False):
-        quiet_s, wild_s = await measured(crowd, start, crowd.stopped_for_its_disk if bomb in FILLERS else crowd.kill)
+        quiet_s, wild_s = await measured(crowd, start, end)
         print(f"{bomb}: {quiet_s * 1000:.1f} ms, {wild_s * 1000:.1f} ms")
-        if not is_felt(quiet_s, wild_s, times=times) or not again:
+        if not is_felt(quiet_s, wild_s) or not again:
             break
-    assert not is_felt(quiet_s, wild_s, times=times), f"{quiet_s * 1000:.1f} ms became {wild_s * 1000:.1f} ms"
+    assert not is_felt(quiet_s, wild_s), f"{quiet_s * 1000:.1f} ms became {wild_s * 1000:.1f} ms"
 
 
 _QUOTE = "'\"'\"'"

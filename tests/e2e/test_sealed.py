@@ -38,7 +38,8 @@ FOUND_THERE = """
     socket: /run/engine.sock, program with rights: /usr/bin/rights, made a block device in /tmp,
     made a character device in /data, opened /proc/sys/kernel/core_pattern, read /proc/timer_list, may write,
     secret in, wrote /x, wrote /etc/x, opened /etc/hosts for writing, ran a program in /tmp,
-    CapEff, CapBnd, NoNewPrivs is 0, Seccomp is 0, uid 0, host name, first process
+    CapEff, CapBnd, NoNewPrivs is 0, Seccomp is 0, uid 0, host name, first process,
+    opened the log of the engine
 """
 
 

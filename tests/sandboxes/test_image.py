@@ -210,7 +210,7 @@ class TestThisCheckout:
         assert not re.search(r"^#\s*syntax=|RUN --|COPY --(?!from)|<<\w", text, re.MULTILINE)
 
     def test_what_is_started_may_be_executed(self) -> None:
-        for name in ("entrypoint", "seed", "pa-launcher"):
+        for name in ("logged", "entrypoint", "seed", "pa-launcher"):
             assert os.access(image.source_directory() / name, os.X_OK), name
 
 
@@ -249,7 +249,11 @@ class TestBuilt:
         config = await self.inspect()
 
         assert config["User"] == "1000:1000"
-        assert config["Entrypoint"] == ["/usr/bin/tini", "--", "/usr/local/lib/clawkaka/entrypoint"]
+        assert config["Entrypoint"] == [
+            "/usr/bin/tini",
+            "--",
+            *(f"/usr/local/lib/clawkaka/{name}" for name in ("logged", "entrypoint")),
+        ]
         assert not config.get("Cmd")
         assert not config.get("ExposedPorts")
         assert not config.get("Volumes")
