@@ -19,13 +19,9 @@ from clawkakad.gateway.connection import Connection
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.admission import Admission
 from clawkakad.sandboxes.builder import Builder
-from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.pulse import pulse
 from clawkakad.sandboxes.reaching import reach
 from clawkakad.sandboxes.timing import Timing
-
-TOOLS = ["timeout", "-k", "2", "20", "pa", "pulse", "--new"]  # it opens the database, and changes nothing
-TOOLS_S = 30.0
-TOOLS_LIMIT = 2048  # bytes
 
 
 class NotReady(Rejected):
@@ -87,7 +83,7 @@ class Gate:
         raise NotReady(f"its gateway missed {self.timing.misses} health checks")
 
     async def _tools(self, row: SandboxRow) -> None:
-        ran = await self.builder.engine.run(container_name(row.id), TOOLS, deadline_s=TOOLS_S, limit=TOOLS_LIMIT)
+        ran = await pulse(self.builder.engine, row.id, mark=False)  # it opens the database, and changes nothing
         if ran.exit_code != 0:
             raise NotReady(f"its tools do not work: pa ended with exit code {ran.exit_code}")
 

@@ -33,6 +33,7 @@ from clawkakad.sandboxes.ledger import Ledger, Lines
 from clawkakad.sandboxes.modelkeys import KeySource
 from clawkakad.sandboxes.policy import RESTING, is_at_rest
 from clawkakad.sandboxes.profile import container_name
+from clawkakad.sandboxes.pulse import pulse
 from clawkakad.sandboxes.removal import remove_sandbox
 from clawkakad.sandboxes.rest import Order, Rules
 from clawkakad.sandboxes.resting import Resting
@@ -51,9 +52,6 @@ REST_EVERY_S = 5.0  # memory may be short
 HINTS_EVERY_S = 1.0  # at most, a full look because of a container that rested and does something
 WAKE_AGAIN_S = 1.0  # where the registry could not be read
 
-PULSE = ["timeout", "-k", "2", "20", "pa", "pulse"]
-PULSE_S = 30.0
-PULSE_LIMIT = 4096  # bytes
 REST_TO = {Rest.DOZE: SandboxState.DOZING, Rest.SLEEP: SandboxState.ASLEEP}
 
 OOM = "oom"  # the engine's event
@@ -180,9 +178,8 @@ class Supervisor:
 
         Raises EngineUnavailable, and Rejected where the container does not run or `pa` failed.
         """
-        command = [*PULSE, "--mark" if mark else "--new"]
         with self._pool.using(sandbox_id):
-            ran = await self._engine.run(container_name(sandbox_id), command, deadline_s=PULSE_S, limit=PULSE_LIMIT)
+            ran = await pulse(self._engine, sandbox_id, mark=mark)
         if ran.exit_code != 0:
             raise Rejected(f"pa pulse ended with exit code {ran.exit_code}")
         return ran.output.strip()

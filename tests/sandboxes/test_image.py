@@ -210,7 +210,7 @@ class TestThisCheckout:
         assert not re.search(r"^#\s*syntax=|RUN --|COPY --(?!from)|<<\w", text, re.MULTILINE)
 
     def test_what_is_started_may_be_executed(self) -> None:
-        for name in ("logged", "entrypoint", "seed", "pa-launcher"):
+        for name in ("logged.py", "entrypoint", "seed", "pa-launcher"):
             assert os.access(image.source_directory() / name, os.X_OK), name
 
 

@@ -562,7 +562,7 @@ async def test_the_pulse_is_what_pa_says(world: World) -> None:
 
         assert 'overdue task 3: "Pay rent"' == await supervisor.pulse(row.id, mark=False)
         await supervisor.pulse(row.id, mark=True)
-        assert [["pa", "pulse", "--new"], ["pa", "pulse", "--mark"]] == [command[4:] for command in commands]
+        assert [["pa", "pulse", "--new"], ["pa", "pulse", "--mark"]] == [command[-3:] for command in commands]
         world.engine.command = lambda _: (0, b"")
         assert "" == await supervisor.pulse(row.id, mark=True)
         world.engine.command = lambda _: (1, b"half an answer")

@@ -1,0 +1,20 @@
+"""`pa pulse`, the one command that the daemon runs inside a sandbox: it says what is news in the person's database.
+
+Under `logged`, so that an agent cannot get hold of its pipe to the engine, as it could of that of a program that it may
+look into.
+"""
+
+from clawkakad.model import SandboxId
+from clawkakad.sandboxes.engine import Engine, Ran
+from clawkakad.sandboxes.profile import container_name
+
+LOGGED = ["/usr/local/lib/clawkaka/logged", "--no-errors"]
+PULSE = ["timeout", "-k", "2", "20", "pa", "pulse"]
+DEADLINE_S = 30.0
+LIMIT = 4096  # bytes
+
+
+async def pulse(engine: Engine, sandbox_id: SandboxId, *, mark: bool) -> Ran:
+    """What needs attention and is news. `mark`: it has been said. Raises EngineUnavailable, Rejected."""
+    command = [*LOGGED, *PULSE, "--mark" if mark else "--new"]
+    return await engine.run(container_name(sandbox_id), command, deadline_s=DEADLINE_S, limit=LIMIT)
