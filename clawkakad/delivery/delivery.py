@@ -211,16 +211,16 @@ class Delivery:
         while True:
             now = self._clock()
             try:
-                news = await self._registry.db.write(
-                    lambda tx, now=now: sending.keep(tx, head.row, fate, now, lifts=is_trial)  # type: ignore[misc]
+                stored, news = await self._registry.db.write(
+                    lambda tx, now=now: sending.keep(tx, head, fate, now, lifts=is_trial)  # type: ignore[misc]
                 )
             except RegistryUnavailable as error:
                 logger.warning("outcome of a send cannot be stored now", outbox=head.row.id, error=str(error))
                 await asyncio.sleep(LOOK_AGAIN_S)
             else:
                 break
-        sending.tell(head.row, fate, news=news)
-        concerns_others = is_trial or fate.kind is not Kind.SENT
+        sending.tell(head.row, stored, news=news)
+        concerns_others = is_trial or stored.kind is not Kind.SENT
         if news or concerns_others:
             self._lookout.changed(now=concerns_others)
             self._changed.set()

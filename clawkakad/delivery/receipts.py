@@ -1,7 +1,8 @@
 """Receipts: what Meta's statuses say of our messages, taken in the transaction that stores them.
 
 Good news moves a row forward. A failed status is what a refusal is at sending, only later: the same table of codes
-decides whether the message is given up, held until the person writes, or sent again; whether sending is paused.
+decides whether the message is given up, held until the person writes, or sent again; whether sending is paused. What
+Meta found out before the person's latest message says nothing of the time after it: both times are by Meta's clock.
 """
 
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from loguru import logger
 
 from clawkakad.delivery.settling import Lags
 from clawkakad.model import Hold, OutboxState
-from clawkakad.registry import outbox, pauses, sends
+from clawkakad.registry import outbox, pauses, sends, users
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import Subject
 from clawkakad.registry.pauses import Scope
@@ -57,7 +58,10 @@ class Receipts:
         rule, reason = meta.rule_of(status.error_code), f"error {status.error_code}: {status.error_text}"
         logger.error("WhatsApp could not deliver a message", outbox=row.id, reason=reason, advice=rule.advice)
         if rule.reaction is meta.Reaction.TEMPLATE:
-            outbox.retract(tx, row, status.wamid, Hold.WINDOW, reason, not_before=now, now=now)
+            # Tries are counted here as well: with times that make no sense it would go round for ever.
+            is_open = row.attempt < MOST_TRIES and users.wrote_after(tx, row.user_id, status.at)
+            why = None if is_open else Hold.WINDOW
+            outbox.retract(tx, row, status.wamid, why, reason, not_before=now, now=now)
         elif rule.reaction is meta.Reaction.STOP:
             self._stopped(tx, row, status, now)
         elif rule.reaction is not meta.Reaction.NEVER and row.attempt < MOST_TRIES:
@@ -80,5 +84,5 @@ class Receipts:
     @staticmethod
     def _given_up(tx: Transaction, row: Subject, status: Status, reason: str, now: datetime) -> None:
         outbox.apply_status(tx, row, wamid=status.wamid, state=OutboxState.FAILED, reason=reason, now=now)
-        if status.error_code == meta.UNREACHABLE:
+        if status.error_code == meta.UNREACHABLE and not users.wrote_after(tx, row.user_id, status.at):
             sends.set_unreachable(tx, row.user_id, reason, now)

@@ -308,6 +308,36 @@ async def test_refused_for_the_window_it_is_held_and_goes_out_in_order_when_they
     assert post.graph.texts == ["one", "two", "one", "two"]
 
 
+async def test_who_writes_while_it_is_refused_for_the_window_gets_it(post: Post, robin: UserId) -> None:
+    post.graph.script = [Reply.error(131047)] * 2
+    post.graph.open.clear()
+    await post.add(robin, "one")
+
+    async with post.running():
+        await count(post, 1)
+        post.clock.advance(seconds=1)
+        await post.writes(robin)
+        post.graph.open.set()
+        await count(post, 2)
+        await post.until(HELD)  # refused once more, with no newer message of theirs
+
+        await post.writes(robin)
+        await post.until(SENT)
+
+
+async def test_who_writes_while_they_cannot_be_reached_can_be(post: Post, robin: UserId) -> None:
+    post.graph.script = [Reply.error(131026)]
+    post.graph.open.clear()
+    await post.add(robin, "one", "two")
+
+    async with post.running():
+        await count(post, 1)
+        post.clock.advance(seconds=1)
+        await post.writes(robin)
+        post.graph.open.set()
+        await post.until(FAILED, SENT)
+
+
 async def test_outside_the_window_nothing_is_even_tried(post: Post, robin: UserId) -> None:
     post.clock.advance(hours=23, minutes=51)
     await post.add(robin, "one", "two", origin="reminder")

@@ -1,10 +1,12 @@
 """Receipts: a failed status is acted on like a refusal, once, and only where it is about the last send."""
 
+from datetime import datetime
+
 import pytest
 
 from clawkakad.delivery.receipts import MOST_TRIES, Receipts
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
-from clawkakad.registry import Registry, pauses, sends
+from clawkakad.registry import Registry, pauses, sends, users
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.whatsapp.delivery import Status
 from tests.conftest import Clock
@@ -27,10 +29,23 @@ class Desk:
         await self.registry.db.write(lambda tx: sends.sent(tx, row, Wamid(wamid), now))
         return await self.row()
 
-    async def status(self, word: str, code: int | None = None, wamid: str = "w1", key: str | None = None) -> bool:
+    async def status(
+        self,
+        word: str,
+        code: int | None = None,
+        wamid: str = "w1",
+        key: str | None = None,
+        at: datetime | None = None,
+    ) -> bool:
         text = "words of Meta" if code else ""
-        status = Status(Wamid(wamid), word, self.clock(), key, code, text)
+        status = Status(Wamid(wamid), word, at or self.clock(), key, code, text)
         return await self.registry.db.write(lambda tx: self.receipts.take(tx, status, self.clock()))
+
+    async def person_writes(self) -> None:
+        await self.registry.db.write(lambda tx: users.touch(tx, self.user, self.clock()))
+
+    async def is_unreachable(self) -> bool:
+        return bool(await self.registry.db.all("SELECT 1 FROM users WHERE unreachable_at IS NOT NULL"))
 
     async def row(self) -> OutboxRow:
         (row,) = await self.registry.outbox.all()
@@ -85,6 +100,54 @@ async def test_outside_the_window_it_is_held_and_not_failed(desk: Desk) -> None:
 
     row = await desk.row()
     assert (row.state, row.hold, row.reason) == (OutboxState.HELD, Hold.WINDOW, "error 131047: words of Meta")
+
+
+async def test_who_wrote_after_the_window_closed_gets_it_now_and_once(desk: Desk) -> None:
+    await desk.send()
+    failed_at = desk.clock()
+    desk.clock.advance(seconds=60)
+    await desk.person_writes()
+
+    await desk.status("failed", 131047, at=failed_at)
+    row = await desk.row()
+    assert (row.state, row.hold, row.not_before) == (OutboxState.QUEUED, None, desk.clock())
+
+    await desk.send("w2")
+    await desk.status("failed", 131047, wamid="w2")
+    assert (await desk.row()).hold is Hold.WINDOW
+
+
+async def test_a_time_that_makes_no_sense_sends_nothing_for_ever(desk: Desk) -> None:
+    failed_at = desk.clock()
+    desk.clock.advance(seconds=60)
+    await desk.person_writes()
+
+    for attempt in range(1, MOST_TRIES + 1):
+        assert (await desk.send(f"w{attempt}")).state is OutboxState.SENT
+        await desk.status("failed", 131047, wamid=f"w{attempt}", at=failed_at)
+
+    assert (await desk.row()).hold is Hold.WINDOW
+
+
+async def test_who_has_written_since_can_be_reached(desk: Desk) -> None:
+    await desk.send()
+    failed_at = desk.clock()
+    desk.clock.advance(seconds=60)
+    await desk.person_writes()
+
+    await desk.status("failed", 131026, at=failed_at)
+
+    assert (await desk.row()).state is OutboxState.FAILED
+    assert not await desk.is_unreachable()
+
+
+async def test_who_wrote_at_the_moment_of_the_failure_cannot(desk: Desk) -> None:
+    await desk.send()
+    await desk.person_writes()
+
+    await desk.status("failed", 131026)
+
+    assert await desk.is_unreachable()
 
 
 @pytest.mark.parametrize("code", [131042, 131048, 190, 368])
