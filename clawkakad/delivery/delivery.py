@@ -172,7 +172,8 @@ class Delivery:
         begun: set[int] = set()
         self._in_flight |= {head.row.user_id: _InFlight(None, self._monotonic()) for head in step.start}
         try:
-            begun = await self._registry.db.write(functools.partial(steps.write, step=step, now=self._clock()))
+            write = functools.partial(steps.write, step=step, now=self._clock(), is_trial=is_trial)
+            begun = await self._registry.db.write(write)
         finally:
             for head in step.start:
                 self._goes(head.row.user_id, head if head.row.id in begun else None, is_trial=is_trial)

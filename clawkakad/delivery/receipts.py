@@ -28,6 +28,7 @@ _STATES = {
     "failed": OutboxState.FAILED,
 }
 _OPEN = (OutboxState.QUEUED, OutboxState.SENDING, OutboxState.AMBIGUOUS)
+_OUT = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
 
 
 class Receipts:
@@ -50,7 +51,13 @@ class Receipts:
         if state is OutboxState.SENT and row.sent_at is not None:
             self.lags.note((now - row.sent_at).total_seconds())
         outbox.apply_status(tx, row, wamid=status.wamid, state=state, reason="", now=now)
-        return row.state in _OPEN
+        return self._ends_pause(tx, row, status) or row.state in _OPEN
+
+    @staticmethod
+    def _ends_pause(tx: Transaction, row: Subject, status: Status) -> bool:
+        """Whether a pause is over because the row's last send has gone out; what was taken back since has not."""
+        is_out = row.wamid == status.wamid and row.state in _OUT
+        return is_out and row.sent_at is not None and pauses.gone_out(tx, row.sent_at)
 
     def _failed(self, tx: Transaction, row: Subject, status: Status, now: datetime) -> bool:
         if not row.was_last_sent_as(status.wamid):
@@ -75,7 +82,7 @@ class Receipts:
         rule, reason = meta.rule_of(status.error_code), f"error {status.error_code}: {status.error_text}"
         scope = Scope.TEMPLATES if rule.width is meta.Width.TEMPLATES else Scope.ALL
         until = now + timedelta(seconds=rule.wait_s)
-        pauses.pause(tx, scope, status.error_code, reason, now=now, until=until)
+        pauses.pause(tx, scope, status.error_code, reason, now=now, until=until, by_status=True)
         if scope is Scope.ALL:
             outbox.retract(tx, row, status.wamid, None, reason, not_before=now, now=now)
         else:

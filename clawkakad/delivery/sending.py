@@ -97,7 +97,7 @@ def _keep(tx: Transaction, row: OutboxRow, fate: Fate, now: datetime, *, lifts: 
     match fate.kind:
         case Kind.SENT:
             assert fate.wamid is not None
-            lifted = lifts and pauses.lift(tx, Scope.ALL)
+            lifted = lifts and pauses.taken(tx, now)
             return sends.sent(tx, row, fate.wamid, now) or lifted
         case Kind.BACK | Kind.STOPPED:
             pausing = fate.kind is Kind.STOPPED

@@ -18,10 +18,13 @@ from clawkakad.delivery.circuit import FIRST_WIDTH
 from clawkakad.delivery.delivery import Delivery, SendRules
 from clawkakad.delivery.lookout import LOOK_AGAIN_S
 from clawkakad.delivery.pacing import BURST
+from clawkakad.delivery.receipts import Receipts
 from clawkakad.delivery.steps import Step
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, outbox, pauses, sends, users
 from clawkakad.registry.outbox import OutboxRow
+from clawkakad.registry.pauses import NEXT_TRY
+from clawkakad.whatsapp.delivery import Status
 from clawkakad.whatsapp.graph import GraphClient
 from tests.conftest import Clock
 from tests.fakes.graph import FakeGraph, Fault, Reply, fake_graph
@@ -135,6 +138,14 @@ class Post:
             )
         )
         if self.delivery is not None:
+            self.delivery.wake()
+
+    async def hears(self, word: str, row: OutboxRow) -> None:
+        """A status comes, and what it says is acted on."""
+        assert row.wamid is not None
+        status = Status(row.wamid, word, self.clock(), row.key, None, "")
+        if await self.registry.db.write(lambda tx: Receipts().take(tx, status, self.clock())):
+            assert self.delivery is not None
             self.delivery.wake()
 
     async def writes(self, user: UserId) -> None:
@@ -448,6 +459,29 @@ async def test_a_pause_that_a_status_began_is_noticed_and_one_that_the_operator_
         await post.registry.db.write(lambda tx: pauses.try_now(tx, post.clock()))
         post.clock.advance(seconds=LOOK_AGAIN_S)
         await post.until(SENT)
+
+
+async def test_a_pause_that_a_status_began_goes_on_until_a_status_says_that_one_has_gone_out(post: Post) -> None:
+    people = [await post.person(number) for number in range(4)]
+    now = post.clock()
+    await post.registry.db.write(
+        lambda tx: pauses.pause(tx, pauses.Scope.ALL, 131042, "unpaid", now=now, until=now, by_status=True)
+    )
+    for number, person in enumerate(people):
+        await post.add(person, "hi", source=str(number))
+
+    async with post.running():
+        for tries in (1, 2):
+            await count(post, tries)
+            post.pass_time(NEXT_TRY.total_seconds() - 1)
+            await post.quiet()
+            assert len(post.graph.texts) == tries, "one message alone"
+            post.pass_time(1 + tries)
+        await count(post, 3)
+        await post.until(SENT, SENT, SENT, QUEUED)
+        await post.hears("sent", (await post.rows())[0])
+        await post.until(SENT, SENT, SENT, SENT)
+        assert await post.pauses() == []
 
 
 async def test_a_pause_of_templates_stops_no_free_text(post: Post, robin: UserId) -> None:

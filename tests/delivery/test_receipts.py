@@ -51,6 +51,16 @@ class Desk:
         (row,) = await self.registry.outbox.all()
         return row
 
+    async def is_paused_by_status(self) -> None:
+        now = self.clock()
+        await self.registry.db.write(
+            lambda tx: pauses.pause(tx, pauses.Scope.ALL, 131048, "spam", now=now, until=now, by_status=True)
+        )
+
+    async def is_tried(self) -> None:
+        """The delivery is about to try a message alone."""
+        await self.registry.db.write(lambda tx: pauses.trying(tx, self.clock()))
+
     async def pauses(self) -> list[tuple[pauses.Scope, int | None]]:
         found = await self.registry.db.read(pauses.current)
         return [(pause.scope, pause.code) for pause in found]
@@ -158,6 +168,64 @@ async def test_a_failure_that_concerns_all_pauses_sending_and_keeps_the_message(
 
     assert (await desk.row()).state is OutboxState.QUEUED
     assert await desk.pauses() == [(pauses.Scope.ALL, code)]
+
+
+async def test_a_pause_that_a_status_began_ends_with_news_of_what_was_sent_since_its_first_try(desk: Desk) -> None:
+    await desk.send()
+    await desk.status("failed", 131042)
+    desk.clock.advance(minutes=31)
+    await desk.is_tried()
+    row = await desk.send("w2")
+    desk.clock.advance(seconds=5)
+
+    assert not await desk.status("sent", wamid="w1", key=row.key)
+    assert await desk.pauses() != []
+    assert await desk.status("sent", wamid="w2")
+    assert await desk.pauses() == []
+
+
+@pytest.mark.parametrize("word", ["sent", "delivered", "read"])
+async def test_late_news_of_what_was_sent_before_a_pause_does_not_end_it(desk: Desk, word: str) -> None:
+    await desk.send()
+    desk.clock.advance(seconds=1)
+    await desk.is_paused_by_status()
+    await desk.is_tried()
+
+    assert not await desk.status(word)
+
+    assert await desk.pauses() == [(pauses.Scope.ALL, 131048)]
+
+
+@pytest.mark.parametrize("words", [["sent"], ["delivered"], ["read"], ["read", "delivered", "sent"]])
+async def test_any_good_news_of_what_was_sent_since_the_first_try_ends_it(desk: Desk, words: list[str]) -> None:
+    await desk.is_paused_by_status()
+    await desk.is_tried()
+    await desk.send()
+
+    assert [await desk.status(word) for word in words] == [True, False, False][: len(words)]
+
+    assert await desk.pauses() == []
+
+
+async def test_a_clock_that_was_set_back_does_not_keep_a_pause(desk: Desk) -> None:
+    await desk.is_paused_by_status()
+    await desk.is_tried()
+    desk.clock.advance(hours=-8)
+    await desk.is_tried()
+    await desk.send()
+
+    assert await desk.status("sent")
+
+
+async def test_a_pause_that_a_status_confirmed_is_one_that_a_status_began(desk: Desk) -> None:
+    now = desk.clock()
+    await desk.registry.db.write(lambda tx: pauses.pause(tx, pauses.Scope.ALL, 190, "token", now=now, until=now))
+    await desk.send()
+    await desk.status("failed", 131042)
+    await desk.registry.db.write(lambda tx: pauses.pause(tx, pauses.Scope.ALL, 190, "token", now=now, until=now))
+
+    assert not await desk.registry.db.write(lambda tx: pauses.taken(tx, now))
+    assert await desk.pauses() == [(pauses.Scope.ALL, 190)]
 
 
 async def test_told_twice_it_happens_once(desk: Desk) -> None:
