@@ -16,6 +16,7 @@ import pytest
 from clawkakad.delivery import planning, steps
 from clawkakad.delivery.circuit import FIRST_WIDTH
 from clawkakad.delivery.delivery import Delivery, SendRules
+from clawkakad.delivery.judging import MOST_FOREIGN
 from clawkakad.delivery.lookout import LOOK_AGAIN_S
 from clawkakad.delivery.pacing import BURST
 from clawkakad.delivery.receipts import Receipts
@@ -618,6 +619,39 @@ async def test_nobody_listening_means_nothing_sent_and_probes_until_it_is_back(p
             assert graph.requests[0].path == "/v25.0/100"
             post.pass_time(2)
             await post.until(*[SENT] * 6)
+
+
+@pytest.mark.parametrize("people", [1, 2, 3])
+async def test_something_else_that_answers_in_whatsapps_place_fails_nobodys_message(post: Post, people: int) -> None:
+    post.graph.script = [Reply(status=302, body=b"<html>log in first</html>")] * 200
+    for number in range(people):
+        await post.add(await post.person(number), "hi", source=str(number))
+
+    async with post.running():
+        for _ in range(20):
+            post.pass_time(61)
+            await post.quiet()
+        assert await post.states() == [QUEUED] * people
+
+        post.graph.script = []
+        post.pass_time(61)
+        await post.until(*[SENT] * people)
+
+
+async def test_a_message_that_never_reaches_whatsapp_while_others_do_is_given_up(post: Post, robin: UserId) -> None:
+    mika = await post.person(1)
+    post.graph.scripts[ROBIN] = [Reply(status=403, body=b"<html>filtered</html>")] * MOST_FOREIGN
+    await post.add(robin, "filtered", "fine", source="r")
+
+    async with post.running():
+        for number in range(3 * MOST_FOREIGN):
+            if number == 7:
+                await post.add(mika, "free", source="m")
+            post.pass_time(61)
+            await post.quiet()
+        await post.until(FAILED, SENT, SENT)
+
+    assert post.graph.texts.count("filtered") == MOST_FOREIGN
 
 
 async def test_an_outage_leaves_a_few_unknown_outcomes_and_not_the_whole_queue(post: Post) -> None:
