@@ -809,6 +809,25 @@ async def test_stopping_lets_what_is_in_flight_end(post: Post, robin: UserId) ->
     assert await post.states() == [SENT]
 
 
+async def test_stopping_while_a_send_is_written_down_sends_it(post: Post, robin: UserId) -> None:
+    await post.add(robin, "hi", origin="heartbeat")
+    begun, write = asyncio.Event(), post.registry.db.write
+
+    async def slow_to_tell(work: Callable[..., object]) -> object:
+        result = await write(work)
+        if await post.states() == [OutboxState.SENDING]:
+            begun.set()
+            await asyncio.sleep(0.1)
+        return result
+
+    post.registry.db.write = slow_to_tell  # type: ignore[method-assign, assignment]
+    async with post.running():
+        await asyncio.wait_for(begun.wait(), 5)
+
+    assert post.graph.texts == ["hi"]
+    assert await post.states() == [SENT]
+
+
 async def test_a_reset_is_unknown(post: Post, robin: UserId) -> None:
     post.graph.script = [Reply(fault=Fault.DROP_AFTER_BODY)]
     await post.add(robin, "hi")
