@@ -66,7 +66,7 @@ from clawkakad.web.public import BODY_LIMIT, public_site
 from clawkakad.whatsapp.graph import GraphClient
 
 TURNS_S = 10.0  # for turns in flight when the daemon stops; what is left is asked for again at the next start
-LOOP_S = 12.0  # for a loop to clean up; sends in flight have 10 s
+LOOP_S = 13.0  # for a loop to clean up; a commit that begins sends has 2 s, sends in flight have 10 s
 OFFLINE_SOCKET = "model.sock"
 MOST_AWAKE_MB = 900  # what an agent takes at most, where its limit does not hold it down: 760-930 seen
 DEFAULT_MODEL = "openrouter/auto"

@@ -89,6 +89,10 @@ def pause_lines(pauses: Sequence[Pause], now: datetime) -> Iterator[Text]:
             yield Text(f"{when}, alone, and one whenever the daemon starts; nothing is lost.")
             if left_s > 0:
                 yield Text(f"→ {TRY_NOW}")
+            if pause.by_status:
+                yield Text(
+                    "That one is taken is not enough: all others follow when a status says that it has gone out."
+                )
 
 
 def _table(entries: Sequence[Entry], now: datetime, *, text: bool) -> Table:

@@ -1,15 +1,16 @@
 """The circuit: is WhatsApp there at all? No I/O.
 
-closed → open (three different messages in a row found nobody, or got no usable answer) → trial (a harmless request
-was answered: one message goes out alone) → closed (it was answered) or open again. An outage so leaves a few sends of
-unknown outcome behind, and not a whole queue of them.
+closed → open (three different messages in a row, or five tries of fewer, found nobody or got no usable answer) → trial
+(a harmless request was answered: one message goes out alone) → closed (it was answered) or open again. An outage so
+leaves a few sends of unknown outcome behind, and not a whole queue of them.
 """
 
 import random
 from collections.abc import Callable, Collection
 from enum import Enum, auto
 
-IN_A_ROW = 3
+IN_A_ROW = 3  # different messages
+TRIES_IN_A_ROW = 5  # of any messages: with one or two people waiting there are no three
 FIRST_PROBE_S, LONGEST_PROBE_S = 1.0, 60.0
 FIRST_WIDTH, MOST_WIDTH = 4, 64  # requests in flight: what an outage can leave behind with an unknown outcome
 SILENT_S = 5.0  # with this many seconds and no answer at all, nobody else is sent to
@@ -31,6 +32,7 @@ class Circuit:
         self.state = State.CLOSED
         self._width = FIRST_WIDTH
         self._failed: set[int] = set()
+        self._tries = 0
         self._probes = 0
         self._probe_at = 0.0
         self._answered_at = float("-inf")
@@ -40,8 +42,9 @@ class Circuit:
         if self.state is State.OPEN:
             return False
         self._failed.add(row_id)
+        self._tries += 1
         self._width = max(FIRST_WIDTH, self._width // 2)
-        if self.state is State.CLOSED and len(self._failed) < IN_A_ROW:
+        if self.state is State.CLOSED and len(self._failed) < IN_A_ROW and self._tries < TRIES_IN_A_ROW:
             return False
         self._open(now)
         return True
@@ -49,7 +52,7 @@ class Circuit:
     def answered(self, now: float) -> bool:
         """WhatsApp answered a message, whatever it said. True where that closes the circuit."""
         self._answered_at = now
-        self._failed.clear()
+        self._forget()
         self._probes = 0
         self._width = min(MOST_WIDTH, self._width + 1)
         was_closed = self.state is State.CLOSED
@@ -84,7 +87,11 @@ class Circuit:
         """Probes come ever more slowly, also after trials that failed: such a probe tells little."""
         self.state = State.OPEN
         self._width = FIRST_WIDTH
-        self._failed.clear()
+        self._forget()
         wait_s = min(LONGEST_PROBE_S, FIRST_PROBE_S * 2.0 ** min(self._probes, 10))
         self._probes += 1
         self._probe_at = now + wait_s * (0.75 + 0.25 * self._dice())
+
+    def _forget(self) -> None:
+        self._failed.clear()
+        self._tries = 0

@@ -36,6 +36,7 @@ from clawkakad.registry.sends import Head
 
 TIDY_S = 60.0
 STOP_S = 10.0
+COMMIT_S = 2.0  # for a commit that has begun, when the daemon stops
 
 
 @dataclass(frozen=True)
@@ -169,11 +170,18 @@ class Delivery:
         if step.is_empty():
             return
         is_trial = self._pausing.is_on
-        begun: set[int] = set()
         self._in_flight |= {head.row.user_id: _InFlight(None, self._monotonic()) for head in step.start}
+        work = functools.partial(steps.write, step=step, now=self._clock(), is_trial=is_trial)
+        writing = asyncio.create_task(self._registry.db.write(work), name="writing down what is sent")
         try:
-            begun = await self._registry.db.write(functools.partial(steps.write, step=step, now=self._clock()))
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:  # the daemon stops: what the commit has begun must go out, or it looks unknown
+            await asyncio.wait([writing], timeout=COMMIT_S)
+            raise
         finally:
+            is_written = writing.done() and not writing.cancelled() and writing.exception() is None
+            begun = writing.result() if is_written else set()
+            writing.cancel()
             for head in step.start:
                 self._goes(head.row.user_id, head if head.row.id in begun else None, is_trial=is_trial)
         self._lookout.started(step.start)
@@ -211,16 +219,16 @@ class Delivery:
         while True:
             now = self._clock()
             try:
-                news = await self._registry.db.write(
-                    lambda tx, now=now: sending.keep(tx, head.row, fate, now, lifts=is_trial)  # type: ignore[misc]
+                stored, news = await self._registry.db.write(
+                    lambda tx, now=now: sending.keep(tx, head, fate, now, lifts=is_trial)  # type: ignore[misc]
                 )
             except RegistryUnavailable as error:
                 logger.warning("outcome of a send cannot be stored now", outbox=head.row.id, error=str(error))
                 await asyncio.sleep(LOOK_AGAIN_S)
             else:
                 break
-        sending.tell(head.row, fate, news=news)
-        concerns_others = is_trial or fate.kind is not Kind.SENT
+        sending.tell(head.row, stored, news=news)
+        concerns_others = is_trial or stored.kind is not Kind.SENT
         if news or concerns_others:
             self._lookout.changed(now=concerns_others)
             self._changed.set()

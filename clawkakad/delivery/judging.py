@@ -1,10 +1,11 @@
 """What becomes of a message after its request: the outcome and Meta's table give a fate. No I/O.
 
-Keeps what has to be remembered between sends: who failed how often in a row, whether WhatsApp is there, whether all
-have to slow down.
+Keeps what has to be remembered between sends: who failed how often in a row and by what, whether WhatsApp is there,
+whether all have to slow down.
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -17,7 +18,10 @@ from clawkakad.whatsapp import errors as meta
 
 LONGEST_PAIR_S = 3600.0
 FIRST_AGAIN_S, LONGEST_AGAIN_S = 1.0, 60.0
-MOST_FOREIGN = 10  # answers in a row to one person's messages that are not the Graph API's (a proxy's filter, say)
+# Answers to one person's messages that are not the Graph API's, until one is taken: those of a proxy's filter, say.
+# What answers to everything, as a captive portal does, is stopped by the circuit before.
+MOST_FOREIGN = 10
+MOST_COUNTED = 20  # the longest waits are reached long before
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,14 @@ class Fate:
     code: int | None = None
 
 
+class _Trouble(Enum):
+    """What comes several times in a row, each counted for itself."""
+
+    NOT_REACHED = auto()
+    FOREIGN = auto()
+    PAIR_LIMIT = auto()
+
+
 class Judge:
     """All times are monotonic seconds."""
 
@@ -85,7 +97,7 @@ class Judge:
         self._brake = brake
         self._pacer = pacer
         self._dice = dice
-        self._failures: dict[UserId, int] = {}
+        self._in_a_row: dict[UserId, Counter[_Trouble]] = {}
 
     def fate(self, row: OutboxRow, outcome: Outcome, now: float) -> Fate:
         """Learn from an outcome, and say what it means for the message."""
@@ -98,12 +110,12 @@ class Judge:
         self._circuit.answered(now)
         if isinstance(outcome, Refused):
             return self._refused(row, outcome, now)
-        self._failures.pop(row.user_id, None)
+        self._in_a_row.pop(row.user_id, None)
         self._brake.taken()
         return Fate(Kind.SENT, wamid=outcome.wamid)
 
     def _not_reached(self, row: OutboxRow, outcome: NotReached) -> Fate:
-        failures = self._count(row.user_id)
+        failures = self._count(row.user_id, _Trouble.FOREIGN if outcome.is_foreign else _Trouble.NOT_REACHED)
         if outcome.is_foreign and failures >= MOST_FOREIGN:
             return self._final(Kind.FAILED, row, outcome.reason)
         wait_s = min(LONGEST_AGAIN_S, FIRST_AGAIN_S * 2.0 ** (failures - 1)) * (0.75 + 0.25 * self._dice())
@@ -128,14 +140,15 @@ class Judge:
     def _too_much_for_one(self, row: OutboxRow, outcome: Refused, now: float) -> Fate:
         """Meta: wait 4^n seconds, n = 0, 1, 2 …; nobody else is affected."""
         self._pacer.drain(row.user_id, now)
-        wait_s = min(LONGEST_PAIR_S, 4.0 ** (self._count(row.user_id) - 1))
+        wait_s = min(LONGEST_PAIR_S, 4.0 ** (self._count(row.user_id, _Trouble.PAIR_LIMIT) - 1))
         return Fate(Kind.BACK, outcome.reason, max(wait_s, outcome.asked_s or 0.0), code=outcome.code)
 
     def _final(self, kind: Kind, row: OutboxRow, reason: str, code: int | None = None) -> Fate:
-        self._failures.pop(row.user_id, None)
+        self._in_a_row.pop(row.user_id, None)
         return Fate(kind, reason, code=code)
 
-    def _count(self, user_id: UserId) -> int:
-        """Failures in a row of one person, this one included. Whoever has one has a message in the queue."""
-        self._failures[user_id] = min(self._failures.get(user_id, 0) + 1, 20)
-        return self._failures[user_id]
+    def _count(self, user_id: UserId, trouble: _Trouble) -> int:
+        """How often it came in a row to one person, this time included. Whoever has any has a message in the queue."""
+        counts = self._in_a_row.setdefault(user_id, Counter())
+        counts[trouble] = min(counts[trouble] + 1, MOST_COUNTED)
+        return counts[trouble]

@@ -1,7 +1,8 @@
 """Receipts: what Meta's statuses say of our messages, taken in the transaction that stores them.
 
 Good news moves a row forward. A failed status is what a refusal is at sending, only later: the same table of codes
-decides whether the message is given up, held until the person writes, or sent again; whether sending is paused.
+decides whether the message is given up, held until the person writes, or sent again; whether sending is paused. What
+Meta found out before the person's latest message says nothing of the time after it: both times are by Meta's clock.
 """
 
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from loguru import logger
 
 from clawkakad.delivery.settling import Lags
 from clawkakad.model import Hold, OutboxState
-from clawkakad.registry import outbox, pauses, sends
+from clawkakad.registry import outbox, pauses, sends, users
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import Subject
 from clawkakad.registry.pauses import Scope
@@ -27,6 +28,7 @@ _STATES = {
     "failed": OutboxState.FAILED,
 }
 _OPEN = (OutboxState.QUEUED, OutboxState.SENDING, OutboxState.AMBIGUOUS)
+_OUT = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
 
 
 class Receipts:
@@ -49,7 +51,13 @@ class Receipts:
         if state is OutboxState.SENT and row.sent_at is not None:
             self.lags.note((now - row.sent_at).total_seconds())
         outbox.apply_status(tx, row, wamid=status.wamid, state=state, reason="", now=now)
-        return row.state in _OPEN
+        return self._ends_pause(tx, row, status) or row.state in _OPEN
+
+    @staticmethod
+    def _ends_pause(tx: Transaction, row: Subject, status: Status) -> bool:
+        """Whether a pause is over because the row's last send has gone out; what was taken back since has not."""
+        is_out = row.wamid == status.wamid and row.state in _OUT
+        return is_out and row.sent_at is not None and pauses.gone_out(tx, row.sent_at)
 
     def _failed(self, tx: Transaction, row: Subject, status: Status, now: datetime) -> bool:
         if not row.was_last_sent_as(status.wamid):
@@ -57,7 +65,10 @@ class Receipts:
         rule, reason = meta.rule_of(status.error_code), f"error {status.error_code}: {status.error_text}"
         logger.error("WhatsApp could not deliver a message", outbox=row.id, reason=reason, advice=rule.advice)
         if rule.reaction is meta.Reaction.TEMPLATE:
-            outbox.retract(tx, row, status.wamid, Hold.WINDOW, reason, not_before=now, now=now)
+            # Tries are counted here as well: with times that make no sense it would go round for ever.
+            is_open = row.attempt < MOST_TRIES and users.wrote_after(tx, row.user_id, status.at)
+            why = None if is_open else Hold.WINDOW
+            outbox.retract(tx, row, status.wamid, why, reason, not_before=now, now=now)
         elif rule.reaction is meta.Reaction.STOP:
             self._stopped(tx, row, status, now)
         elif rule.reaction is not meta.Reaction.NEVER and row.attempt < MOST_TRIES:
@@ -71,7 +82,7 @@ class Receipts:
         rule, reason = meta.rule_of(status.error_code), f"error {status.error_code}: {status.error_text}"
         scope = Scope.TEMPLATES if rule.width is meta.Width.TEMPLATES else Scope.ALL
         until = now + timedelta(seconds=rule.wait_s)
-        pauses.pause(tx, scope, status.error_code, reason, now=now, until=until)
+        pauses.pause(tx, scope, status.error_code, reason, now=now, until=until, by_status=True)
         if scope is Scope.ALL:
             outbox.retract(tx, row, status.wamid, None, reason, not_before=now, now=now)
         else:
@@ -80,5 +91,5 @@ class Receipts:
     @staticmethod
     def _given_up(tx: Transaction, row: Subject, status: Status, reason: str, now: datetime) -> None:
         outbox.apply_status(tx, row, wamid=status.wamid, state=OutboxState.FAILED, reason=reason, now=now)
-        if status.error_code == meta.UNREACHABLE:
+        if status.error_code == meta.UNREACHABLE and not users.wrote_after(tx, row.user_id, status.at):
             sends.set_unreachable(tx, row.user_id, reason, now)

@@ -4,6 +4,7 @@ Cancelled in the request, the row stays `sending`, and the next process knows th
 while the fate is stored: the same, although the outcome was known.
 """
 
+import dataclasses
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -13,13 +14,15 @@ from clawkakad import faults
 from clawkakad.delivery.judging import Accepted, Fate, Kind, NotReached, Outcome, Refused, Unknown
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.model import Hold, Wamid
-from clawkakad.registry import pauses, sends
+from clawkakad.registry import pauses, sends, users
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.registry.pauses import Scope
 from clawkakad.registry.sends import Head
 from clawkakad.whatsapp.errors import rule_of
 from clawkakad.whatsapp.graph import Recipient
+
+_IF_THEY_WROTE = {Kind.HELD: Kind.BACK, Kind.UNREACHABLE: Kind.FAILED}
 
 
 class Sender(Protocol):
@@ -70,12 +73,31 @@ async def is_there(graph: Sender) -> bool:
     return True
 
 
-def keep(tx: Transaction, row: OutboxRow, fate: Fate, now: datetime, *, lifts: bool) -> bool:
-    """Store a fate. `lifts`: the message was the trial of a pause. True where the delivery should look at once."""
+def keep(tx: Transaction, head: Head, fate: Fate, now: datetime, *, lifts: bool) -> tuple[Fate, bool]:
+    """Store a fate. `lifts`: the message was the trial of a pause.
+
+    Returns the fate that was stored, and whether the delivery should look at once.
+    """
+    fate = _as_of_now(tx, head, fate)
+    return fate, _keep(tx, head.row, fate, now, lifts=lifts)
+
+
+def _as_of_now(tx: Transaction, head: Head, fate: Fate) -> Fate:
+    """What would wait for the person's next message need not, where that has come since the head was read.
+
+    The next try knows of it, so that this cannot go round for ever.
+    """
+    instead = _IF_THEY_WROTE.get(fate.kind)
+    if instead is None or not users.wrote_after(tx, head.row.user_id, head.last_inbound_at):
+        return fate
+    return dataclasses.replace(fate, kind=instead)
+
+
+def _keep(tx: Transaction, row: OutboxRow, fate: Fate, now: datetime, *, lifts: bool) -> bool:
     match fate.kind:
         case Kind.SENT:
             assert fate.wamid is not None
-            lifted = lifts and pauses.lift(tx, Scope.ALL)
+            lifted = lifts and pauses.taken(tx, now)
             return sends.sent(tx, row, fate.wamid, now) or lifted
         case Kind.BACK | Kind.STOPPED:
             pausing = fate.kind is Kind.STOPPED
@@ -94,7 +116,7 @@ def keep(tx: Transaction, row: OutboxRow, fate: Fate, now: datetime, *, lifts: b
 
 
 def tell(row: OutboxRow, fate: Fate, *, news: bool) -> None:
-    """The log's line. `news`: what `keep` said."""
+    """The log's line of what `keep` said."""
     what = {"outbox": row.id, "user": row.user_id}
     advice = rule_of(fate.code).advice
     match fate.kind:

@@ -9,7 +9,7 @@ from clawkakad.delivery import planning
 from clawkakad.delivery.planning import Sorted
 from clawkakad.delivery.settling import Verdict
 from clawkakad.model import Hold
-from clawkakad.registry import sends
+from clawkakad.registry import pauses, sends
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.sends import Head
 
@@ -36,8 +36,10 @@ class Step:
         return bool(self.found.closed or self.found.homeless or self.verdicts)
 
 
-def write(tx: Transaction, *, step: Step, now: datetime) -> set[int]:
+def write(tx: Transaction, *, step: Step, now: datetime, is_trial: bool = False) -> set[int]:
     """One commit for all that was decided; returns the rows whose requests may be written."""
+    if is_trial and step.start:
+        pauses.trying(tx, now)
     still = _still(tx, step.found, now)
     for head, reason in still.closed:
         sends.hold(tx, head.row, Hold.WINDOW, reason, now)

@@ -2,7 +2,8 @@
 
 queued → sending → sent → delivered → read;  → failed;  sending → ambiguous → sent | queued | held;  queued → held.
 Statuses of Meta arrive late, early, twice and out of order: good news is believed in any state and only moves a row
-forward; bad news only where it is about the row's last send. See `sends` for the half of it that sends.
+forward, bad news only where it is about the row's last send. That a message was sent under an id that its row has is
+no news: where bad news has taken the row back since, it waits to be sent again. See `sends` for the half that sends.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -127,6 +128,8 @@ def apply_status(
         return False
     if state is OutboxState.FAILED and not row.was_last_sent_as(wamid):
         return False
+    if state is OutboxState.SENT and row.wamid == wamid:
+        return False  # late, or told twice: a failed status has taken it back since
     _conclude(tx, row, state, None, wamid, reason, not_before=now, now=now)
     return True
 

@@ -9,7 +9,7 @@ from clawkakad.registry import identifiers, ids, times
 from clawkakad.registry.database import Database, Row, Transaction
 from clawkakad.registry.identifiers import Identifier
 
-__all__ = ["Identifier", "UserRow", "Users", "add", "ensure_user", "get", "touch"]
+__all__ = ["Identifier", "UserRow", "Users", "add", "ensure_user", "get", "touch", "wrote_after"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,12 @@ def touch(tx: Transaction, user_id: UserId, at: datetime) -> None:
         " unreachable_at = NULL, unreachable_reason = NULL WHERE id = :id",
         {"id": user_id, "at": times.to_text(at)},
     )
+
+
+def wrote_after(tx: Transaction, user_id: UserId, at: datetime | None) -> bool:
+    """Whether a person has written later than at `at`; None: at all."""
+    sql = "SELECT 1 FROM users WHERE id = :id AND last_inbound_at > :at"
+    return tx.one(sql, {"id": user_id, "at": "" if at is None else times.to_text(at)}) is not None
 
 
 def _everybody(tx: Transaction) -> list[UserRow]:

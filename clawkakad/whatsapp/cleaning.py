@@ -2,13 +2,18 @@
 
 Removed: control characters, lone surrogates (they cannot be stored as UTF-8), overrides of the writing direction,
 invisible characters without a use in any script, and tag characters (text that people do not see and models read).
-Kept: newline, tab, the joiners that emoji, Persian and Indic scripts need, and the flags that are spelled with tags.
+Kept: newline, tab, the joiners that emoji, Persian and Indic scripts need, and the three flags that are spelled with
+tags.
 """
 
 import re
 
 _LINE_END = re.compile(r"\r\n?|[\u2028\u2029]")
-_FLAG = "\U0001f3f4[\U000e0030-\U000e007a]+\U000e007f"  # Scotland, Wales …: https://unicode.org/reports/tr51/#flag-emoji-tag-sequences
+# England, Scotland, Wales: no phone shows another one, and any tags after a black flag would be a text that hides.
+# https://www.unicode.org/Public/emoji/latest/emoji-sequences.txt, RGI_Emoji_Tag_Sequence
+_REGIONS = ("gbeng", "gbsct", "gbwls")
+_TAGS = "|".join("".join(chr(0xE0000 + ord(letter)) for letter in region) for region in _REGIONS)
+_FLAG = f"\U0001f3f4(?:{_TAGS})\U000e007f"
 _UNWANTED = (
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1, but newline and tab
     r"\xad\u180e\u200b\u2060-\u2064\ufeff"  # soft hyphen and invisible marks

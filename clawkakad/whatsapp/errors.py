@@ -42,8 +42,10 @@ class Rule:
 
 FIVE_MINUTES_S, HOUR_S, SIX_HOURS_S = 5 * 60.0, 3600.0, 6 * 3600.0
 PAYMENT_S = 30 * 60.0
-LIMIT_WITHOUT_CODE = 429  # our own: HTTP says that there is a limit, and no error object says which
+LIMIT_WITHOUT_CODE = 429  # our own: HTTP says that there is a limit, and no code that we know says which
+NO_SUCH_NUMBER = 33
 BAD_PARAMETER = 100
+TOKEN_INVALID = 190
 UNREACHABLE = 131026
 WINDOW_CLOSED = 131047
 
@@ -92,11 +94,13 @@ TABLE: Mapping[int, Rule] = {
     3: PERMISSION,
     4: _slow(60),  # call limit of the app
     10: PERMISSION,
-    33: _stop(
-        FIVE_MINUTES_S, "no such number: set WHATSAPP_SENDER_PHONE_NUMBER_ID to the id of a number of yours, restart"
+    NO_SUCH_NUMBER: _stop(  # comes as 100 with this as its subcode, too
+        FIVE_MINUTES_S,
+        "no such number: set WHATSAPP_SENDER_PHONE_NUMBER_ID to the id of one of yours and restart,"
+        " or give the system user its number back",
     ),
     BAD_PARAMETER: NEVER,
-    190: TOKEN,  # token invalid or expired
+    TOKEN_INVALID: TOKEN,  # token invalid or expired
     368: POLICY,  # restricted for a violation of policy
     LIMIT_WITHOUT_CODE: _slow(5),
     80007: _slow(60),  # call limit of the account

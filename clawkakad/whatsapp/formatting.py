@@ -74,7 +74,28 @@ def render(source: str, *, unwrap: bool = True) -> str:
     tokens = _MARKDOWN.parse(source)
     if any(token.level >= _NESTING - 2 for token in tokens):
         return source
+    _count_items(tokens)
     return _Blocks(tokens, source.split("\n"), unwrap=unwrap).all().strip("\n")
+
+
+def _count_items(tokens: Sequence[Token]) -> None:
+    """Number the items of a list anew in which a number comes twice: "1. 1. 1." is Markdown for "1. 2. 3.".
+
+    Else the numbers mean something, as in "3. 2. 1.", and stay as they were written.
+    """
+    lists: list[list[Token]] = []
+    for token in tokens:
+        if token.type in ("bullet_list_open", "ordered_list_open"):
+            lists.append([])
+        elif token.type == "list_item_open":
+            lists[-1].append(token)
+        elif token.type == "bullet_list_close":
+            lists.pop()
+        elif token.type == "ordered_list_close":
+            items = lists.pop()
+            if len({item.info for item in items}) < len(items):
+                for number, item in enumerate(items, start=int(items[0].info)):
+                    item.info = str(number)
 
 
 class _Blocks:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from markdown_it.common.normalize_url import normalizeLink
 from markdown_it.token import Token
 
 _MARKS = {"strong_open": "*", "em_open": "_", "s_open": "~"}
@@ -120,7 +121,8 @@ def _link(label: str, address: str) -> str:
         return label
     words = label.strip()
     shown = _PLAIN_SCHEME.sub("", address)
-    if not words or _said_by(words) == _said_by(shown):
+    # The parser has escaped the address, as it would the label: "…/Köln" is "…/K%C3%B6ln".
+    if not words or _said_by(shown) in (_said_by(words), _said_by(normalizeLink(words))):
         return shown
     return f"{words}: {shown}"
 

@@ -1,6 +1,6 @@
 """The circuit: an outage leaves a few unknown outcomes behind; one message's own trouble stops nobody else."""
 
-from clawkakad.delivery.circuit import FIRST_WIDTH, IN_A_ROW, MOST_WIDTH, SILENT_S, Circuit, State
+from clawkakad.delivery.circuit import FIRST_WIDTH, IN_A_ROW, MOST_WIDTH, SILENT_S, TRIES_IN_A_ROW, Circuit, State
 
 
 def opened(now: float = 0.0) -> Circuit:
@@ -20,10 +20,19 @@ def test_three_different_messages_in_a_row_open_it() -> None:
     assert circuit.state is State.OPEN
 
 
-def test_one_message_alone_does_not() -> None:
+def test_one_message_alone_needs_five_tries_for_that() -> None:
+    circuit = Circuit()
+
+    assert [circuit.failed(1, 0) for _ in range(TRIES_IN_A_ROW)] == [False] * (TRIES_IN_A_ROW - 1) + [True]
+    assert circuit.state is State.OPEN
+
+
+def test_a_few_tries_before_an_answer_do_not_count_after_it() -> None:
     circuit = Circuit()
     for _ in range(20):
         circuit.failed(1, 0)
+        circuit.failed(1, 0)
+        circuit.answered(0)
 
     assert circuit.state is State.CLOSED
 

@@ -16,12 +16,16 @@ import pytest
 from clawkakad.delivery import planning, steps
 from clawkakad.delivery.circuit import FIRST_WIDTH
 from clawkakad.delivery.delivery import Delivery, SendRules
+from clawkakad.delivery.judging import MOST_FOREIGN
 from clawkakad.delivery.lookout import LOOK_AGAIN_S
 from clawkakad.delivery.pacing import BURST
+from clawkakad.delivery.receipts import Receipts
 from clawkakad.delivery.steps import Step
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, outbox, pauses, sends, users
 from clawkakad.registry.outbox import OutboxRow
+from clawkakad.registry.pauses import NEXT_TRY
+from clawkakad.whatsapp.delivery import Status
 from clawkakad.whatsapp.graph import GraphClient
 from tests.conftest import Clock
 from tests.fakes.graph import FakeGraph, Fault, Reply, fake_graph
@@ -135,6 +139,14 @@ class Post:
             )
         )
         if self.delivery is not None:
+            self.delivery.wake()
+
+    async def hears(self, word: str, row: OutboxRow) -> None:
+        """A status comes, and what it says is acted on."""
+        assert row.wamid is not None
+        status = Status(row.wamid, word, self.clock(), row.key, None, "")
+        if await self.registry.db.write(lambda tx: Receipts().take(tx, status, self.clock())):
+            assert self.delivery is not None
             self.delivery.wake()
 
     async def writes(self, user: UserId) -> None:
@@ -308,6 +320,36 @@ async def test_refused_for_the_window_it_is_held_and_goes_out_in_order_when_they
     assert post.graph.texts == ["one", "two", "one", "two"]
 
 
+async def test_who_writes_while_it_is_refused_for_the_window_gets_it(post: Post, robin: UserId) -> None:
+    post.graph.script = [Reply.error(131047)] * 2
+    post.graph.open.clear()
+    await post.add(robin, "one")
+
+    async with post.running():
+        await count(post, 1)
+        post.clock.advance(seconds=1)
+        await post.writes(robin)
+        post.graph.open.set()
+        await count(post, 2)
+        await post.until(HELD)  # refused once more, with no newer message of theirs
+
+        await post.writes(robin)
+        await post.until(SENT)
+
+
+async def test_who_writes_while_they_cannot_be_reached_can_be(post: Post, robin: UserId) -> None:
+    post.graph.script = [Reply.error(131026)]
+    post.graph.open.clear()
+    await post.add(robin, "one", "two")
+
+    async with post.running():
+        await count(post, 1)
+        post.clock.advance(seconds=1)
+        await post.writes(robin)
+        post.graph.open.set()
+        await post.until(FAILED, SENT)
+
+
 async def test_outside_the_window_nothing_is_even_tried(post: Post, robin: UserId) -> None:
     post.clock.advance(hours=23, minutes=51)
     await post.add(robin, "one", "two", origin="reminder")
@@ -418,6 +460,29 @@ async def test_a_pause_that_a_status_began_is_noticed_and_one_that_the_operator_
         await post.registry.db.write(lambda tx: pauses.try_now(tx, post.clock()))
         post.clock.advance(seconds=LOOK_AGAIN_S)
         await post.until(SENT)
+
+
+async def test_a_pause_that_a_status_began_goes_on_until_a_status_says_that_one_has_gone_out(post: Post) -> None:
+    people = [await post.person(number) for number in range(4)]
+    now = post.clock()
+    await post.registry.db.write(
+        lambda tx: pauses.pause(tx, pauses.Scope.ALL, 131042, "unpaid", now=now, until=now, by_status=True)
+    )
+    for number, person in enumerate(people):
+        await post.add(person, "hi", source=str(number))
+
+    async with post.running():
+        for tries in (1, 2):
+            await count(post, tries)
+            post.pass_time(NEXT_TRY.total_seconds() - 1)
+            await post.quiet()
+            assert len(post.graph.texts) == tries, "one message alone"
+            post.pass_time(1 + tries)
+        await count(post, 3)
+        await post.until(SENT, SENT, SENT, QUEUED)
+        await post.hears("sent", (await post.rows())[0])
+        await post.until(SENT, SENT, SENT, SENT)
+        assert await post.pauses() == []
 
 
 async def test_a_pause_of_templates_stops_no_free_text(post: Post, robin: UserId) -> None:
@@ -554,6 +619,39 @@ async def test_nobody_listening_means_nothing_sent_and_probes_until_it_is_back(p
             assert graph.requests[0].path == "/v25.0/100"
             post.pass_time(2)
             await post.until(*[SENT] * 6)
+
+
+@pytest.mark.parametrize("people", [1, 2, 3])
+async def test_something_else_that_answers_in_whatsapps_place_fails_nobodys_message(post: Post, people: int) -> None:
+    post.graph.script = [Reply(status=302, body=b"<html>log in first</html>")] * 200
+    for number in range(people):
+        await post.add(await post.person(number), "hi", source=str(number))
+
+    async with post.running():
+        for _ in range(20):
+            post.pass_time(61)
+            await post.quiet()
+        assert await post.states() == [QUEUED] * people
+
+        post.graph.script = []
+        post.pass_time(61)
+        await post.until(*[SENT] * people)
+
+
+async def test_a_message_that_never_reaches_whatsapp_while_others_do_is_given_up(post: Post, robin: UserId) -> None:
+    mika = await post.person(1)
+    post.graph.scripts[ROBIN] = [Reply(status=403, body=b"<html>filtered</html>")] * MOST_FOREIGN
+    await post.add(robin, "filtered", "fine", source="r")
+
+    async with post.running():
+        for number in range(3 * MOST_FOREIGN):
+            if number == 7:
+                await post.add(mika, "free", source="m")
+            post.pass_time(61)
+            await post.quiet()
+        await post.until(FAILED, SENT, SENT)
+
+    assert post.graph.texts.count("filtered") == MOST_FOREIGN
 
 
 async def test_an_outage_leaves_a_few_unknown_outcomes_and_not_the_whole_queue(post: Post) -> None:
@@ -708,6 +806,25 @@ async def test_stopping_lets_what_is_in_flight_end(post: Post, robin: UserId) ->
     async with post.running():
         await count(post, 1)
 
+    assert await post.states() == [SENT]
+
+
+async def test_stopping_while_a_send_is_written_down_sends_it(post: Post, robin: UserId) -> None:
+    await post.add(robin, "hi", origin="heartbeat")
+    begun, write = asyncio.Event(), post.registry.db.write
+
+    async def slow_to_tell(work: Callable[..., object]) -> object:
+        result = await write(work)
+        if await post.states() == [OutboxState.SENDING]:
+            begun.set()
+            await asyncio.sleep(0.1)
+        return result
+
+    post.registry.db.write = slow_to_tell  # type: ignore[method-assign, assignment]
+    async with post.running():
+        await asyncio.wait_for(begun.wait(), 5)
+
+    assert post.graph.texts == ["hi"]
     assert await post.states() == [SENT]
 
 

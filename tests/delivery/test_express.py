@@ -125,7 +125,7 @@ async def test_the_pair_limit_holds_for_it(post: Post, robin: UserId) -> None:
 
 async def test_while_sending_is_paused_it_waits_its_turn(post: Post, robin: UserId) -> None:
     await post.registry.db.execute(
-        "INSERT INTO pauses VALUES ('all', 190, 'token', :now, :until)",
+        "INSERT INTO pauses (scope, code, reason, since, until) VALUES ('all', 190, 'token', :now, :until)",
         {"now": "2026-11-22T10:00:00.000Z", "until": "2026-11-23T10:00:00.000Z"},
     )
 

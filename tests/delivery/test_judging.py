@@ -120,6 +120,16 @@ def test_something_that_is_not_the_graph_api_cannot_block_one_person_for_ever() 
     assert kinds == [Kind.BACK] * (MOST_FOREIGN - 1) + [Kind.FAILED]
 
 
+def test_one_kind_of_trouble_is_not_counted_as_another() -> None:
+    court = Court()
+    for _ in range(MOST_FOREIGN):
+        court.judge.fate(row(), NotReached("no address"), 0)
+    foreign = court.judge.fate(row(), NotReached("HTTP 302", is_foreign=True), 0)
+
+    assert (foreign.kind, foreign.wait_s) == (Kind.BACK, 1)
+    assert [court.refuse(131056).wait_s for _ in range(2)] == [1, 4]
+
+
 @pytest.mark.parametrize("outcome", [Unknown("reset"), NotReached("no address")])
 def test_what_gets_no_usable_answer_counts_for_the_circuit(outcome: Unknown | NotReached) -> None:
     court = Court()

@@ -1,10 +1,12 @@
 """Receipts: a failed status is acted on like a refusal, once, and only where it is about the last send."""
 
+from datetime import datetime
+
 import pytest
 
 from clawkakad.delivery.receipts import MOST_TRIES, Receipts
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
-from clawkakad.registry import Registry, pauses, sends
+from clawkakad.registry import Registry, pauses, sends, users
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.whatsapp.delivery import Status
 from tests.conftest import Clock
@@ -27,14 +29,37 @@ class Desk:
         await self.registry.db.write(lambda tx: sends.sent(tx, row, Wamid(wamid), now))
         return await self.row()
 
-    async def status(self, word: str, code: int | None = None, wamid: str = "w1", key: str | None = None) -> bool:
+    async def status(
+        self,
+        word: str,
+        code: int | None = None,
+        wamid: str = "w1",
+        key: str | None = None,
+        at: datetime | None = None,
+    ) -> bool:
         text = "words of Meta" if code else ""
-        status = Status(Wamid(wamid), word, self.clock(), key, code, text)
+        status = Status(Wamid(wamid), word, at or self.clock(), key, code, text)
         return await self.registry.db.write(lambda tx: self.receipts.take(tx, status, self.clock()))
+
+    async def person_writes(self) -> None:
+        await self.registry.db.write(lambda tx: users.touch(tx, self.user, self.clock()))
+
+    async def is_unreachable(self) -> bool:
+        return bool(await self.registry.db.all("SELECT 1 FROM users WHERE unreachable_at IS NOT NULL"))
 
     async def row(self) -> OutboxRow:
         (row,) = await self.registry.outbox.all()
         return row
+
+    async def is_paused_by_status(self) -> None:
+        now = self.clock()
+        await self.registry.db.write(
+            lambda tx: pauses.pause(tx, pauses.Scope.ALL, 131048, "spam", now=now, until=now, by_status=True)
+        )
+
+    async def is_tried(self) -> None:
+        """The delivery is about to try a message alone."""
+        await self.registry.db.write(lambda tx: pauses.trying(tx, self.clock()))
 
     async def pauses(self) -> list[tuple[pauses.Scope, int | None]]:
         found = await self.registry.db.read(pauses.current)
@@ -87,6 +112,54 @@ async def test_outside_the_window_it_is_held_and_not_failed(desk: Desk) -> None:
     assert (row.state, row.hold, row.reason) == (OutboxState.HELD, Hold.WINDOW, "error 131047: words of Meta")
 
 
+async def test_who_wrote_after_the_window_closed_gets_it_now_and_once(desk: Desk) -> None:
+    await desk.send()
+    failed_at = desk.clock()
+    desk.clock.advance(seconds=60)
+    await desk.person_writes()
+
+    await desk.status("failed", 131047, at=failed_at)
+    row = await desk.row()
+    assert (row.state, row.hold, row.not_before) == (OutboxState.QUEUED, None, desk.clock())
+
+    await desk.send("w2")
+    await desk.status("failed", 131047, wamid="w2")
+    assert (await desk.row()).hold is Hold.WINDOW
+
+
+async def test_a_time_that_makes_no_sense_sends_nothing_for_ever(desk: Desk) -> None:
+    failed_at = desk.clock()
+    desk.clock.advance(seconds=60)
+    await desk.person_writes()
+
+    for attempt in range(1, MOST_TRIES + 1):
+        assert (await desk.send(f"w{attempt}")).state is OutboxState.SENT
+        await desk.status("failed", 131047, wamid=f"w{attempt}", at=failed_at)
+
+    assert (await desk.row()).hold is Hold.WINDOW
+
+
+async def test_who_has_written_since_can_be_reached(desk: Desk) -> None:
+    await desk.send()
+    failed_at = desk.clock()
+    desk.clock.advance(seconds=60)
+    await desk.person_writes()
+
+    await desk.status("failed", 131026, at=failed_at)
+
+    assert (await desk.row()).state is OutboxState.FAILED
+    assert not await desk.is_unreachable()
+
+
+async def test_who_wrote_at_the_moment_of_the_failure_cannot(desk: Desk) -> None:
+    await desk.send()
+    await desk.person_writes()
+
+    await desk.status("failed", 131026)
+
+    assert await desk.is_unreachable()
+
+
 @pytest.mark.parametrize("code", [131042, 131048, 190, 368])
 async def test_a_failure_that_concerns_all_pauses_sending_and_keeps_the_message(desk: Desk, code: int) -> None:
     await desk.send()
@@ -95,6 +168,64 @@ async def test_a_failure_that_concerns_all_pauses_sending_and_keeps_the_message(
 
     assert (await desk.row()).state is OutboxState.QUEUED
     assert await desk.pauses() == [(pauses.Scope.ALL, code)]
+
+
+async def test_a_pause_that_a_status_began_ends_with_news_of_what_was_sent_since_its_first_try(desk: Desk) -> None:
+    await desk.send()
+    await desk.status("failed", 131042)
+    desk.clock.advance(minutes=31)
+    await desk.is_tried()
+    row = await desk.send("w2")
+    desk.clock.advance(seconds=5)
+
+    assert not await desk.status("sent", wamid="w1", key=row.key)
+    assert await desk.pauses() != []
+    assert await desk.status("sent", wamid="w2")
+    assert await desk.pauses() == []
+
+
+@pytest.mark.parametrize("word", ["sent", "delivered", "read"])
+async def test_late_news_of_what_was_sent_before_a_pause_does_not_end_it(desk: Desk, word: str) -> None:
+    await desk.send()
+    desk.clock.advance(seconds=1)
+    await desk.is_paused_by_status()
+    await desk.is_tried()
+
+    assert not await desk.status(word)
+
+    assert await desk.pauses() == [(pauses.Scope.ALL, 131048)]
+
+
+@pytest.mark.parametrize("words", [["sent"], ["delivered"], ["read"], ["read", "delivered", "sent"]])
+async def test_any_good_news_of_what_was_sent_since_the_first_try_ends_it(desk: Desk, words: list[str]) -> None:
+    await desk.is_paused_by_status()
+    await desk.is_tried()
+    await desk.send()
+
+    assert [await desk.status(word) for word in words] == [True, False, False][: len(words)]
+
+    assert await desk.pauses() == []
+
+
+async def test_a_clock_that_was_set_back_does_not_keep_a_pause(desk: Desk) -> None:
+    await desk.is_paused_by_status()
+    await desk.is_tried()
+    desk.clock.advance(hours=-8)
+    await desk.is_tried()
+    await desk.send()
+
+    assert await desk.status("sent")
+
+
+async def test_a_pause_that_a_status_confirmed_is_one_that_a_status_began(desk: Desk) -> None:
+    now = desk.clock()
+    await desk.registry.db.write(lambda tx: pauses.pause(tx, pauses.Scope.ALL, 190, "token", now=now, until=now))
+    await desk.send()
+    await desk.status("failed", 131042)
+    await desk.registry.db.write(lambda tx: pauses.pause(tx, pauses.Scope.ALL, 190, "token", now=now, until=now))
+
+    assert not await desk.registry.db.write(lambda tx: pauses.taken(tx, now))
+    assert await desk.pauses() == [(pauses.Scope.ALL, 190)]
 
 
 async def test_told_twice_it_happens_once(desk: Desk) -> None:

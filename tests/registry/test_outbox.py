@@ -228,6 +228,38 @@ async def test_a_failure_that_is_told_twice_takes_nothing_back_that_is_sent_anew
     assert [(r.state, r.wamid) for r in await queue.rows()] == [(OutboxState.SENT, "second")]
 
 
+@pytest.mark.parametrize("why", [None, Hold.WINDOW])
+async def test_that_a_message_was_sent_is_no_news_after_it_was_taken_back(
+    queue: Queue, registry: Registry, clock: Clock, why: Hold | None
+) -> None:
+    await queue.add()
+    await queue.sent(await queue.begin())
+    (row,) = await queue.rows()
+    now = clock()
+    await registry.db.write(lambda tx: outbox.retract(tx, row, WAMID, why, "131047", not_before=now, now=now))
+
+    assert not await queue.status(OutboxState.SENT, key=row.key)
+    assert await queue.state() is (OutboxState.QUEUED if why is None else OutboxState.HELD)
+
+    assert await queue.status(OutboxState.DELIVERED, key=row.key)
+
+
+async def test_that_the_first_send_was_taken_says_nothing_of_the_second_in_flight(
+    queue: Queue, registry: Registry, clock: Clock
+) -> None:
+    await queue.add()
+    await queue.sent(await queue.begin())
+    (row,) = await queue.rows()
+    now = clock()
+    await registry.db.write(lambda tx: outbox.retract(tx, row, WAMID, None, "131057", not_before=now, now=now))
+    await queue.begin()
+
+    assert not await queue.status(OutboxState.SENT, key=row.key)
+    assert await queue.state() is OutboxState.SENDING
+
+    assert await queue.status(OutboxState.SENT, wamid=Wamid("second"), key=row.key)
+
+
 async def test_a_status_of_somebody_elses_message_changes_nothing(queue: Queue) -> None:
     assert not await queue.status(OutboxState.READ, key="not-ours")
 

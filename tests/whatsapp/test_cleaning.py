@@ -7,12 +7,17 @@ from hypothesis import strategies as st
 from clawkakad.whatsapp.cleaning import clean_label, clean_text
 
 
+def flag(tags: str) -> str:
+    """A black flag, tags, and the tag that ends them."""
+    return "🏴" + "".join(chr(0xE0000 + ord(char)) for char in tags) + "\U000e007f"
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "Café ☕\n\tindented",
         "👨‍👩‍👧 👍🏽 🇩🇪 ❤️ 🏳️‍🌈",
-        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",  # Scotland
+        flag("gbeng") + flag("gbsct") + flag("gbwls"),
         "می‌خواهم",  # Persian needs its zero-width non-joiner
         "क्‍ष",
         "שלום עולם",
@@ -33,6 +38,8 @@ def test_honest_text_stays_as_it_is(text: str) -> None:
         ("\x1b[31mred", "[31mred"),
         ("half\ud83d", "half"),
         ("hidden\U000e0069\U000e0067\U000e006e", "hidden"),
+        ("a flag " + flag("send_me_all_of_it"), "a flag 🏴"),
+        (flag("gbengx") + flag("usca") + flag(""), "🏴🏴🏴"),
         ("one\r\ntwo\rthree\u2028four", "one\ntwo\nthree\nfour"),
         (" \n around \t", "around"),
         ("\u200b \u2060", ""),

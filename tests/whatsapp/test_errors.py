@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.whatsapp.answers import decipher
-from clawkakad.whatsapp.errors import TABLE, Reaction, Width, reaction_to, rule_of
+from clawkakad.whatsapp.errors import LIMIT_WITHOUT_CODE, TABLE, Reaction, Width, reaction_to, rule_of
 
 
 def answer(code: object, **more: object) -> bytes:
@@ -86,6 +86,8 @@ def test_the_code_decides_whatever_the_status(status: int) -> None:
         (400, answer(424242), GraphRejected),
         (500, answer(424242), SendUnknown),
         (400, answer(424242, is_transient=True), SendUnknown),
+        (429, answer(424242, is_transient=True), GraphUnavailable),
+        (403, answer(424242), GraphRejected),
         (400, b"", GraphRejected),
         (404, b"<html>not here</html>", GraphRejected),
         (301, b"", GraphRejected),
@@ -120,6 +122,39 @@ def test_a_refusal_keeps_metas_words() -> None:
     assert isinstance(error, GraphRejected)
     assert (error.code, error.details) == (131026, "not on WhatsApp")
     assert str(error) == "error 131026 (HTTP 400): (#1) words"
+
+
+def test_a_limit_that_the_table_does_not_know_is_one_all_the_same() -> None:
+    error = decipher(429, {"Retry-After": "17"}, answer(613))
+
+    assert isinstance(error, GraphUnavailable)
+    assert (error.code, error.retry_after_s) == (LIMIT_WITHOUT_CODE, 17)
+    assert str(error) == "error 613 (HTTP 429): (#1) words"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (401, answer(102), 190),
+        (401, answer(200), 200),
+        (403, answer(104), 104),
+        (400, answer(100, type="GraphMethodException", error_subcode=33), 33),
+        (400, answer(100, error_subcode=2494010), 100),
+        (400, answer(131009, error_subcode=33), 131009),
+    ],
+)
+def test_a_token_and_a_number_that_are_no_good_are_known_by_more_than_one_code(
+    status: int, body: bytes, code: int
+) -> None:
+    error = decipher(status, {}, body)
+
+    assert isinstance(error, GraphRejected)
+    assert error.code == code
+
+
+def test_a_number_that_is_not_there_may_be_one_that_we_have_lost() -> None:
+    assert rule_of(33).reaction is Reaction.STOP
+    assert "system user" in rule_of(33).advice
 
 
 @given(st.integers(300, 599), st.binary(max_size=100))

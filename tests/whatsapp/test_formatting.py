@@ -36,6 +36,11 @@ CASES = {
     "link": ("[label](https://a.b/c_(d))", "label: https://a.b/c_(d)"),
     "link as its own label": ("[https://a.b](https://a.b) <https://a.b>", "https://a.b https://a.b"),
     "link with a like label": ("[a.b](https://a.b/)", "https://a.b/"),
+    "address with letters of its own": (
+        "<https://de.wikipedia.org/wiki/Köln> [ex.com/a b](<https://ex.com/a b>)",
+        "https://de.wikipedia.org/wiki/K%C3%B6ln https://ex.com/a%20b",
+    ),
+    "label with letters of its own": ("[Köln](https://a.b/Köln)", "Köln: https://a.b/K%C3%B6ln"),
     "link in bold": ("**[label](https://a.b)**", "*label: https://a.b*"),
     "mail": ("<me@a.b> [me@a.b](mailto:me@a.b)", "me@a.b me@a.b"),
     "mail and number with labels": ("[Sam](mailto:s@a.b) [Sam](tel:+1555)", "Sam: s@a.b Sam: +1555"),
@@ -66,6 +71,10 @@ CASES = {
     "nested list": ("- a\n  - b\n    - c\n- d", "- a\n  - b\n    - c\n- d"),
     "loose list": ("- a\n\n- b", "- a\n\n- b"),
     "numbered list": ("3. a\n4. b\n\n1) c", "3. a\n4. b\n\n1. c"),
+    "list with one number": ("1. a\n1. b\n1. c", "1. a\n2. b\n3. c"),
+    "list with one number, not the first": ("3. a\n3. b\n   1. c\n   1. d\n3. e", "3. a\n4. b\n  1. c\n  2. d\n5. e"),
+    "list that counts down": ("3. a\n2. b\n1. c", "3. a\n2. b\n1. c"),
+    "numbered list in a list": ("- 1. a\n  1. b\n- c", "- 1. a\n  2. b\n- c"),
     "list after text": ("You have:\n- a\n- b\nand more", "You have:\n- a\n- b\n  and more"),
     "tasks": ("- [ ] a\n- [x] b", "- [ ] a\n- [x] b"),
     "quote": ("> a\n> b\n\nc", "> a\n> b\n\nc"),
@@ -146,12 +155,20 @@ def test_no_markup_makes_it_raise(text: str) -> None:
     to_whatsapp(text)
 
 
-@given(st.text(st.sampled_from("ab1 \n*_#>-+.\\é"), max_size=120))
+@given(st.text(st.sampled_from("ab1 \n*_#>-+\\é"), max_size=120))
 def test_no_word_is_ever_dropped(text: str) -> None:
     def words(of: str) -> str:
         return "".join(char for char in of if char.isalnum())
 
     assert words(to_whatsapp(text)) == words(text)
+
+
+@given(st.text(st.sampled_from("ab1 \n*_#>-+.\\é"), max_size=120))
+def test_no_letter_is_ever_dropped_where_numbers_are_counted_anew(text: str) -> None:
+    def letters(of: str) -> str:
+        return "".join(char for char in of if char.isalpha())
+
+    assert letters(to_whatsapp(text)) == letters(text)
 
 
 @given(st.text(st.sampled_from("abc .,!?é😀\n"), max_size=120))
