@@ -17,6 +17,7 @@ from loguru import logger
 
 from clawkakad.errors import (
     ClawkakaError,
+    EngineCrippled,
     EngineUnavailable,
     GatewayRefused,
     GatewayUnavailable,
@@ -161,14 +162,19 @@ class Keeper:
 
     async def run(self) -> None:
         """The loop. Ends when the sandbox rests."""
-        silences = self._engine_delays()
+        silences, is_told = self._engine_delays(), False
         with logger.contextualize(sandbox=self._row.id):
             while not self._bed.rests:
                 try:
                     self._nudged.clear()
                     await self._carry_out(await self._decide())
                 except (EngineUnavailable, RegistryUnavailable) as error:
-                    logger.debug("waiting for the engine or the registry", error=str(error))
+                    # That it is away is told by the follower of its events, whom a crippled one answers.
+                    is_news = isinstance(error, EngineCrippled) and not is_told
+                    logger.log(
+                        "WARNING" if is_news else "DEBUG", "waiting for the engine or the registry", error=str(error)
+                    )
+                    is_told = is_told or is_news
                     await self._pause(next(silences))
                     continue
                 except _Superseded as error:
@@ -181,7 +187,7 @@ class Keeper:
                 except Exception:  # a mistake of ours in the care of one sandbox must not end it, or that of others
                     logger.exception("the care of a sandbox failed")
                     await self._failed("a mistake in clawkakad: see the log")
-                silences = self._engine_delays()
+                silences, is_told = self._engine_delays(), False
 
     async def _decide(self) -> Decision:
         """Ask everybody, and let the policy decide."""
@@ -352,15 +358,22 @@ class Keeper:
                 return await self._connect(self._timing.wake_s)
             if not self._exists and await self._builder.find(self._row.id) is not None:
                 raise _Superseded("its container has got its name back")
-            self._history = self._history.started(time.monotonic(), self._limits)
-            await self._ledger.move(SandboxState.CREATING, decision.reason)
-            await _whole(self._builder.start(self._row, remake=bool(self._remaking.why)))
-            self._remaking.done()
+            await self._start(decision.reason)
             await self._ledger.move(SandboxState.STARTING, decision.reason)
             return await self._connect(self._timing.start_s)
 
     def _is_needed_now(self) -> bool:
         return self._row.user_id is not None and (self._is_waited_for or self._bed.is_addressed)
+
+    async def _start(self, reason: str) -> None:
+        before, self._history = self._history, self._history.started(time.monotonic(), self._limits)
+        await self._ledger.move(SandboxState.CREATING, reason)
+        try:
+            await _whole(self._builder.start(self._row, remake=bool(self._remaking.why)))
+        except EngineUnavailable:
+            self._history = before  # its own trouble is no restart of the sandbox
+            raise
+        self._remaking.done()
 
     async def _wake(self, reason: str) -> None:
         found = await self._builder.find(self._row.id)

@@ -19,6 +19,7 @@ from clawkakad.model import SandboxId, SandboxState, StepState, UpgradeState, Us
 from clawkakad.registry import Registry, SandboxRow
 from clawkakad.registry.upgrades import IN_HAND, Step, Upgrade
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.copying import CopyFailed
 from clawkakad.sandboxes.gate import Gate
 from clawkakad.sandboxes.keepsake import Keepsakes
 from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger, cleaned
@@ -304,7 +305,7 @@ class Upgrader:
         await self._registry.sandboxes.set_container(row.id, container_id=None, image_id=None, config_hash=None)
         try:
             await self._keepsakes.put_back(row.id)
-        except Rejected as error:
+        except CopyFailed as error:
             logger.error("the data of before cannot be put back: it stays as the new image left it", error=str(error))
             reason = f"{reason}; its data could not be put back: {error}"
         await self._give_up(step, reason)

@@ -11,6 +11,7 @@ from loguru import logger
 from clawkakad.model import Rest, SandboxState, StepState, UpgradeState
 from clawkakad.registry.upgrades import IN_HAND
 from clawkakad.sandboxes.upgradeplan import MOVES
+from tests.sandboxes.test_engine import NO_CONTAINERD
 from tests.sandboxes.test_parking import writes
 from tests.sandboxes.upgrading import IMAGE_ID, NEW, Town, open_town
 from tests.sandboxes.world import FAST, QUICK, World
@@ -225,6 +226,27 @@ async def test_an_engine_that_is_away_in_the_middle_is_waited_for(town: Town) ->
 
         assert UpgradeState.DONE is (await town.ended(asked))[0].state
         assert [NEW] == await town.images(ann)
+
+
+async def test_data_is_put_back_by_an_engine_that_had_lost_containerd_or_says_no_once(town: Town) -> None:
+    ann = await town.resident(ANN, wrote_h=1)
+    async with town.world.daemon():
+        row = await town.world.ready(ann)
+        town.build("hanging")
+        asked, engine = await town.ask(), town.world.engine
+        await eventually(lambda: town.is_at(StepState.TRYING))
+        (copy,) = town.leftovers()
+        engine.fail, engine.says = (f"POST /containers/{copy}/start", 500), NO_CONTAINERD
+        await eventually(lambda: engine.count(engine.fail[0]) > 6)  # type: ignore[index]
+        engine.says, seen = "something else", engine.count(engine.fail[0])
+        await eventually(lambda: engine.count(engine.fail[0]) > seen)  # type: ignore[index]
+        engine.fail = None
+        ended, _ = await town.ended(asked)
+
+        assert "put back" not in ended.reason
+        assert [IMAGE_ID] == await town.images(ann)
+        assert [f"of {ANN}"] == town.tasks(row.id)
+    assert [] == town.leftovers()
 
 
 async def test_who_is_removed_in_the_middle_is_gone_with_the_copy(town: Town) -> None:
