@@ -14,7 +14,8 @@ from loguru import logger
 from clawkakad.errors import Rejected, SandboxGone, Transient
 from clawkakad.model import SandboxId, SandboxState
 from clawkakad.registry import SandboxRow
-from clawkakad.sandboxes import paths
+from clawkakad.sandboxes import keepers, paths
+from clawkakad.sandboxes import supervisor as supervisor_module
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import container_name, volume_name
 from tests.fakes.engine import FakeContainer
@@ -443,6 +444,36 @@ async def test_a_removal_in_the_middle_of_a_start_leaves_nothing_behind(world: W
         await asyncio.sleep(0.3)  # what the engine was asked before would be done by now
 
         assert ({}, {}) == (world.engine.containers, world.engine.volumes)
+
+
+async def test_a_removal_waits_for_a_start_however_long_that_takes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepers, "LET_GO_S", 0.2)
+    monkeypatch.setattr(supervisor_module, "REMOVAL_AGAIN_S", 0.1)
+
+    class Slow:
+        def __init__(self) -> None:
+            self.there: set[SandboxId] = set()
+
+        async def key(self, sandbox_id: SandboxId) -> str | None:
+            await asyncio.sleep(1.0)
+            self.there.add(sandbox_id)
+            return "key"
+
+        async def forget(self, sandbox_id: SandboxId, key_hash: str | None) -> None:
+            self.there.discard(sandbox_id)
+
+    world.keys = keys = Slow()
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await eventually(lambda: world.engine.volumes)
+        await world.removed(ann)
+        await asyncio.sleep(1.2)  # the start would be over by now
+
+        assert (set(), {}, {}) == (keys.there, world.engine.containers, world.engine.volumes)
+        assert [] == list(world.runtime.iterdir())
 
 
 @pytest.mark.parametrize("double", [a_double, a_double_under_its_name])
