@@ -39,7 +39,7 @@ from clawkakad.sandboxes.paths import SandboxPaths
 from clawkakad.sandboxes.policy import Decision, Do, History, Host, Observed, Wanted, decide, is_needed
 from clawkakad.sandboxes.reaching import Ended, reach
 from clawkakad.sandboxes.rehearsal import rehearse
-from clawkakad.sandboxes.rest import Order, Resident
+from clawkakad.sandboxes.rest import Leaving, Order, Resident
 from clawkakad.sandboxes.timing import Timing
 from clawkakad.sandboxes.watching import Hung, Watch
 
@@ -123,9 +123,9 @@ class Keeper:
         )
 
     @property
-    def is_lying_down(self) -> bool:
-        """Whether it is being put to rest: its memory will be there in a moment."""
-        return self._bed.is_lying_down
+    def leaving(self) -> Leaving | None:
+        """Whether it is being put to rest."""
+        return self._bed.leaving
 
     @property
     def is_wanted_again(self) -> bool:

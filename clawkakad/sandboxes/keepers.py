@@ -17,7 +17,7 @@ from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.keeper import Keeper
-from clawkakad.sandboxes.rest import Order, Resident
+from clawkakad.sandboxes.rest import Leaving, Order, Resident
 
 STOP_S = 10.0  # for the keepers to close their connections
 LET_GO_S = 60.0  # for one keeper; a start that it has begun is ended first
@@ -81,9 +81,9 @@ class Keepers:
         return [resident for keeper in keepers if (resident := keeper.resident()) is not None]
 
     @property
-    def lying_down(self) -> int:
-        """How many are being put to rest at this moment."""
-        return sum(keeper.is_lying_down for keeper, _ in self._keepers.values())
+    def leaving(self) -> list[Leaving]:
+        """Those that are being put to rest at this moment."""
+        return [leaving for keeper, _ in self._keepers.values() if (leaving := keeper.leaving) is not None]
 
     def awake_of(self, user_id: UserId) -> SandboxId | None:
         """The person's sandbox, if it can be asked at this moment."""
