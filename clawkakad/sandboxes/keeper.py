@@ -231,7 +231,7 @@ class Keeper:
             parked_at=row.parked_at,
             parked_with=row.parked_with,
             was_full=self._disk.was_stopped(row.id),
-            new=found is None and row.container_id is None,
+            new=found is None and row.container_id is None and row.pinned is None,
         )
         host = Host(has_room=not self._disk.is_low)
         return decide(time.monotonic(), wanted, observed, self._history, host, self._limits)
