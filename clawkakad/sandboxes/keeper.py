@@ -268,6 +268,7 @@ class Keeper:
     async def _failed(self, reason: str) -> None:
         """Write it down, and wait; the policy sees to the rest of the wait where there is reason to look before."""
         self._history = self._history.failed(time.monotonic(), self._limits, random.random)
+        self._usable = self._usable and not self._history.hangs_up(self._limits)
         if self._ledger.state is not SandboxState.PARKED:
             await self._ledger.move(SandboxState.UNHEALTHY, reason)
         else:
@@ -296,8 +297,8 @@ class Keeper:
         connection = await self._reach(decision)
         try:
             self._usable = True
-            await self._rehearse(connection)
             self._history = self._history.ready(time.monotonic())
+            await self._rehearse(connection)
             self._builder.seal(self._row.id)
             await self._ledger.proven()
             self._watch.begin(connection)

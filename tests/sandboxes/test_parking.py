@@ -134,6 +134,34 @@ async def test_an_engine_that_has_lost_containerd_parks_nobody_and_that_is_said_
     assert 1 == len([line for line in said if "containerd.sock" in line])
 
 
+async def test_a_gateway_that_ends_every_connection_is_started_again_and_in_the_end_parked(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon(timing=HASTY) as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        world.gateways.hangs_up = True
+        await world.gateways.close(world.container(row.id))
+        await world.gateways.open(world.container(row.id))
+        await parked(world, ann)
+
+        assert 6 == world.engine.count("/start")
+        assert "restarts" in (await world.row(ann)).reason
+
+
+async def test_a_gateway_that_ends_a_few_connections_is_not_started_again(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon(timing=HASTY) as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        for _ in range(HASTY.limits.hang_ups - 1):
+            before = world.pool.get(row.id)
+            await world.gateways.close(world.container(row.id))
+            await world.gateways.open(world.container(row.id))
+            await eventually(lambda before=before: world.pool.get(row.id) not in (None, before))  # type: ignore[misc]
+
+        assert 1 == world.engine.count("/start")
+
+
 async def test_a_refused_configuration_is_parked_at_once(world: World) -> None:
     ann = await world.person()
     world.engine.on_start = refuses(world)
