@@ -3,6 +3,7 @@
 ClawkakaError
 ├── Transient            try again later: the other side may recover by itself
 │   ├── EngineUnavailable    the Docker engine does not answer
+│   │   └── EngineCrippled       it answers, and can do nothing with containers
 │   ├── GatewayUnavailable   the sandbox's gateway is not ready, or too slow
 │   ├── GraphUnavailable     the Graph API refused for now; nothing was sent
 │   ├── RegistryUnavailable  SQLite cannot commit now (locked, disk full)
@@ -51,6 +52,10 @@ class UsageError(ClawkakaError):
 
 class EngineUnavailable(Transient):
     """The Docker engine does not answer."""
+
+
+class EngineCrippled(EngineUnavailable):
+    """The Docker engine answers, and can do nothing with containers: it has lost containerd, or that is too slow."""
 
 
 class GatewayUnavailable(Transient):

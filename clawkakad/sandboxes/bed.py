@@ -19,7 +19,7 @@ from clawkakad.sandboxes.dozing import Freezer
 from clawkakad.sandboxes.ledger import Ledger
 from clawkakad.sandboxes.policy import allowed
 from clawkakad.sandboxes.profile import memory_limits
-from clawkakad.sandboxes.rest import Order, Resident
+from clawkakad.sandboxes.rest import Leaving, Order, Resident
 
 ADDRESSED_S = 600.0  # so long a sandbox counts as needed after somebody asked for it
 
@@ -56,8 +56,7 @@ class Bed:
         self._addressed_at = -ADDRESSED_S
         self._not_before = 0.0
         self.order: Order | None = None
-        self.is_lying_down = False
-        """It is being put to rest: its memory will be there in a moment."""
+        self._lies_down: Leaving | None = None
         self.rests = False
 
     def address(self) -> None:
@@ -79,6 +78,14 @@ class Bed:
     def is_to_sleep(self) -> bool:
         """Whether it is not to doze any more, but to sleep."""
         return self.order is not None and self.order.to is SandboxState.ASLEEP
+
+    @property
+    def leaving(self) -> Leaving | None:
+        """Whether it is being put to rest. One that dozes is, as soon as it has its order: it has a keeper for that."""
+        on_its_way = self._ledger.state in (SandboxState.DOZING, SandboxState.STOPPING)
+        if self._lies_down is None and self.is_to_sleep and on_its_way:
+            return Leaving(SandboxState.DOZING, SandboxState.ASLEEP)
+        return self._lies_down
 
     def resident(self, busy_at: float) -> Resident:
         """Of one that is ready: how long it was not needed, and whether it is at work, as far as is known here."""
@@ -114,7 +121,7 @@ class Bed:
     async def lie_down(self, order: Order, connection: Connection) -> None:
         """Frozen or stopped. Cut off in the middle, the next look finds a container that runs, or is frozen."""
         began_at = time.monotonic()
-        self.is_lying_down = True
+        self._lies_down = Leaving(SandboxState.READY, order.to)
         try:
             await connection.aclose(1001)
             if order.to is SandboxState.ASLEEP:
@@ -122,7 +129,7 @@ class Bed:
             else:
                 await self._freeze(order.reason, began_at)
         finally:
-            self.is_lying_down = False
+            self._lies_down = None
 
     async def stop(self, reason: str, since: float) -> None:
         """It sleeps."""

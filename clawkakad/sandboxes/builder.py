@@ -194,6 +194,15 @@ class Builder:
         await self.engine.start(container_id)
         return await self._record(row)
 
+    async def make(self, row: SandboxRow, image_id: str) -> None:
+        """Make its container of this image, to be started later: the engine keeps the image for it.
+
+        Raises ImageMissing, Foreign, Rejected (there is one already), EngineUnavailable.
+        """
+        await self.lay_out(row)
+        body = container_body(self.sealing, row.id, self.paths(row.id))
+        await self._create(row, {**body, "Image": image_id})
+
     async def _stop(self, found: Container) -> None:
         """A frozen one would not hear of it."""
         if found.frozen:

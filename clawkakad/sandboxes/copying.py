@@ -20,6 +20,10 @@ LOOK_S = 0.1
 MEMORY = 512 * 1024 * 1024
 
 
+class CopyFailed(Rejected):
+    """The program ended badly, or is gone with all that it copied: the same call will end so again."""
+
+
 def copier_body(instance: str, image: str, volume: str, line: list[str]) -> Body:
     """The body of the create call. `line`: a Python program, and its arguments."""
     program, *words = line
@@ -46,7 +50,10 @@ def copier_body(instance: str, image: str, volume: str, line: list[str]) -> Body
 
 
 async def worked(engine: Engine, name: str, *, within_s: float) -> dict[str, Any]:
-    """Start a copier, wait for its end, and read its report, the last line. Raises EngineUnavailable, Rejected."""
+    """Start a copier, wait for its end, and read its report, the last line.
+
+    Raises CopyFailed, Rejected where it takes too long, EngineUnavailable.
+    """
     await engine.start(name)
     deadline = asyncio.get_running_loop().time() + within_s
     while (found := await engine.inspect(name)) is not None and found.status in ("created", "running"):
@@ -55,5 +62,5 @@ async def worked(engine: Engine, name: str, *, within_s: float) -> dict[str, Any
         await asyncio.sleep(LOOK_S)
     lines = await engine.logs(name, tail=20) or ["it was removed"]
     if found is None or found.exit_code != 0:
-        raise Rejected(f"the data cannot be copied: {lines[-1]}")
+        raise CopyFailed(f"the data cannot be copied: {lines[-1]}")
     return dict(json.loads(lines[-1]))

@@ -1,7 +1,8 @@
 """The Docker engine, as far as sandboxes need it: a thin driver over aiodocker that decides nothing.
 
 Every call has a deadline, every library error becomes one of ours: EngineUnavailable (no answer: try again, nothing is
-known), ImageMissing, or Rejected (the engine understood and said no). What is looked up and not there is None.
+known; EngineCrippled where it says that it cannot now), ImageMissing, or Rejected (the engine understood and said no).
+What is looked up and not there is None.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 from aiodocker.volumes import DockerVolume
 
-from clawkakad.errors import EngineUnavailable, ImageMissing, Rejected, UsageError
+from clawkakad.errors import EngineCrippled, EngineUnavailable, ImageMissing, Rejected, UsageError
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes.profile import LABEL_CONFIG, LABEL_INSTANCE, LABEL_SANDBOX, Body
 from clawkakad.sandboxes.shrinking import Cgroups
@@ -32,6 +33,16 @@ NO_CONNECTION = 900  # aiodocker's own status for "cannot connect"
 # Of cgroup v1 and of v2: each has its own two.
 UNWRITTEN = ("total_dirty", "total_writeback", "file_dirty", "file_writeback")
 UNREACHABLE = frozenset({NO_CONNECTION, 502, 503, 504})
+# The engine's words for a containerd that is away, restarts or is too slow; its status is that of any other failure.
+WITHOUT_CONTAINERD = (
+    "containerd.sock",
+    "connection error",
+    "transport:",
+    "transport is closing",
+    ": unavailable",
+    "context deadline exceeded",
+    "context canceled",
+)
 
 
 @dataclass(frozen=True)
@@ -386,7 +397,10 @@ async def _asking(what: str, *, deadline_s: float | None = CALL_S) -> AsyncItera
     except DockerError as error:
         if error.status in UNREACHABLE:
             raise EngineUnavailable(f"the engine did not answer ({what})") from error
-        raise Rejected(f"the engine refused to {what}: {error.message.strip()}") from error
+        said = error.message.strip()
+        if error.status == 500 and any(words in said for words in WITHOUT_CONTAINERD):
+            raise EngineCrippled(f"the engine cannot {what} now: {said}") from error
+        raise Rejected(f"the engine refused to {what}: {said}") from error
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         raise EngineUnavailable(f"the engine did not answer ({what}): {type(error).__name__}") from error
 

@@ -17,6 +17,7 @@ from loguru import logger
 
 from clawkakad.errors import (
     ClawkakaError,
+    EngineCrippled,
     EngineUnavailable,
     GatewayRefused,
     GatewayUnavailable,
@@ -38,7 +39,7 @@ from clawkakad.sandboxes.paths import SandboxPaths
 from clawkakad.sandboxes.policy import Decision, Do, History, Host, Observed, Wanted, decide, is_needed
 from clawkakad.sandboxes.reaching import Ended, reach
 from clawkakad.sandboxes.rehearsal import rehearse
-from clawkakad.sandboxes.rest import Order, Resident
+from clawkakad.sandboxes.rest import Leaving, Order, Resident
 from clawkakad.sandboxes.timing import Timing
 from clawkakad.sandboxes.watching import Hung, Watch
 
@@ -122,9 +123,9 @@ class Keeper:
         )
 
     @property
-    def is_lying_down(self) -> bool:
-        """Whether it is being put to rest: its memory will be there in a moment."""
-        return self._bed.is_lying_down
+    def leaving(self) -> Leaving | None:
+        """Whether it is being put to rest."""
+        return self._bed.leaving
 
     @property
     def is_wanted_again(self) -> bool:
@@ -161,14 +162,19 @@ class Keeper:
 
     async def run(self) -> None:
         """The loop. Ends when the sandbox rests."""
-        silences = self._engine_delays()
+        silences, is_told = self._engine_delays(), False
         with logger.contextualize(sandbox=self._row.id):
             while not self._bed.rests:
                 try:
                     self._nudged.clear()
                     await self._carry_out(await self._decide())
                 except (EngineUnavailable, RegistryUnavailable) as error:
-                    logger.debug("waiting for the engine or the registry", error=str(error))
+                    # That it is away is told by the follower of its events, whom a crippled one answers.
+                    is_news = isinstance(error, EngineCrippled) and not is_told
+                    logger.log(
+                        "WARNING" if is_news else "DEBUG", "waiting for the engine or the registry", error=str(error)
+                    )
+                    is_told = is_told or is_news
                     await self._pause(next(silences))
                     continue
                 except _Superseded as error:
@@ -181,7 +187,7 @@ class Keeper:
                 except Exception:  # a mistake of ours in the care of one sandbox must not end it, or that of others
                     logger.exception("the care of a sandbox failed")
                     await self._failed("a mistake in clawkakad: see the log")
-                silences = self._engine_delays()
+                silences, is_told = self._engine_delays(), False
 
     async def _decide(self) -> Decision:
         """Ask everybody, and let the policy decide."""
@@ -225,7 +231,7 @@ class Keeper:
             parked_at=row.parked_at,
             parked_with=row.parked_with,
             was_full=self._disk.was_stopped(row.id),
-            new=found is None and row.container_id is None,
+            new=found is None and row.container_id is None and row.pinned is None,
         )
         host = Host(has_room=not self._disk.is_low)
         return decide(time.monotonic(), wanted, observed, self._history, host, self._limits)
@@ -262,6 +268,7 @@ class Keeper:
     async def _failed(self, reason: str) -> None:
         """Write it down, and wait; the policy sees to the rest of the wait where there is reason to look before."""
         self._history = self._history.failed(time.monotonic(), self._limits, random.random)
+        self._usable = self._usable and not self._history.hangs_up(self._limits)
         if self._ledger.state is not SandboxState.PARKED:
             await self._ledger.move(SandboxState.UNHEALTHY, reason)
         else:
@@ -290,8 +297,8 @@ class Keeper:
         connection = await self._reach(decision)
         try:
             self._usable = True
-            await self._rehearse(connection)
             self._history = self._history.ready(time.monotonic())
+            await self._rehearse(connection)
             self._builder.seal(self._row.id)
             await self._ledger.proven()
             self._watch.begin(connection)
@@ -352,15 +359,22 @@ class Keeper:
                 return await self._connect(self._timing.wake_s)
             if not self._exists and await self._builder.find(self._row.id) is not None:
                 raise _Superseded("its container has got its name back")
-            self._history = self._history.started(time.monotonic(), self._limits)
-            await self._ledger.move(SandboxState.CREATING, decision.reason)
-            await _whole(self._builder.start(self._row, remake=bool(self._remaking.why)))
-            self._remaking.done()
+            await self._start(decision.reason)
             await self._ledger.move(SandboxState.STARTING, decision.reason)
             return await self._connect(self._timing.start_s)
 
     def _is_needed_now(self) -> bool:
         return self._row.user_id is not None and (self._is_waited_for or self._bed.is_addressed)
+
+    async def _start(self, reason: str) -> None:
+        before, self._history = self._history, self._history.started(time.monotonic(), self._limits)
+        await self._ledger.move(SandboxState.CREATING, reason)
+        try:
+            await _whole(self._builder.start(self._row, remake=bool(self._remaking.why)))
+        except EngineUnavailable:
+            self._history = before  # its own trouble is no restart of the sandbox
+            raise
+        self._remaking.done()
 
     async def _wake(self, reason: str) -> None:
         found = await self._builder.find(self._row.id)

@@ -1,7 +1,8 @@
 """All keepers: which sandboxes have one, who gets one, and how it ends.
 
 Owns their tasks. A sandbox that rests has none; who addresses it gets it one again. Invariants: a sandbox never has
-two, and one that leaves never gets another; a spare's keeper has ended before that of its new person begins.
+two, and one that leaves never gets another; nobody else is at a sandbox whose keeper has not ended: a spare's new
+person, a removal and an upgrade wait for that.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.keeper import Keeper
-from clawkakad.sandboxes.rest import Order, Resident
+from clawkakad.sandboxes.rest import Leaving, Order, Resident
 
 STOP_S = 10.0  # for the keepers to close their connections
 LET_GO_S = 60.0  # for one keeper; a start that it has begun is ended first
@@ -80,9 +81,9 @@ class Keepers:
         return [resident for keeper in keepers if (resident := keeper.resident()) is not None]
 
     @property
-    def lying_down(self) -> int:
-        """How many are being put to rest at this moment."""
-        return sum(keeper.is_lying_down for keeper, _ in self._keepers.values())
+    def leaving(self) -> list[Leaving]:
+        """Those that are being put to rest at this moment."""
+        return [leaving for keeper, _ in self._keepers.values() if (leaving := keeper.leaving) is not None]
 
     def awake_of(self, user_id: UserId) -> SandboxId | None:
         """The person's sandbox, if it can be asked at this moment."""
@@ -186,14 +187,16 @@ class Keepers:
         """
         if sandbox_id in self._keepers and self._keepers[sandbox_id][0].user_id is None:
             self._end(sandbox_id)
-        if sandbox_id in self._ending and not await self._has_ended(sandbox_id):
-            raise Transient("whoever kept the sandbox has not ended yet")
+        if sandbox_id in self._ending:
+            await self._until_ended(sandbox_id)
 
     async def let_go(self, sandbox_id: SandboxId) -> None:
-        """Its keeper ends, and its connection; the container lives on. Idempotent."""
+        """Its keeper ends, and its connection; the container lives on. Idempotent.
+
+        Raises Transient where that takes too long: it may still make what nobody else knows of.
+        """
         self._end(sandbox_id)
-        if not await self._has_ended(sandbox_id):
-            logger.warning("a keeper did not end in time", sandbox=sandbox_id)
+        await self._until_ended(sandbox_id)
 
     def _end(self, sandbox_id: SandboxId) -> None:
         _, task = self._keepers.pop(sandbox_id, (None, None))
@@ -208,19 +211,18 @@ class Keepers:
         if sandbox_id in self._addressed:
             self._is_addressed.set()
 
-    async def _has_ended(self, sandbox_id: SandboxId) -> bool:
-        """Wait for one that was let go, and close the door that it opened."""
+    async def _until_ended(self, sandbox_id: SandboxId) -> None:
+        """Wait for one that was let go, and close the door that it opened. Raises Transient."""
         task = self._ending.get(sandbox_id)
         if task is not None:
             _, late = await asyncio.wait({task}, timeout=LET_GO_S)
             if late:
-                return False
+                raise Transient("whoever kept the sandbox has not ended yet")
         if sandbox_id not in self._keepers:
             await self._doors.close(sandbox_id)
-        return True
 
     async def part_with(self, row: SandboxRow) -> None:
-        """It is removed: nobody keeps it any more, nor waits for it. Idempotent."""
+        """It is removed: nobody keeps it any more, nor waits for it. Idempotent. Raises Transient: call again."""
         self._leaving.add(row.id)
         self._pool.retire(row.id)
         if row.user_id is not None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from clawkakad.errors import Rejected
 from clawkakad.model import SandboxId
-from clawkakad.sandboxes.copying import EXCHANGE, copier_body, worked
+from clawkakad.sandboxes.copying import EXCHANGE, CopyFailed, copier_body, worked
 from clawkakad.sandboxes.engine import Engine
 from clawkakad.sandboxes.profile import is_owned, volume_name
 from clawkakad.sandboxes.removal import keepsake_name, remove_copier
@@ -40,9 +40,9 @@ class Keepsakes:
         return await worked(self.engine, keepsake_name(sandbox_id), within_s=WORK_S)
 
     async def put_back(self, sandbox_id: SandboxId) -> None:
-        """Its data becomes what was kept: the container's second start does that."""
+        """Its data becomes what was kept: the container's second start does that. Raises CopyFailed: it never will."""
         if await self.engine.inspect(keepsake_name(sandbox_id)) is None:
-            raise Rejected("the copy of its data is gone")
+            raise CopyFailed("the copy of its data is gone")
         await worked(self.engine, keepsake_name(sandbox_id), within_s=WORK_S)
 
     async def drop(self, sandbox_id: SandboxId) -> None:

@@ -45,6 +45,8 @@ class Limits:
     last_delay_s: float = 300.0
     reconnect_s: float = 10.0  # at most, before another connection to one that runs: that costs next to nothing
     healthy_s: float = 600.0  # ready for this long: the next failure counts as a first one
+    hang_ups: int = 5  # in a row: a gateway that ends every connection is of no use
+    hang_up_s: float = 2.0  # at most, after hello-ok; of what drops now and then one in five lasts longer
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class History:
     not_before: float = 0.0
     reconnect_at: float = 0.0
     ready_at: float | None = None
+    hang_ups: int = 0  # connections in a row that ended as soon as they had said hello-ok
 
     def ready(self, now: float) -> "History":
         """It said hello-ok."""
@@ -107,12 +110,23 @@ class History:
     def failed(self, now: float, limits: Limits, dice: Dice) -> "History":
         """It died, hangs, or did not come up."""
         healthy = self.ready_at is not None and now - self.ready_at >= limits.healthy_s
-        before = History() if healthy else self
+        before = replace(History() if healthy else self, hang_ups=self._hung_up(now, limits))
+        if before.hang_ups == limits.hang_ups > self.hang_ups:
+            before = replace(before, failures=0)  # those were of its connection; this is the first of the sandbox
         wait_s = delay(before.failures, limits.first_delay_s, limits.last_delay_s, dice=dice)
         reconnect_at = now + min(wait_s, limits.reconnect_s)
         return replace(
             before, failures=before.failures + 1, not_before=now + wait_s, reconnect_at=reconnect_at, ready_at=None
         )
+
+    def _hung_up(self, now: float, limits: Limits) -> int:
+        if self.ready_at is None:
+            return self.hang_ups
+        return self.hang_ups + 1 if now - self.ready_at < limits.hang_up_s else 0
+
+    def hangs_up(self, limits: Limits) -> bool:
+        """Whether a container that runs is of no use: its gateway ends every connection."""
+        return self.hang_ups >= limits.hang_ups
 
     def started(self, now: float, limits: Limits) -> "History":
         """Its container is started; after a failure that is a restart."""

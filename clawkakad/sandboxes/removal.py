@@ -1,4 +1,4 @@
-"""How a sandbox goes: its model key, container, volume and directories, and its row last.
+"""How a sandbox goes: its model key, containers, volume and directories, and its row last.
 
 While the row is there, the removal is not done, and all of it may be repeated. A key that cannot be deleted now holds
 back the row, but not the person's data. What has a sandbox's name but not our labels is left alone.
@@ -37,7 +37,7 @@ async def remove_sandbox(
         await keys.forget(row.id, row.key_hash)
     except (Transient, Rejected) as error:
         trouble = error
-    await _remove_container(engine, instance, row.id)
+    await _remove_containers(engine, instance, row.id)
     await remove_copier(engine, instance, copier_name(row.id))
     await remove_copier(engine, instance, keepsake_name(row.id))
     await remove_gauge(engine, instance, row.id)
@@ -81,11 +81,13 @@ async def _remove_helper(engine: Engine, name: str, label: str, instance: str) -
     await engine.remove(found.id)
 
 
-async def _remove_container(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:
+async def _remove_containers(engine: Engine, instance: str, sandbox_id: SandboxId) -> None:
+    """Its own, and whatever double was set aside, under any name: each of them holds the volume."""
+    for container in await engine.ours(instance):
+        if container.sandbox_id == sandbox_id:
+            await engine.remove(container.id)
     found = await engine.inspect(container_name(sandbox_id))
-    if found is not None and is_owned(found.labels, instance, sandbox_id):
-        await engine.remove(found.id)
-    elif found is not None:
+    if found is not None and not is_owned(found.labels, instance, sandbox_id):
         logger.error("a container is not ours and left alone", sandbox=sandbox_id, container=found.name)
 
 

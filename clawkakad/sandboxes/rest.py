@@ -43,16 +43,21 @@ class Resident:
 
 
 @dataclass(frozen=True)
-class Pressure:
-    """What the host has, in MiB. `wanted_mb`: for those who wait to wake; `swap_free_mb`: for those who doze.
+class Leaving:
+    """One that is being put to rest at this moment: its memory will be there in a moment. READY or DOZING before."""
 
-    `leaving`: how many are being put to rest at this moment.
-    """
+    before: SandboxState
+    to: SandboxState
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """What the host has, in MiB. `wanted_mb`: for those who wait to wake; `swap_free_mb`: for those who doze."""
 
     available_mb: int
     swap_free_mb: int = 0
     wanted_mb: int = 0
-    leaving: int = 0
+    leaving: Sequence[Leaving] = ()
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ def due(residents: Sequence[Resident], host: Pressure, rules: Rules) -> list[Ord
     free = sorted((one for one in residents if not one.busy), key=lambda one: (-one.idle_s, one.id))
     orders = {order.id: order for one in free if (order := _by_time(one, rules)) is not None}
     short_mb = rules.reserve_mb + host.wanted_mb - host.available_mb
-    short_mb -= host.leaving * (rules.awake_mb - rules.dozing_mb)
-    short_mb -= sum(_gain_mb(one, orders[one.id].to, rules) for one in free if one.id in orders)
+    short_mb -= sum(_gain_mb(one.before, one.to, rules) for one in host.leaving)
+    short_mb -= sum(_gain_mb(one.state, orders[one.id].to, rules) for one in free if one.id in orders)
     for order, gain_mb in _by_pressure([one for one in free if one.id not in orders], host, rules):
         if short_mb <= 0:
             break
@@ -96,7 +101,7 @@ def _by_pressure(free: Sequence[Resident], host: Pressure, rules: Rules) -> Iter
     for one in free:
         if one.spare and one.state is SandboxState.DOZING:
             to = SandboxState.ASLEEP
-            yield Order(one.id, to, "the host is short of memory"), _gain_mb(one, to, rules)
+            yield Order(one.id, to, "the host is short of memory"), _gain_mb(one.state, to, rules)
     swap_mb = host.swap_free_mb
     for one in free:
         if one.state is not SandboxState.READY or one.idle_s < rules.pressed_idle_s:
@@ -104,16 +109,16 @@ def _by_pressure(free: Sequence[Resident], host: Pressure, rules: Rules) -> Iter
         fits = rules.doze_after_s > 0 and swap_mb >= rules.awake_mb
         swap_mb -= rules.awake_mb if fits else 0
         to = SandboxState.DOZING if fits else SandboxState.ASLEEP
-        yield Order(one.id, to, "the host is short of memory"), _gain_mb(one, to, rules)
+        yield Order(one.id, to, "the host is short of memory"), _gain_mb(one.state, to, rules)
     for one in free:
         if one.state is SandboxState.DOZING and not one.spare:
             to = SandboxState.ASLEEP
-            yield Order(one.id, to, "the host is short of memory"), _gain_mb(one, to, rules)
+            yield Order(one.id, to, "the host is short of memory"), _gain_mb(one.state, to, rules)
 
 
-def _gain_mb(one: Resident, to: SandboxState, rules: Rules) -> int:
-    before = rules.awake_mb if one.state is SandboxState.READY else rules.dozing_mb
-    return before - (rules.dozing_mb if to is SandboxState.DOZING else 0)
+def _gain_mb(before: SandboxState, to: SandboxState, rules: Rules) -> int:
+    has_mb = rules.awake_mb if before is SandboxState.READY else rules.dozing_mb
+    return has_mb - (rules.dozing_mb if to is SandboxState.DOZING else 0)
 
 
 def _words(seconds: float) -> str:

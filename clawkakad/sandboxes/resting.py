@@ -11,7 +11,7 @@ from clawkakad.model import SandboxId
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes.admission import Admission
 from clawkakad.sandboxes.hostmemory import MemoryOf
-from clawkakad.sandboxes.rest import Order, Pressure, Resident, Rules, due
+from clawkakad.sandboxes.rest import Leaving, Order, Pressure, Resident, Rules, due
 
 
 class Rows(Protocol):
@@ -30,12 +30,9 @@ class Resting:
         self._admission = admission
 
     async def due(
-        self, awake: Sequence[Resident], *, leaving: int, kept: Collection[SandboxId]
+        self, awake: Sequence[Resident], *, leaving: Sequence[Leaving], kept: Collection[SandboxId]
     ) -> list[tuple[SandboxRow | None, Order]]:
-        """Who rests now, with the row of those that doze already. `kept`: somebody is at these already.
-
-        `leaving`: how many are being put to rest at this moment.
-        """
+        """Who rests now, with the row of those that doze already. `kept`: somebody is at these already."""
         if not self._rules.on:
             return []
         dozing = {row.id: row for row in await self._rows.dozing() if row.id not in kept}

@@ -250,7 +250,7 @@ class Supervisor:
     async def _let_rest(self) -> None:
         """Those whose time has come, or whose memory is needed."""
         keepers = self._keepers
-        due = await self._resting.due(keepers.residents, leaving=keepers.lying_down, kept=keepers.kept)
+        due = await self._resting.due(keepers.residents, leaving=keepers.leaving, kept=keepers.kept)
         for row, order in due:
             keepers.rest(row, order)
 

@@ -7,18 +7,21 @@ is never taken back, since nobody reaches it before.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
 from loguru import logger
 
-from clawkakad.errors import ClawkakaError, GatewayRefused, Rejected, Transient
+from clawkakad.errors import ClawkakaError, GatewayRefused, ImageMissing, Rejected, Transient
 from clawkakad.gateway.connection import Connection
 from clawkakad.model import SandboxId, SandboxState, StepState, UpgradeState, UserId
 from clawkakad.registry import Registry, SandboxRow
 from clawkakad.registry.upgrades import IN_HAND, Step, Upgrade
 from clawkakad.sandboxes.builder import Builder
+from clawkakad.sandboxes.copying import CopyFailed
+from clawkakad.sandboxes.engine import Container
 from clawkakad.sandboxes.gate import Gate
 from clawkakad.sandboxes.keepsake import Keepsakes
 from clawkakad.sandboxes.ledger import TAIL_LINES, Ledger, cleaned
@@ -295,22 +298,32 @@ class Upgrader:
         await self._rows.turn_back(step, why)
 
     async def _return(self, row: SandboxRow, step: Step) -> None:
-        """The old data, and then the old image."""
+        """The old data, and then a container of the old image: where that is there, the data is as it was."""
         reason = step.reason
         await self._builder.halt(row.id, tail=0)
         found = await self._builder.find(row.id)
+        try:
+            if found is None or found.image_id != step.before:
+                await self._put_back(row, found, step.before)
+        except CopyFailed as error:
+            logger.error("the data of before cannot be put back: it stays as the new image left it", error=str(error))
+            reason = f"{reason}; its data could not be put back: {error}"
+        else:
+            await self._drop(row.id)  # before the step ends, since nobody looks for it afterwards
+        await self._give_up(step, reason)
+        await self._let_go(row.id, awake=step.awake)
+
+    async def _put_back(self, row: SandboxRow, found: Container | None, image_id: str) -> None:
+        """The container is made here and not at its next start: until that, who sleeps has nothing else of its image.
+
+        Raises CopyFailed.
+        """
         if found is not None:
             await self._builder.engine.remove(found.id)
         await self._registry.sandboxes.set_container(row.id, container_id=None, image_id=None, config_hash=None)
-        try:
-            await self._keepsakes.put_back(row.id)
-        except Rejected as error:
-            logger.error("the data of before cannot be put back: it stays as the new image left it", error=str(error))
-            reason = f"{reason}; its data could not be put back: {error}"
-        await self._give_up(step, reason)
-        await self._let_go(row.id, awake=step.awake)
-        if reason == step.reason:
-            await self._drop(row.id)
+        await self._keepsakes.put_back(row.id)
+        with contextlib.suppress(ImageMissing):  # then it gets the one that is there, when it is started
+            await self._builder.make(row, image_id)
 
     async def _let_go(self, sandbox_id: SandboxId, *, awake: bool) -> None:
         """Somebody keeps it again. `awake`: it runs, or did when it was taken in hand."""

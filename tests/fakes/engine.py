@@ -113,6 +113,7 @@ class FakeEngine:
         self.sticks = False  # limits are taken, and no memory goes
         self.slow_s = 0.0
         self.fail: tuple[str, int] | None = None
+        self.says = "told to fail"  # the message of those
         self.dies_after: int | None = None  # so many more changes are made, the last one unanswered
         self.break_after: int | None = None  # after so many more calls every one of them fails
         self._executions: dict[str, tuple[list[str], int]] = {}
@@ -201,7 +202,7 @@ class FakeEngine:
             if self.break_after < 0:
                 return _no(503, "told to break")
         if self.fail is not None and self.fail[0] in call:
-            return _no(self.fail[1], "told to fail")
+            return _no(self.fail[1], self.says)
         if self.dies_after is None or request.method == "GET":
             return await handler(request)
         self.dies_after -= 1

@@ -264,6 +264,23 @@ async def test_on_a_low_disk_nobody_new_is_made_and_they_are_told_once(
         assert [LINES.held_back] == await told(world, bob)
 
 
+async def test_on_a_low_disk_who_lost_their_container_is_not_new(world: World, small_disk: Path) -> None:
+    """As after an upgrade that was given up before there was a container of the old image."""
+    world.places, ann = [small_disk], await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+    await world.gateways.close(world.engine.containers.pop(container_name(row.id)))
+    await world.registry.sandboxes.set_container(row.id, container_id=None, image_id=None, config_hash=None)
+    fill(small_disk, leave_mb=8)
+    async with world.daemon() as supervisor:
+        await writes(world, ann, "wamid.1")
+        await supervisor.ensure(ann)
+
+        await world.ready(ann)
+        assert [] == await told(world, ann)
+
+
 async def test_on_a_full_disk_there_is_no_grace(world: World, small_disk: Path) -> None:
     world.places, ann = [small_disk], await world.person()
     async with world.daemon() as supervisor:

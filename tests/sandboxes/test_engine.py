@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clawkakad.errors import EngineUnavailable, ImageMissing, Rejected, UsageError
+from clawkakad.errors import EngineCrippled, EngineUnavailable, ImageMissing, Rejected, UsageError
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes.engine import Engine, Event, MemoryUse, open_engine
 from tests.fakes.engine import IMAGE_ID, FakeEngine, fake_engine
@@ -195,6 +195,33 @@ async def test_an_error_of_the_engine_itself_is_a_no_and_its_proxy_s_is_not(engi
     fake.fail = ("/json", 503)
     with pytest.raises(EngineUnavailable):
         await engine.inspect("one")
+
+
+NO_CONTAINERD = (
+    'connection error: desc = "transport: Error while dialing dial unix /run/containerd/containerd.sock: connect: '
+    'connection refused": unavailable'
+)
+
+
+@pytest.mark.parametrize(
+    ("says", "raises"),
+    [
+        (NO_CONTAINERD, EngineCrippled),
+        ("error reading from server: EOF: unavailable", EngineCrippled),
+        ("transport is closing: unavailable", EngineCrippled),
+        ("context deadline exceeded: unknown", EngineCrippled),
+        ("failed to create shim task: OCI runtime create failed: exec: no such file: unknown", Rejected),
+        ("mkdir /run/containerd/io.containerd.runtime.v2.task/moby/1: file exists: unknown", Rejected),
+    ],
+)
+async def test_an_engine_that_has_lost_containerd_is_told_apart_from_a_container_that_cannot_start(
+    engine: Engine, fake: FakeEngine, says: str, raises: type[Exception]
+) -> None:
+    await engine.create("one", BODY)
+    fake.fail, fake.says = ("/start", 500), says
+
+    with pytest.raises(raises):
+        await engine.start("one")
 
 
 async def test_a_slow_command_meets_its_deadline(engine: Engine, fake: FakeEngine) -> None:

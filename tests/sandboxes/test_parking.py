@@ -17,6 +17,7 @@ from clawkakad.registry.inbox import NewInbound
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import container_name
 from tests.fakes.engine import FakeContainer
+from tests.sandboxes.test_engine import NO_CONTAINERD
 from tests.sandboxes.world import FAST, OOM_AT_ONCE_S, PARKED, World, open_world
 from tests.support import eventually
 
@@ -115,6 +116,50 @@ async def test_nobody_is_told_of_what_they_did_not_notice_until_they_write(world
         await supervisor.ensure(ann)
 
         await eventually(lambda: told(world, ann))
+
+
+async def test_an_engine_that_has_lost_containerd_parks_nobody_and_that_is_said_once(world: World) -> None:
+    ann, said = await world.person(), list[str]()
+    handler = logger.add(lambda message: said.append(str(message)), level="WARNING", format="{message} {extra}")
+    async with world.daemon(timing=HASTY) as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        world.engine.fail, world.engine.says = ("/start", 500), NO_CONTAINERD
+        await world.engine.die(container_name(row.id), 137)
+        await eventually(lambda: world.engine.count("/start") > 10)
+        world.engine.fail = None
+
+        await world.ready(ann)
+    logger.remove(handler)
+    assert 1 == len([line for line in said if "containerd.sock" in line])
+
+
+async def test_a_gateway_that_ends_every_connection_is_started_again_and_in_the_end_parked(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon(timing=HASTY) as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        world.gateways.hangs_up = True
+        await world.gateways.close(world.container(row.id))
+        await world.gateways.open(world.container(row.id))
+        await parked(world, ann)
+
+        assert 6 == world.engine.count("/start")
+        assert "restarts" in (await world.row(ann)).reason
+
+
+async def test_a_gateway_that_ends_a_few_connections_is_not_started_again(world: World) -> None:
+    ann = await world.person()
+    async with world.daemon(timing=HASTY) as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        for _ in range(HASTY.limits.hang_ups - 1):
+            before = world.pool.get(row.id)
+            await world.gateways.close(world.container(row.id))
+            await world.gateways.open(world.container(row.id))
+            await eventually(lambda before=before: world.pool.get(row.id) not in (None, before))  # type: ignore[misc]
+
+        assert 1 == world.engine.count("/start")
 
 
 async def test_a_refused_configuration_is_parked_at_once(world: World) -> None:

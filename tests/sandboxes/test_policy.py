@@ -212,6 +212,29 @@ def test_one_that_runs_is_connected_to_again_within_ten_seconds() -> None:
     assert waits == [1, 2, 4, 8, 10, 10]
 
 
+def _after(lives_s: list[float]) -> History:
+    """Connections that lasted so long, one after the other."""
+    history = History()
+    for lasts_s in lives_s:
+        history = history.ready(0.0).failed(lasts_s, LIMITS, full)
+    return history
+
+
+def test_a_gateway_that_ends_every_connection_at_once_fails_like_any_other() -> None:
+    history = _after([0.1] * 5)
+    assert history.hangs_up(LIMITS)
+    assert 1.1 == history.not_before
+    assert 2 == history.started(1.1, LIMITS).failed(0.0, LIMITS, full).not_before, "it is of no use until one lasts"
+    assert not history.ready(0.0).failed(2.0, LIMITS, full).hangs_up(LIMITS)
+
+
+@given(st.lists(st.floats(0.0, 900.0), max_size=30))
+def test_connections_of_which_one_in_five_lasts_are_made_again_for_ever(lives_s: list[float]) -> None:
+    lives_s[::5] = [max(LIMITS.hang_up_s, lasts_s) for lasts_s in lives_s[::5]]
+
+    assert not _after(lives_s).hangs_up(LIMITS)
+
+
 def test_waits_are_jittered() -> None:
     assert History().failed(0.0, LIMITS, lambda: 0.0).not_before == pytest.approx(0.8)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawkakad.model import SandboxId, SandboxState
-from clawkakad.sandboxes.rest import Order, Pressure, Resident, Rules, due
+from clawkakad.sandboxes.rest import Leaving, Order, Pressure, Resident, Rules, due
 
 S = SandboxState
 RULES = Rules(doze_after_s=600, sleep_after_s=3600, reserve_mb=500, awake_mb=450, dozing_mb=80)
@@ -91,7 +91,9 @@ def test_those_who_wait_to_wake_are_pressure_too() -> None:
 def test_those_who_are_being_put_to_rest_are_counted() -> None:
     short = replace(PLENTY, available_mb=RULES.reserve_mb - 370)
 
-    assert due([awake("a", 90)], replace(short, leaving=1), RULES) == []
+    assert due([awake("a", 90)], replace(short, leaving=[Leaving(S.READY, S.DOZING)]), RULES) == []
+    assert due([awake("a", 90)], replace(short, leaving=[Leaving(S.DOZING, S.ASLEEP)] * 5), RULES) == []
+    assert due([awake("a", 90)], replace(short, leaving=[Leaving(S.DOZING, S.ASLEEP)] * 4), RULES)
 
 
 # Whatever there is

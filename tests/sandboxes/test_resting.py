@@ -14,6 +14,7 @@ from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.profile import MIB, container_name
 from clawkakad.sandboxes.rest import Rules
 from clawkakad.sandboxes.supervisor import Supervisor
+from tests.fakes.engine import FakeContainer
 from tests.sandboxes.test_parking import writes
 from tests.sandboxes.world import WAKING, World, kept, open_world
 from tests.support import eventually
@@ -166,6 +167,29 @@ async def test_under_pressure_the_one_used_longest_ago_rests_and_no_other(world:
 
         assert await world.is_ready(bob)
         assert "short of memory" in (await world.row(ann)).reason
+
+
+async def test_under_pressure_no_more_of_those_who_doze_are_stopped_than_it_takes(world: World) -> None:
+    async with world.daemon() as supervisor:
+        people = [await world.person(f"491510000000{number}") for number in range(4)]
+        for who in people:
+            await supervisor.ensure(who)
+            await world.ready(who)
+            await _rests(world, who)
+        stopped: list[str] = []
+
+        async def take_time(container: FakeContainer) -> None:
+            await asyncio.sleep(0.5)  # some looks: what it needs to end comes from disk first
+            await world.gateways.close(container)
+            stopped.append(container.name)
+
+        world.engine.on_stop = take_time
+        world.memory = lambda: replace(world.host, available_mb=600 if stopped else 470)  # 30 short; one gives 80
+        await eventually(lambda: stopped)
+        await asyncio.sleep(0.6)
+
+        assert 1 == len(stopped)
+        assert [S.ASLEEP, S.DOZING, S.DOZING, S.DOZING] == [(await world.row(who)).state for who in people]
 
 
 # Waking

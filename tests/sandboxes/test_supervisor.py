@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +13,17 @@ from loguru import logger
 
 from clawkakad.errors import Rejected, SandboxGone, Transient
 from clawkakad.model import SandboxId, SandboxState
-from clawkakad.sandboxes import paths
+from clawkakad.registry import SandboxRow
+from clawkakad.sandboxes import keepers, paths
+from clawkakad.sandboxes import supervisor as supervisor_module
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import container_name, volume_name
 from tests.fakes.engine import FakeContainer
+from tests.sandboxes.test_matrix import a_double, a_double_under_its_name
 from tests.sandboxes.world import FAST, INSTANCE, World, kept, open_world
 from tests.support import eventually
 
+Double = Callable[[World, SandboxRow], Awaitable[None]]
 ANOTHER_IMAGE = "sha256:" + "2" * 64
 
 
@@ -440,6 +444,50 @@ async def test_a_removal_in_the_middle_of_a_start_leaves_nothing_behind(world: W
         await asyncio.sleep(0.3)  # what the engine was asked before would be done by now
 
         assert ({}, {}) == (world.engine.containers, world.engine.volumes)
+
+
+async def test_a_removal_waits_for_a_start_however_long_that_takes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepers, "LET_GO_S", 0.2)
+    monkeypatch.setattr(supervisor_module, "REMOVAL_AGAIN_S", 0.1)
+
+    class Slow:
+        def __init__(self) -> None:
+            self.there: set[SandboxId] = set()
+
+        async def key(self, sandbox_id: SandboxId) -> str | None:
+            await asyncio.sleep(1.0)
+            self.there.add(sandbox_id)
+            return "key"
+
+        async def forget(self, sandbox_id: SandboxId, key_hash: str | None) -> None:
+            self.there.discard(sandbox_id)
+
+    world.keys = keys = Slow()
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        await eventually(lambda: world.engine.volumes)
+        await world.removed(ann)
+        await asyncio.sleep(1.2)  # the start would be over by now
+
+        assert (set(), {}, {}) == (keys.there, world.engine.containers, world.engine.volumes)
+        assert [] == list(world.runtime.iterdir())
+
+
+@pytest.mark.parametrize("double", [a_double, a_double_under_its_name])
+async def test_a_removal_takes_the_double_that_was_set_aside_too(world: World, double: Double) -> None:
+    ann = await world.person()
+    async with world.daemon() as supervisor:
+        await supervisor.ensure(ann)
+        row = await world.ready(ann)
+        await double(world, row)
+        await eventually(lambda: "exited" in {one.status for one in world.engine.containers.values()})
+        assert 2 == len(world.engine.containers)
+        await world.removed(ann)
+
+    assert ({}, {}) == (world.engine.containers, world.engine.volumes)
 
 
 async def test_who_waits_for_a_sandbox_learns_that_it_is_removed(world: World) -> None:

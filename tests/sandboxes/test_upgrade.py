@@ -11,6 +11,7 @@ from loguru import logger
 from clawkakad.model import Rest, SandboxState, StepState, UpgradeState
 from clawkakad.registry.upgrades import IN_HAND
 from clawkakad.sandboxes.upgradeplan import MOVES
+from tests.sandboxes.test_engine import NO_CONTAINERD
 from tests.sandboxes.test_parking import writes
 from tests.sandboxes.upgrading import IMAGE_ID, NEW, Town, open_town
 from tests.sandboxes.world import FAST, QUICK, World
@@ -162,6 +163,23 @@ async def _state(world: World, user_id, state: SandboxState) -> bool:  # type: i
     return (await world.row(user_id)).state is state
 
 
+async def test_one_that_sleeps_has_its_old_image_after_a_bad_one_whatever_is_built_then(town: Town) -> None:
+    ann = await town.resident(ANN, wrote_h=1)
+    async with town.world.daemon() as supervisor:
+        row = await town.world.ready(ann)
+        await town.world.registry.sandboxes.want_rest(row.id, Rest.SLEEP)
+        await eventually(lambda: _state(town.world, ann, SandboxState.ASLEEP))
+        town.build("broken")
+        assert UpgradeState.FAILED is (await town.ended(await town.ask()))[0].state
+        await eventually(lambda: _state(town.world, ann, SandboxState.ASLEEP))
+        assert [] == town.leftovers()
+        town.sweep()
+        await supervisor.ensure(ann)
+
+        assert [IMAGE_ID] == await town.images(ann)
+        assert [f"of {ANN}"] == town.tasks(row.id)
+
+
 @pytest.mark.parametrize(
     ("mode", "changes"),
     [*(("good", count) for count in (1, 2, 3, 5, 6, 8, 9)), *(("broken", count) for count in (4, 6, 7, 8, 9, 10, 11))],
@@ -227,6 +245,27 @@ async def test_an_engine_that_is_away_in_the_middle_is_waited_for(town: Town) ->
         assert [NEW] == await town.images(ann)
 
 
+async def test_data_is_put_back_by_an_engine_that_had_lost_containerd_or_says_no_once(town: Town) -> None:
+    ann = await town.resident(ANN, wrote_h=1)
+    async with town.world.daemon():
+        row = await town.world.ready(ann)
+        town.build("hanging")
+        asked, engine = await town.ask(), town.world.engine
+        await eventually(lambda: town.is_at(StepState.TRYING))
+        (copy,) = town.leftovers()
+        engine.fail, engine.says = (f"POST /containers/{copy}/start", 500), NO_CONTAINERD
+        await eventually(lambda: engine.count(engine.fail[0]) > 6)  # type: ignore[index]
+        engine.says, seen = "something else", engine.count(engine.fail[0])
+        await eventually(lambda: engine.count(engine.fail[0]) > seen)  # type: ignore[index]
+        engine.fail = None
+        ended, _ = await town.ended(asked)
+
+        assert "put back" not in ended.reason
+        assert [IMAGE_ID] == await town.images(ann)
+        assert [f"of {ANN}"] == town.tasks(row.id)
+    assert [] == town.leftovers()
+
+
 async def test_who_is_removed_in_the_middle_is_gone_with_the_copy(town: Town) -> None:
     ann = await town.resident(ANN, wrote_h=1)
     async with town.world.daemon(patience=replace(QUICK, canary_s=1.0)):
@@ -279,7 +318,7 @@ async def test_a_no_of_the_engine_that_lasts_does_not_keep_a_sandbox_in_hand(tow
         row = await town.world.ready(ann)
         town.build("hanging")
         asked = await town.ask()
-        await eventually(lambda: town.is_at(StepState.TRYING))
+        await eventually(lambda: (row.id, NEW) in town.starts)
         town.world.engine.fail = ("DELETE /containers/", 409)  # the new container cannot be removed
         ended, _ = await town.ended(asked)
         town.world.engine.fail = None
@@ -288,6 +327,21 @@ async def test_a_no_of_the_engine_that_lasts_does_not_keep_a_sandbox_in_hand(tow
         assert await town.world.ready(ann)
     assert [line for line in errors if "a sandbox stays" in line]
     assert f"of {ANN}" in town.tasks(row.id)
+
+
+async def test_one_whose_old_container_cannot_be_removed_goes_on_with_it(town: Town) -> None:
+    ann = await town.resident(ANN, wrote_h=1)
+    async with town.world.daemon():
+        before = await town.world.ready(ann)
+        town.build()
+        town.world.engine.fail = (f"DELETE /containers/{before.container_id}", 409)
+        ended, _ = await town.ended(await town.ask())
+        town.world.engine.fail = None
+
+        assert "told to fail" in ended.reason
+        assert before.container_id == (await town.world.ready(ann)).container_id
+        assert [f"of {ANN}"] == town.tasks(before.id)
+    assert [] == town.leftovers()
 
 
 async def test_a_copy_that_the_engine_keeps_does_not_keep_an_upgrade_from_its_end(town: Town) -> None:
@@ -305,6 +359,26 @@ async def test_a_copy_that_the_engine_keeps_does_not_keep_an_upgrade_from_its_en
         assert UpgradeState.DONE is ended.state
         assert [StepState.DONE] == [step.state for step in steps]
         assert f"of {ANN}" in town.tasks(row.id)
+
+
+async def test_a_copy_that_was_put_back_goes_though_the_engine_and_the_daemon_are_away_in_between(town: Town) -> None:
+    ann = await town.resident(ANN, wrote_h=1)
+    async with town.world.daemon():
+        row = await town.world.ready(ann)
+        town.build("hanging")
+        asked, engine = await town.ask(), town.world.engine
+        await eventually(lambda: town.is_at(StepState.TRYING))
+        (name,) = town.leftovers()
+        engine.fail = (f"DELETE /containers/{engine.containers[name].id}", 503)
+        await eventually(lambda: engine.count(engine.fail[0]) > 1)  # type: ignore[index]
+    engine.fail = None
+    async with town.world.daemon():
+        ended, _ = await town.ended(asked)
+
+        assert "put back" not in ended.reason
+        assert [IMAGE_ID] == await town.images(ann)
+        assert [f"of {ANN}"] == town.tasks(row.id)
+    assert [] == town.leftovers()
 
 
 async def test_a_first_one_that_falls_ill_afterwards_stops_the_rest(town: Town, errors: list[str]) -> None:

@@ -69,6 +69,10 @@ class Town:
         self.mode = mode
         self.world.engine.tag(self.world.image, NEW)
 
+    def sweep(self) -> None:
+        """The end of a build: images without a name go, but for those of which there is a container."""
+        self.world.engine.untagged &= {one.image_id for one in self.world.engine.containers.values()}
+
     async def ask(self, user_id: UserId | None = None) -> Upgrade:
         only = None if user_id is None else (await self.world.row(user_id)).id
         return (await self.world.registry.upgrades.ask(only))[0]

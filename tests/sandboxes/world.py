@@ -82,6 +82,7 @@ class Gateways:
     asked: dict[str, list[str]] = field(default_factory=dict)  # by the name of the container, the methods
     ignored: set[str] = field(default_factory=set)  # methods that are not answered
     refused: set[str] = field(default_factory=set)  # methods that are
+    hangs_up: bool = False  # every connection ends as soon as it is ready
     drops: set[str] = field(default_factory=set)  # methods at which the connection ends, once each
     _running: dict[str, web.AppRunner] = field(default_factory=dict)
     _thawed: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -128,6 +129,8 @@ class Gateways:
                 break
             if not (self.mute and asked["method"] == "health") and asked["method"] not in self.ignored:
                 await socket.send_json({"type": "res", "id": asked["id"], **self._answer(name, asked)})
+            if self.hangs_up and asked["method"] != "connect":
+                break
         self.close_codes.append(socket.close_code)
         return socket
 
