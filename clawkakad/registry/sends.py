@@ -23,7 +23,9 @@ class Head:
     """A person's oldest message that is not settled yet, and what is known of the person."""
 
     row: OutboxRow
-    address: Identifier | None  # the phone number where there is one (newest first), else the business-scoped id
+    address: (
+        Identifier | None
+    )  # the phone number that came with the latest business-scoped id or after it, else that id
     last_inbound_at: datetime | None
     is_unreachable: bool
 
@@ -36,10 +38,12 @@ class Due:
     pauses: Sequence[Pause]
 
 
+# The id changes when the number does: a number from before the latest id may be somebody else's by now.
 _HEADS = (
     "SELECT o.*, u.last_inbound_at AS inbound_at, u.unreachable_at AS unreachable_at,"
     " (SELECT kind || ' ' || value FROM identifiers i WHERE i.user_id = o.user_id"
-    "  ORDER BY kind = 'wa_id' DESC, kind, added_at DESC LIMIT 1) AS address"
+    "  ORDER BY kind = 'wa_id' AND added_at >= coalesce((SELECT max(added_at) FROM identifiers latest"
+    "   WHERE latest.user_id = i.user_id AND latest.kind = 'bsuid'), '') DESC, kind, added_at DESC LIMIT 1) AS address"
     " FROM outbox o JOIN users u ON u.id = o.user_id WHERE o.id"
     " {} (SELECT min(id) FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') {})"
 )
