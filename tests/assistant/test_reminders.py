@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from clawkakad.assistant.reminders import ReminderClock
-from clawkakad.assistant.services import PaServices
+from clawkakad.assistant.services import MOST_AN_HOUR, PaServices
 from clawkakad.errors import Rejected
 from clawkakad.model import UserId
 from clawkakad.registry import Registry
@@ -89,6 +89,20 @@ async def test_the_same_key_is_the_same_reminder(services: PaServices, robin: Us
 
     assert (first[1], again[1]) == (True, False)
     assert first[0] == again[0]
+
+
+async def test_the_same_key_is_the_same_reminder_also_where_no_other_could_be_set_now(
+    services: PaServices, clock: Clock, robin: UserId
+) -> None:
+    """The agent asks again where it did not get the answer."""
+    first, _ = await services.add_reminder(robin, at="2026-11-22 10:01", zone=None, text="stretch", key="k")
+    for number in range(MOST_AN_HOUR - 1):
+        await services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="x", key=str(number))
+    clock.advance(minutes=3)
+
+    again = await services.add_reminder(robin, at="2026-11-22 10:01", zone=None, text="stretch", key="k")
+
+    assert again == (first, False)
 
 
 async def test_nobody_sees_or_cancels_anothers(services: PaServices, robin: UserId) -> None:
