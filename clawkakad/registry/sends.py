@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
-from clawkakad.registry import pauses, times
+from clawkakad.registry import lateness, pauses, times
 from clawkakad.registry.database import Row, Transaction
 from clawkakad.registry.outbox import OutboxRow, outbound
 from clawkakad.registry.pauses import Pause
@@ -143,12 +143,15 @@ def fail(tx: Transaction, row: OutboxRow, reason: str, now: datetime) -> bool:
 
 def release_open(tx: Transaction, since: datetime, now: datetime) -> int:
     """What was held unsent, of people who have written after `since` all the same: the clock was wrong, say."""
-    return tx.execute(
+    released = tx.execute(
         "UPDATE outbox SET state = 'queued', hold = NULL, reason = '', not_before = :now, changed_at = :now"
         " WHERE state = 'held' AND hold = 'window' AND attempt = 0 AND user_id IN"
         " (SELECT id FROM users WHERE last_inbound_at > :since AND unreachable_at IS NULL)",
         {"since": times.to_text(since), "now": times.to_text(now)},
     )
+    if released:
+        lateness.tell(tx, now)
+    return released
 
 
 def set_unreachable(tx: Transaction, user_id: UserId, reason: str, now: datetime) -> None:
