@@ -98,6 +98,8 @@ def add(tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, 
                 "now": times.to_text(now),
             },
         )
+        if not added:
+            break  # told before, perhaps in fewer parts: those that are left would come alone
     return added > 0
 
 

@@ -73,6 +73,13 @@ async def test_the_same_source_is_queued_once(queue: Queue) -> None:
     assert len(await queue.rows()) == 1
 
 
+async def test_the_same_source_adds_nothing_also_where_it_is_in_more_parts_now(queue: Queue) -> None:
+    await queue.add("one")
+    await queue.add("the first of two", "the second of two")
+
+    assert [row.text for row in await queue.rows()] == ["one"]
+
+
 async def test_nothing_overtakes_the_oldest(queue: Queue) -> None:
     await queue.add("one", "two")
 
