@@ -30,7 +30,7 @@ from clawkakad.errors import (
 )
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import InboxState, SandboxId, UserId
-from clawkakad.registry import Registry
+from clawkakad.registry import Registry, inbox
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
 
@@ -142,8 +142,10 @@ class Answering:
                 self._lock(user_id),
             ):
                 return await take(typing)
-        except SandboxGone:
-            logger.info("the sandbox was removed in a turn; its messages go to a new one", inbox=messages[0].id)
+        except SandboxGone as error:
+            logger.info(
+                "a turn lost its sandbox; what still waits goes to a new one", inbox=messages[0].id, error=str(error)
+            )
         except RegistryUnavailable:
             raise  # for later, not for ever
         except Exception:  # a mistake of ours with one turn must not end everybody's assistant
@@ -207,16 +209,27 @@ class Answering:
             await asyncio.gather(awake, return_exceptions=True)
 
     async def _awake(self, user_id: UserId) -> SandboxId:
-        """The person's sandbox, ready. Waits as long as it takes: the messages are safe, the supervisor works on it."""
+        """The person's sandbox, ready. Waits as long as it takes: the messages are safe, the supervisor works on it.
+
+        Raises SandboxGone where it is removed, or nothing waits for it any more: a person may be removed with it.
+        """
         while True:
             try:
                 sandbox_id = await self._sandboxes.ensure(user_id)
                 await self._agent.ready(sandbox_id, timeout_s=READY_S)
+            except SandboxGone:
+                raise  # to the inbox: another one is made only for what waits there
             except (Transient, ImageMissing) as error:
                 logger.warning("sandbox is not ready; its person waits", error=str(error))
                 await asyncio.sleep(PAUSE_S)
+                await self._require_waiting(user_id)
             else:
                 return sandbox_id
+
+    async def _require_waiting(self, user_id: UserId) -> None:
+        with contextlib.suppress(RegistryUnavailable):  # then it is looked up after the next pause
+            if not await self._registry.db.read(lambda tx: inbox.is_anything_waiting(tx, user_id)):
+                raise SandboxGone("nothing waits for it any more")
 
     async def _begin(self, user_id: UserId, quiet: Quiet) -> Turn | None:
         """The turn, begun on disk, once the burst is over. None where its messages were taken back meanwhile."""

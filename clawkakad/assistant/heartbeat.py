@@ -13,6 +13,7 @@ from typing import Protocol
 from loguru import logger
 
 from clawkakad.assistant import pace, prompt, walltime
+from clawkakad.assistant.answering import REGISTRY_PAUSE_S
 from clawkakad.assistant.parts import parts_beside
 from clawkakad.delivery.window import in_window
 from clawkakad.errors import ClawkakaError, RegistryUnavailable
@@ -139,12 +140,22 @@ class Heartbeats:
             answer = await self._agent.wake(sandbox_id, text=prompt.of_heartbeat(findings), timeout_s=TURN_S)
             if answer is not None and answer.text.strip():
                 # Named after its due time: a second try after a crash adds nothing.
-                source = f"heartbeat:{user.id}:{due_at.timestamp():.0f}"
-                parts = await parts_beside(answer.text)
-                await self._registry.outbox.add(user.id, parts, origin="heartbeat", source=source)
-                self._on_outbox()
+                await self._say(user.id, answer.text, source=f"heartbeat:{user.id}:{due_at.timestamp():.0f}")
             await self._pulses.pulse(sandbox_id, mark=True)
             await self._plan(user.id, self._clock(), "spoke" if answer else "silent")
+
+    async def _say(self, user_id: UserId, text: str, *, source: str) -> None:
+        """Queue it. The agent believes that it has said it, so a registry that is locked now is waited for."""
+        parts = await parts_beside(text)
+        while True:
+            try:
+                await self._registry.outbox.add(user_id, parts, origin="heartbeat", source=source)
+            except RegistryUnavailable as error:
+                logger.warning("what a heartbeat says cannot be stored now; it waits", user=user_id, error=str(error))
+                await asyncio.sleep(REGISTRY_PAUSE_S)
+            else:
+                self._on_outbox()
+                return
 
     async def _why_not(self, user: UserRow) -> str:
         """Why this person is left alone now; empty where they are not."""
@@ -165,6 +176,8 @@ class Heartbeats:
             await self._registry.heartbeats.plan(user_id, next_at, last_at=None, outcome="failed")
         except RegistryUnavailable as error:
             logger.warning("heartbeat not planned", user=user_id, error=str(error))
+        except Exception:  # the same: the person may have been removed meanwhile, say
+            logger.exception("a heartbeat cannot be planned", user=user_id)
 
     async def _plan(self, user_id: UserId, last_at: datetime | None, outcome: str) -> None:
         next_at = pace.next_time(self._clock(), self._interval)

@@ -3,17 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from loguru import logger
 
-from clawkakad.assistant import words
 from clawkakad.errors import RegistryUnavailable
-from clawkakad.registry import Registry
-from clawkakad.registry.reminders import Reminder
+from clawkakad.registry import Registry, lateness
 
 LONGEST_SLEEP_S = 30.0  # also the time after which a jump of the wall clock is noticed
-LATE = timedelta(minutes=5)  # later than this, the message says so
 
 
 class ReminderClock:
@@ -46,15 +43,11 @@ class ReminderClock:
         """Returns the seconds until the next look."""
         now = self._clock()
         for reminder in await self._registry.reminders.due(now):
-            if await self._registry.reminders.fire(reminder, _text(reminder, now)):
+            text = lateness.message(reminder.text, reminder.wall, now - reminder.due_at)
+            if await self._registry.reminders.fire(reminder, text):
                 logger.info("reminder fired", reminder=reminder.id, user=reminder.user_id)
                 self._on_outbox()
         next_due = await self._registry.reminders.next_due()
         if next_due is None:
             return LONGEST_SLEEP_S
         return min(LONGEST_SLEEP_S, max(0.0, (next_due - self._clock()).total_seconds()))
-
-
-def _text(reminder: Reminder, now: datetime) -> str:
-    late = reminder.wall if now - reminder.due_at > LATE else None
-    return words.reminder(reminder.text, late=late)

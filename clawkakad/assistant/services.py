@@ -40,7 +40,10 @@ class PaServices:
     async def add_reminder(
         self, user_id: UserId, *, at: str, zone: str | None, text: str, key: str
     ) -> tuple[dict[str, object], bool]:
-        """Set a reminder; the same key again is the same reminder."""
+        """Set a reminder, and whether it is new: the same key again is the same reminder, whatever holds by now."""
+        known = await self._registry.reminders.of_key(user_id, key)
+        if known is not None:
+            return _as_json(known), False
         if not text.strip() or len(text) > LONGEST_TEXT:
             raise Rejected(f"a reminder needs a text of at most {LONGEST_TEXT} characters")
         if len(await self._registry.reminders.pending(user_id)) >= MOST_PENDING:

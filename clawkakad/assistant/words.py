@@ -1,4 +1,7 @@
-"""What the daemon itself says to people, in one place: short, plain, never about machinery."""
+"""What the daemon itself says to people, in one place: short, plain, never about machinery.
+
+But for what is put around a reminder, which the registry has to know (`registry/lateness.py`).
+"""
 
 ONLY_TEXT = "I can only read text so far. Could you write it to me in words?"
 ONLY_TEXT_KIND = "I can't open this kind of message. Could you write it to me in words?"
@@ -43,8 +46,3 @@ OLD = (
     "I was away for a while and got your messages from back then only now, so I left them. If something in them still"
     " matters, please send it again."
 )
-
-
-def reminder(text: str, *, late: str | None) -> str:
-    """A reminder as it is sent; `late`: the wall time it was meant for, where it comes late."""
-    return f"⏰ {text}" if late is None else f"⏰ {text}\n_(this was for {late}; I was away)_"

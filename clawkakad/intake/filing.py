@@ -119,9 +119,13 @@ class Filing:
 
     def _let_in(self, tx: Transaction, message: Inbound, user_id: UserId, now: datetime, filed: Filed) -> None:
         state, text = self._decide(tx, message, user_id, now)
-        if state in (InboxState.RECEIVED, InboxState.ANSWERED) and not self._within_limit(tx, user_id, now):
+        taken_back = state is InboxState.RECEIVED and inbox.was_taken_back(tx, message.wamid, user_id, message.sent_at)
+        counts = state in (InboxState.RECEIVED, InboxState.ANSWERED) and not taken_back
+        if counts and not self._within_limit(tx, user_id, now):
             state = InboxState.LIMITED
         inbox.add(tx, _row(message, user_id, state, text, now), now)
+        if taken_back and inbox.withdraw(tx, message.wamid, now):
+            state = InboxState.IGNORED
         users.touch(tx, user_id, min(message.sent_at, now))
         released = outbox.release(tx, user_id, now)
         filed.states.append((user_id, message.kind, state))

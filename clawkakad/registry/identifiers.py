@@ -62,7 +62,11 @@ def recognise(tx: Transaction, seen: Sequence[Identifier], at: datetime) -> Know
     if not rows or _had_left(rows, strongest, when):
         return None
     user_id = UserId(rows[0]["user_id"])
-    news = [identifier for identifier in seen if _is_news(rows, identifier, when)]
+    news = [
+        identifier
+        for identifier in seen
+        if _is_news(rows, identifier, when) or _is_confirmed(rows, strongest, identifier, when)
+    ]
     for identifier in news:
         _link(tx, user_id, identifier, when)
     return Known(user_id, of_user(tx, user_id) if news else _identifiers(rows))
@@ -115,6 +119,15 @@ def _is_news(rows: Sequence[Row], identifier: Identifier, when: str) -> bool:
     kind, value = identifier
     latest = _latest(rows, kind)
     return kind is not IdentifierKind.BSUID and (latest is None or _replaces(latest, value, when))
+
+
+def _is_confirmed(rows: Sequence[Row], strongest: Identifier, identifier: Identifier, when: str) -> bool:
+    """Whether a number that is older than the latest id comes along with it: so it was not left with the id before."""
+    id_, number = _latest(rows, IdentifierKind.BSUID), _latest(rows, IdentifierKind.WA_ID)
+    if id_ is None or number is None:
+        return False
+    latest = ((IdentifierKind.BSUID, id_["value"]), (IdentifierKind.WA_ID, number["value"]))
+    return (strongest, identifier) == latest and bool(number["added_at"] < id_["added_at"] <= when)
 
 
 def _replaces(latest: Row | None, value: str, when: str) -> bool:

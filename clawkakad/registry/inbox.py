@@ -7,13 +7,14 @@ and its id stands in the column `turn` of all of them. They begin and end togeth
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from clawkakad.model import InboxState, UserId, Wamid
 from clawkakad.registry import ids, times
 from clawkakad.registry.database import Database, Row, Transaction
 
 MOST_WAITING = 100  # of one person that are looked at together: more than one turn ever holds
+_CLOCKS_DIFFER = timedelta(minutes=1)  # Meta's and ours, at most
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,18 @@ def withdraw(tx: Transaction, wamid: Wamid, now: datetime) -> bool:
         " WHERE wamid = :wamid AND state = 'received'",
         {"wamid": wamid, "now": times.to_text(now)},
     )
+
+
+def was_taken_back(tx: Transaction, wamid: Wamid, user_id: UserId, sent_at: datetime) -> bool:
+    """Whether its person took a message back before it came: Meta may deliver it days late.
+
+    Nobody takes back what is not written yet, so only what came since then is looked through: mostly nothing.
+    """
+    row = tx.one(
+        "SELECT 1 FROM inbox WHERE user_id = :user AND received_at >= :since AND kind = 'revoke' AND reply_to = :wamid",
+        {"user": user_id, "since": times.to_text(sent_at - _CLOCKS_DIFFER), "wamid": wamid},
+    )
+    return row is not None
 
 
 def count_hour(tx: Transaction, user_id: UserId, since: datetime) -> int:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
-from clawkakad.registry import ids, times
+from clawkakad.registry import ids, lateness, times
 from clawkakad.registry.database import Database, Row, Transaction
 
 _RANK = {
@@ -99,6 +99,8 @@ def add(tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, 
                 "now": times.to_text(now),
             },
         )
+        if not added:
+            break  # told before, perhaps in fewer parts: those that are left would come alone
     return added > 0
 
 
@@ -144,11 +146,14 @@ def retract(
 
 def release(tx: Transaction, user_id: UserId, now: datetime) -> int:
     """A person has written: what the service window held goes out, in its order. Returns how many there were."""
-    return tx.execute(
+    released = tx.execute(
         "UPDATE outbox SET state = 'queued', hold = NULL, reason = '', not_before = :now, changed_at = :now"
         " WHERE user_id = :user AND state = 'held' AND hold = 'window'",
         {"user": user_id, "now": times.to_text(now)},
     )
+    if released:
+        lateness.tell(tx, now, user_id)
+    return released
 
 
 def retry(tx: Transaction, row_ids: Collection[int], now: datetime) -> int:
@@ -166,6 +171,7 @@ def retry(tx: Transaction, row_ids: Collection[int], now: datetime) -> int:
             " WHERE id = (SELECT user_id FROM outbox WHERE id = :id)",
             params,
         )
+    lateness.tell(tx, now)
     return changed
 
 

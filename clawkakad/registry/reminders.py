@@ -40,7 +40,7 @@ class Reminders:
     ) -> tuple[Reminder, bool]:
         """The reminder, and whether it is new: the same key again is the same reminder."""
         values = {
-            "key": f"{user_id}:{key}",
+            "key": _key(user_id, key),
             "user": user_id,
             "due": times.to_text(due_at),
             "wall": wall,
@@ -49,6 +49,11 @@ class Reminders:
             "now": times.to_text(self._clock()),
         }
         return await self._db.write(lambda tx: _add(tx, values))
+
+    async def of_key(self, user_id: UserId, key: str) -> Reminder | None:
+        """The one that was set under this key, whatever became of it."""
+        row = await self._db.one("SELECT * FROM reminders WHERE key = :key", {"key": _key(user_id, key)})
+        return None if row is None else _reminder(row)
 
     async def pending(self, user_id: UserId) -> list[Reminder]:
         """What is still to come for a person, soonest first."""
@@ -100,6 +105,11 @@ def untold(tx: Transaction, user_id: UserId) -> list[Reminder]:
         {"user": user_id},
     )
     return [_reminder(row) for row in rows]
+
+
+def _key(user_id: UserId, key: str) -> str:
+    """Agents choose their keys each for itself."""
+    return f"{user_id}:{key}"
 
 
 def _add(tx: Transaction, values: dict[str, str]) -> tuple[Reminder, bool]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clawkakad.errors import UsageError
 from clawkakad.model import SandboxId, UserId
-from clawkakad.registry import ids, times
+from clawkakad.registry import ids, lateness, times
 
 _OF_A_USER = ("identifiers", "sandboxes", "inbox", "outbox", "reminders", "heartbeats", "usage")
 _NUMBERED = ("inbox", "outbox", "reminders")  # their ids are this file's own
@@ -40,7 +40,7 @@ def settle(path: Path, made_at: str, now: datetime) -> None:
             values,
         )
         connection.execute("UPDATE inbox SET turn = NULL WHERE state IN ('failed', 'parked')")
-        _fire_late(connection, values)
+        _fire_late(connection, values, now)
         connection.execute("DELETE FROM sandboxes WHERE user_id IS NULL")  # spares hold nobody's data
         connection.execute(
             "UPDATE upgrades SET state = 'failed', reason = 'restored', changed_at = :now"
@@ -102,14 +102,16 @@ def _copy_rows(connection: sqlite3.Connection, table: str, user_id: UserId) -> N
     )
 
 
-def _fire_late(connection: sqlite3.Connection, values: dict[str, str]) -> None:
+def _fire_late(connection: sqlite3.Connection, values: dict[str, str], now: datetime) -> None:
     late = "state = 'pending' AND due_at <= :now"
-    for row in connection.execute(f"SELECT id, user_id, text FROM reminders WHERE {late}", values).fetchall():  # noqa: S608
+    missed = connection.execute(f"SELECT id, user_id, text, wall, due_at FROM reminders WHERE {late}", values)  # noqa: S608
+    for id_, user_id, text, wall, due_at in missed.fetchall():
+        says = lateness.message(text, wall, now - times.from_text(due_at))
         connection.execute(
             "INSERT INTO outbox (key, source, origin, user_id, text, state, hold, reason, not_before, created_at,"
             " changed_at) VALUES (:key, :source, 'reminder', :user, :text, 'held', 'unknown', :sent, :now, :now, :now)"
             " ON CONFLICT (source) DO NOTHING",
-            {**values, "key": ids.new_key(), "source": f"reminder:{row[0]}#0", "user": row[1], "text": f"⏰ {row[2]}"},
+            {**values, "key": ids.new_key(), "source": f"reminder:{id_}#0", "user": user_id, "text": says},
         )
     connection.execute(f"UPDATE reminders SET state = 'fired', changed_at = :now WHERE {late}", values)  # noqa: S608
 

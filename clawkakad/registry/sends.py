@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
-from clawkakad.registry import pauses, times
+from clawkakad.registry import lateness, pauses, times
 from clawkakad.registry.database import Row, Transaction
 from clawkakad.registry.outbox import OutboxRow, outbound
 from clawkakad.registry.pauses import Pause
@@ -23,7 +23,9 @@ class Head:
     """A person's oldest message that is not settled yet, and what is known of the person."""
 
     row: OutboxRow
-    address: Identifier | None  # the phone number where there is one (newest first), else the business-scoped id
+    address: (
+        Identifier | None
+    )  # the phone number that came with the latest business-scoped id or after it, else that id
     last_inbound_at: datetime | None
     is_unreachable: bool
 
@@ -36,10 +38,12 @@ class Due:
     pauses: Sequence[Pause]
 
 
+# The id changes when the number does: a number from before the latest id may be somebody else's by now.
 _HEADS = (
     "SELECT o.*, u.last_inbound_at AS inbound_at, u.unreachable_at AS unreachable_at,"
     " (SELECT kind || ' ' || value FROM identifiers i WHERE i.user_id = o.user_id"
-    "  ORDER BY kind = 'wa_id' DESC, kind, added_at DESC LIMIT 1) AS address"
+    "  ORDER BY kind = 'wa_id' AND added_at >= coalesce((SELECT max(added_at) FROM identifiers latest"
+    "   WHERE latest.user_id = i.user_id AND latest.kind = 'bsuid'), '') DESC, kind, added_at DESC LIMIT 1) AS address"
     " FROM outbox o JOIN users u ON u.id = o.user_id WHERE o.id"
     " {} (SELECT min(id) FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') {})"
 )
@@ -139,12 +143,15 @@ def fail(tx: Transaction, row: OutboxRow, reason: str, now: datetime) -> bool:
 
 def release_open(tx: Transaction, since: datetime, now: datetime) -> int:
     """What was held unsent, of people who have written after `since` all the same: the clock was wrong, say."""
-    return tx.execute(
+    released = tx.execute(
         "UPDATE outbox SET state = 'queued', hold = NULL, reason = '', not_before = :now, changed_at = :now"
         " WHERE state = 'held' AND hold = 'window' AND attempt = 0 AND user_id IN"
         " (SELECT id FROM users WHERE last_inbound_at > :since AND unreachable_at IS NULL)",
         {"since": times.to_text(since), "now": times.to_text(now)},
     )
+    if released:
+        lateness.tell(tx, now)
+    return released
 
 
 def set_unreachable(tx: Transaction, user_id: UserId, reason: str, now: datetime) -> None:

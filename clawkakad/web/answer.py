@@ -11,6 +11,8 @@ from functools import lru_cache
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+MOST_UNREAD = 64 * 1024  # bytes of answers that a client may leave unread: hundreds
+
 
 class Answer(web.StreamResponse):
     """One response to one request. `fields`: further header fields, which must be ASCII and on one line each."""
@@ -27,10 +29,12 @@ class Answer(web.StreamResponse):
         return self._persists
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Write all of it. To a client that has gone, nothing."""
+        """Write all of it. To a client that has gone, nothing; one that asks and asks and never reads is cut off."""
         self._persists = request.keep_alive
         transport = request.transport
-        if transport is not None:
+        if transport is not None and transport.get_write_buffer_size() > MOST_UNREAD:
+            transport.abort()
+        elif transport is not None:
             body = b"" if request.method == "HEAD" else self._content
             transport.write(self._head(persists_unsaid=request.version.minor > 0) + body)
         return None

@@ -2,6 +2,7 @@
 
 aiohttp closes a connection that is idle, but gives a client all the time it likes to send its headers and its body.
 Here a timer runs while we wait for the client to finish either; when it ends, the connection is cut without a word.
+The same goes for a client that has still to take what is left when its connection is closed.
 Bytes that are no HTTP get a bare status line: no text, no name of a server, no traceback in the log.
 """
 
@@ -34,18 +35,28 @@ class GuardedConnection(web.RequestHandler):
         self._header_s = header_s
         self._body_s = body_s
         self._address: str | None = None  # None while not let in
+        self._wire: asyncio.Transport | None = None  # until it is lost: aiohttp forgets its own when it closes
         self._deadline: float | None = None  # on the loop's clock; None while nothing is waited for
         self._timer: asyncio.TimerHandle | None = None
         self._handling = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        wire = cast(asyncio.Transport, transport)
         address = str((transport.get_extra_info("peername") or ("unknown",))[0])
         if not self._turnstile.enter(address):
-            cast(asyncio.Transport, transport).abort()
+            wire.abort()
             return
-        self._address = address
+        self._address, self._wire = address, wire
         super().connection_made(transport)
         self._within(self._header_s)
+
+    async def start(self) -> None:
+        """aiohttp's loop over the requests. When it ends, the connection closes as soon as the client has read all."""
+        try:
+            await super().start()
+        finally:
+            if self._wire is not None:
+                self._within(self._header_s)
 
     def data_received(self, data: bytes) -> None:
         if data and self._deadline is None and not self._handling:
@@ -53,6 +64,7 @@ class GuardedConnection(web.RequestHandler):
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._wire = None
         self._done()
         if self._timer is not None:
             self._timer.cancel()
@@ -110,6 +122,6 @@ class GuardedConnection(web.RequestHandler):
             return
         if self._deadline > self._own_loop.time():
             self._set_timer(self._deadline)
-        elif self.transport is not None:
+        elif self._wire is not None:
             logger.debug("connection cut: too slow", address=self._address)
-            self.transport.abort()
+            self._wire.abort()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from clawkakad.assistant import words
+from clawkakad.assistant import answering, words
 from clawkakad.assistant.answering import MOST_ATTEMPTS
 from clawkakad.assistant.burst import MOST_MESSAGES, Quiet
 from clawkakad.assistant.conversation import Conversations
@@ -19,7 +19,14 @@ from clawkakad.assistant.parts import MOST_PARTS
 from clawkakad.assistant.presence import Presence
 from clawkakad.assistant.turnbook import Rules, Turn, answered, begin, still_on_it
 from clawkakad.delivery.express import Express
-from clawkakad.errors import GatewayRefused, GatewayUnavailable, RegistryUnavailable, SandboxGone, TurnFailed
+from clawkakad.errors import (
+    GatewayRefused,
+    GatewayUnavailable,
+    RegistryUnavailable,
+    SandboxGone,
+    Transient,
+    TurnFailed,
+)
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, SandboxId, UserId, Wamid
 from clawkakad.registry import DiskRow, Registry, forgetting, inbox
@@ -336,6 +343,41 @@ async def test_a_sandbox_that_is_removed_in_a_turn_gives_its_message_to_the_next
         assert await until_settled(registry) == [InboxState.ANSWERED]
 
     assert await replies(registry) == ["re: one"]
+
+
+class Unready(Agent):
+    """An agent whose sandbox does not get ready. `made`: how often it was asked for."""
+
+    def __init__(self, trouble: Exception) -> None:
+        super().__init__()
+        self.awake.clear()
+        self.trouble = trouble
+        self.made = 0
+
+    async def ensure(self, user_id: UserId) -> SandboxId:
+        self.made += 1
+        return await super().ensure(user_id)
+
+    async def ready(self, sandbox_id: SandboxId, *, timeout_s: float) -> None:
+        await super().ready(sandbox_id, timeout_s=timeout_s)
+        raise self.trouble
+
+
+@pytest.mark.parametrize("trouble", [SandboxGone("removed"), GatewayUnavailable("not ready"), Transient("is removed")])
+async def test_whoever_is_removed_while_their_sandbox_gets_ready_gets_no_new_one(
+    registry: Registry, clock: Clock, robin: UserId, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    monkeypatch.setattr(answering, "PAUSE_S", 0.01)
+    agent = Unready(trouble)
+    await write(registry, clock, robin, "one")
+
+    async with running(registry, agent, clock):
+        await eventually(lambda: agent.made)
+        await registry.db.write(lambda tx: forgetting.close(tx, robin, clock()))
+        agent.awake.set()
+        await eventually(lambda: f"conversation {robin}" not in {task.get_name() for task in asyncio.all_tasks()})
+
+    assert agent.made == 1
 
 
 async def test_an_endless_answer_is_cut_to_a_few_messages(

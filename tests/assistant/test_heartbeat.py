@@ -2,18 +2,19 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import time, timedelta
 
 import pytest
 
+from clawkakad.assistant import heartbeat
 from clawkakad.assistant.heartbeat import Heartbeats
-from clawkakad.errors import GatewayUnavailable
+from clawkakad.errors import GatewayUnavailable, RegistryUnavailable
 from clawkakad.gateway.turns import Answer
-from clawkakad.model import SandboxId, SandboxState, UserId
-from clawkakad.registry import Registry, users
+from clawkakad.model import IdentifierKind, SandboxId, SandboxState, UserId
+from clawkakad.registry import Registry, forgetting, users
 from tests.conftest import Clock
-from tests.support import eventually
+from tests.support import NOWHERE, eventually
 
 
 class Body:
@@ -205,6 +206,55 @@ async def test_a_failed_one_is_tried_again_and_a_sleeping_sandbox_waited_for(
         await eventually(lambda: registry.outbox.all())
 
     assert len(await registry.outbox.all()) == 1
+
+
+async def test_what_it_says_is_kept_until_the_registry_can_take_it(
+    registry: Registry, body: Body, clock: Clock, housed: UserId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent would not say it a second time."""
+    monkeypatch.setattr(heartbeat, "REGISTRY_PAUSE_S", 0.01)
+    add, tries = registry.outbox.add, 0
+
+    async def locked_at_first(user_id: UserId, parts: Sequence[str], *, origin: str, source: str) -> bool:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise RegistryUnavailable("locked")
+        return await add(user_id, parts, origin=origin, source=source)
+
+    monkeypatch.setattr(registry.outbox, "add", locked_at_first)
+    body.findings = "overdue task 1"
+    async with beating(registry, body, clock):
+        await beat(registry, clock, housed)
+
+    assert [row.text for row in await registry.outbox.all()] == ["Your rent is overdue."]
+    assert (len(body.woken), body.marked, await outcome(registry)) == (1, 1, "spoke")
+
+
+async def test_a_person_who_is_removed_in_a_heartbeat_ends_nobody_elses(
+    registry: Registry, body: Body, clock: Clock, housed: UserId
+) -> None:
+    number = (IdentifierKind.WA_ID, "15550100177")
+    other = await registry.db.write(lambda tx: users.ensure_user(tx, [number], NOWHERE, clock()))
+    body.findings = "overdue task 1"
+    wake = body.wake
+
+    async def removed_meanwhile(sandbox_id: SandboxId, *, text: str, timeout_s: float) -> Answer | None:
+        if not body.woken:
+            await registry.db.execute("DELETE FROM sandboxes WHERE user_id = :user", {"user": housed})
+            assert await registry.db.write(lambda tx: forgetting.purge(tx, housed))
+        return await wake(sandbox_id, text=text, timeout_s=timeout_s)
+
+    body.wake = removed_meanwhile  # type: ignore[method-assign]
+    async with beating(registry, body, clock):
+        await eventually(lambda: planned(registry, housed))
+        clock.advance(minutes=34)
+        await eventually(lambda: body.woken)
+        await registry.sandboxes.ensure(other)
+        await registry.db.write(lambda tx: users.touch(tx, other, clock()))
+        await beat(registry, clock, other)
+
+    assert [row.user_id for row in await registry.outbox.all()] == [other]
 
 
 async def _put_to_rest(registry: Registry, body: Body, user: UserId, state: SandboxState) -> None:

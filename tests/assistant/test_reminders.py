@@ -2,16 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from clawkakad.assistant.reminders import ReminderClock
-from clawkakad.assistant.services import PaServices
+from clawkakad.assistant.services import MOST_AN_HOUR, PaServices
 from clawkakad.errors import Rejected
 from clawkakad.model import UserId
-from clawkakad.registry import Registry
+from clawkakad.registry import Registry, outbox, sends, users
+from clawkakad.registry.database import Transaction
 from tests.conftest import Clock
 from tests.support import eventually
 
@@ -69,6 +70,53 @@ async def test_after_a_downtime_it_fires_once_and_says_so(
     assert "2026-11-22 10:05" in text
 
 
+async def fire_and_hold(registry: Registry, services: PaServices, clock: Clock, user: UserId) -> None:
+    """A reminder for 10:05 that fired at its minute, and fell outside the service window."""
+    await services.add_reminder(user, at="2026-11-22 10:05", zone=None, text="stretch", key="k")
+    clock.advance(minutes=5)
+    async with ticking(registry, clock):
+        await eventually(lambda: registry.outbox.all())
+    await registry.db.execute("UPDATE outbox SET state = 'held', hold = 'window'")
+    await registry.db.write(lambda tx: users.touch(tx, user, clock()))
+
+
+@pytest.mark.parametrize(
+    "let_go",
+    [
+        outbox.release,
+        lambda tx, user, now: outbox.retry(tx, [1], now),
+        lambda tx, user, now: sends.release_open(tx, now - timedelta(days=1), now),
+    ],
+    ids=["they write", "the operator sends it after all", "the window was never closed"],
+)
+async def test_one_that_was_held_says_what_time_it_was_for(
+    registry: Registry,
+    services: PaServices,
+    clock: Clock,
+    robin: UserId,
+    let_go: Callable[[Transaction, UserId, datetime], int],
+) -> None:
+    await fire_and_hold(registry, services, clock, robin)
+    clock.advance(minutes=6)
+
+    assert await registry.db.write(lambda tx: let_go(tx, robin, clock())) == 1
+
+    (text,) = await texts(registry)
+    assert text.startswith("⏰ stretch\n")
+    assert "2026-11-22 10:05" in text
+
+
+async def test_one_that_was_held_for_a_moment_says_nothing_of_it(
+    registry: Registry, services: PaServices, clock: Clock, robin: UserId
+) -> None:
+    await fire_and_hold(registry, services, clock, robin)
+    clock.advance(minutes=4)
+
+    await registry.db.write(lambda tx: outbox.release(tx, robin, clock()))
+
+    assert await texts(registry) == ["⏰ stretch"]
+
+
 async def test_a_cancelled_one_does_not_fire(
     registry: Registry, services: PaServices, clock: Clock, robin: UserId
 ) -> None:
@@ -89,6 +137,20 @@ async def test_the_same_key_is_the_same_reminder(services: PaServices, robin: Us
 
     assert (first[1], again[1]) == (True, False)
     assert first[0] == again[0]
+
+
+async def test_the_same_key_is_the_same_reminder_also_where_no_other_could_be_set_now(
+    services: PaServices, clock: Clock, robin: UserId
+) -> None:
+    """The agent asks again where it did not get the answer."""
+    first, _ = await services.add_reminder(robin, at="2026-11-22 10:01", zone=None, text="stretch", key="k")
+    for number in range(MOST_AN_HOUR - 1):
+        await services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="x", key=str(number))
+    clock.advance(minutes=3)
+
+    again = await services.add_reminder(robin, at="2026-11-22 10:01", zone=None, text="stretch", key="k")
+
+    assert again == (first, False)
 
 
 async def test_nobody_sees_or_cancels_anothers(services: PaServices, robin: UserId) -> None:
@@ -151,8 +213,6 @@ async def test_a_profile_takes_only_what_is_true(
 
 async def test_the_clock_sleeps_until_the_next_one(registry: Registry, services: PaServices, robin: UserId) -> None:
     """On the real clock: a reminder half a second away comes without anybody waking the loop."""
-    from datetime import UTC, datetime
-
     real = PaServices(registry, lambda: datetime.now(UTC), on_reminder=lambda: None)
     due_at = datetime.now(UTC) + timedelta(seconds=0.5)
     await real.add_reminder(robin, at=due_at.isoformat(), zone=None, text="now", key="k")

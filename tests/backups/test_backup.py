@@ -20,7 +20,7 @@ from clawkakad.cli.where import SETTLED_BY, require_meant
 from clawkakad.config import load_place
 from clawkakad.errors import UsageError
 from clawkakad.model import SandboxId
-from clawkakad.registry import locked
+from clawkakad.registry import lateness, locked
 from clawkakad.sandboxes.profile import volume_name
 from tests.backups.world import Installation, database, installation
 
@@ -138,7 +138,8 @@ async def test_nothing_is_sent_or_asked_again_after_a_restore(home: Installation
     assert [("sent",)] == home.rows("SELECT state FROM outbox WHERE text = 'sent'")
     assert [("parked", None)] == home.rows("SELECT DISTINCT state, turn FROM inbox")
     assert [("past", "fired"), ("future", "pending")] == home.rows("SELECT text, state FROM reminders ORDER BY id")
-    assert [("⏰ past",)] == home.rows("SELECT text FROM outbox WHERE origin = 'reminder'")
+    late = lateness.message("past", "then", 2 * lateness.LATE)
+    assert [(late,)] == home.rows("SELECT text FROM outbox WHERE origin = 'reminder'")
     listed = (await home.ok("outbox", "list")).output
     assert 5 == listed.count("restored from the backup of")
     assert 2 == (await home.ok("inbox", "list")).output.count("parked")

@@ -267,6 +267,35 @@ async def test_a_message_that_is_taken_back_while_it_waits_is_not_answered(regis
     assert {states[f"r{number}"] for number in range(3)} == {InboxState.IGNORED}
 
 
+async def test_a_message_that_was_taken_back_before_it_came_is_not_answered_nor_its_words_kept(
+    registry: Registry, clock: Clock
+) -> None:
+    desk = Desk(registry, clock, open_door())
+    await desk.take(inbound("r1", "revoke", None, purpose=Purpose.REVOKE, target="w1"))
+    clock.advance(days=6)
+
+    await desk.take(inbound("w1", text="a secret"))
+
+    row = await registry.db.one("SELECT state, text, raw, reason FROM inbox WHERE wamid = 'w1'")
+    assert row is not None
+    assert tuple(row) == ("ignored", None, "{}", "taken back")
+    assert desk.woken == []
+
+
+async def test_what_was_taken_back_counts_for_no_limit_and_is_not_kept_because_of_one(
+    registry: Registry, clock: Clock
+) -> None:
+    desk = Desk(registry, clock, open_door(), messages_per_hour=1)
+    await desk.take(*(inbound(f"r{n}", "revoke", None, purpose=Purpose.REVOKE, target=f"w{n}") for n in (1, 3)))
+
+    await desk.take(*(at(clock, inbound(f"w{n}")) for n in (1, 2, 3)))
+
+    texts = {row.wamid: row.text for row in await registry.inbox.all() if row.kind == "text"}
+    assert texts == {"w1": None, "w2": "hello", "w3": None}
+    assert (await desk.states())["w2"] is InboxState.RECEIVED
+    assert await desk.lines() == []
+
+
 @pytest.mark.parametrize("purpose", [Purpose.EDIT, Purpose.REVOKE])
 async def test_nobody_edits_or_takes_back_what_somebody_else_wrote(
     registry: Registry, clock: Clock, purpose: Purpose
@@ -274,10 +303,12 @@ async def test_nobody_edits_or_takes_back_what_somebody_else_wrote(
     desk = Desk(registry, clock, open_door())
     await desk.take(inbound("w1", text="mine"))
 
-    await desk.take(inbound("w2", "edit", "yours", purpose=purpose, target="w1", number="15550100177"))
+    await desk.take(inbound("w2", purpose.value, "yours", purpose=purpose, target="w1", number="15550100177"))
+    await desk.take(inbound("w3", purpose.value, "yours", purpose=purpose, target="w4", number="15550100177"))
+    await desk.take(inbound("w4", text="mine"))
 
-    row = next(row for row in await registry.inbox.all() if row.wamid == "w1")
-    assert (row.state, row.text) == (InboxState.RECEIVED, "mine")
+    rows = [(row.state, row.text) for row in await registry.inbox.all() if row.wamid in ("w1", "w4")]
+    assert rows == [(InboxState.RECEIVED, "mine")] * 2
 
 
 async def test_what_the_window_held_goes_out_when_its_person_writes(

@@ -16,6 +16,7 @@ from clawkakad.registry import Registry, inbox, open_registry
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.identifiers import NOTICE_COMES_WITHIN, NUMBER_SPEAKS_FOR, Identifier, move
 from clawkakad.registry.inbox import InboxState, NewInbound
+from clawkakad.registry.sends import head_of
 from clawkakad.registry.users import ensure_user, touch
 from tests.conftest import Clock
 from tests.support import NOWHERE
@@ -40,6 +41,13 @@ class Desk:
     async def moved(self, old: Identifier, *new: Identifier) -> UserId | None:
         self.clock.advance(seconds=1)
         return await self.registry.db.write(lambda tx: move(tx, old, new, self.clock()))
+
+    async def address_of(self, user_id: UserId) -> Identifier | None:
+        """Where a message to this person goes."""
+        await self.registry.outbox.add(user_id, ["hello"], origin="notice", source=f"to {user_id}")
+        head = await self.registry.db.read(lambda tx: head_of(tx, user_id))
+        assert head is not None
+        return head.address
 
     async def known_as(self, user_id: UserId) -> tuple[Identifier, ...]:
         user = await self.registry.users.get(user_id)
@@ -248,6 +256,54 @@ async def test_the_number_that_was_seen_last_comes_first(desk: Desk) -> None:
         person = await desk.wrote(ID, number)
 
     assert await desk.known_as(person) == (ID, NUMBER, NEW_NUMBER)
+
+
+async def test_nothing_goes_to_a_number_that_was_left_with_the_id_before(desk: Desk) -> None:
+    person = await desk.wrote(ID, NUMBER)
+    await desk.moved(ID, NEW_ID)
+
+    await desk.wrote(NEW_ID)
+
+    assert await desk.address_of(person) == NEW_ID
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        [(NUMBER,)],
+        [(ID, NUMBER)],
+        [(ID, PARENT, NUMBER)],
+        [(ID,), (ID, NUMBER)],
+        [(NUMBER,), (ID, NUMBER)],
+        [(ID, NUMBER), (ID,)],
+    ],
+)
+async def test_whose_messages_brought_a_number_is_written_to_by_number(
+    desk: Desk, life: Sequence[Sequence[Identifier]]
+) -> None:
+    for seen in life:
+        person = await desk.wrote(*seen)
+
+    assert await desk.address_of(person) == NUMBER
+
+
+async def test_a_number_that_comes_along_with_the_new_id_counts_again(desk: Desk) -> None:
+    person = await desk.wrote(ID, NUMBER)
+    await desk.moved(ID, NEW_ID)
+
+    await desk.wrote(NEW_ID, NUMBER, ago=timedelta(hours=1))
+    assert await desk.address_of(person) == NEW_ID
+
+    await desk.wrote(NEW_ID, NUMBER)
+    assert await desk.address_of(person) == NUMBER
+
+
+async def test_a_notice_that_tells_the_new_number_too_is_followed(desk: Desk) -> None:
+    person = await desk.wrote(ID, NUMBER)
+    await desk.moved(ID, NEW_ID)
+    await desk.moved(NUMBER, NEW_ID, NEW_NUMBER)
+
+    assert await desk.address_of(person) == NEW_NUMBER
 
 
 def message_of(user_id: UserId, at: datetime) -> NewInbound:

@@ -73,6 +73,13 @@ async def test_the_same_source_is_queued_once(queue: Queue) -> None:
     assert len(await queue.rows()) == 1
 
 
+async def test_the_same_source_adds_nothing_also_where_it_is_in_more_parts_now(queue: Queue) -> None:
+    await queue.add("one")
+    await queue.add("the first of two", "the second of two")
+
+    assert [row.text for row in await queue.rows()] == ["one"]
+
+
 async def test_nothing_overtakes_the_oldest(queue: Queue) -> None:
     await queue.add("one", "two")
 
@@ -100,18 +107,23 @@ async def test_what_is_held_lets_others_pass(queue: Queue, registry: Registry, c
     assert [row.text for row in await queue.heads()] == ["two"]
 
 
-async def test_the_address_is_the_latest_number_else_the_scoped_id(queue: Queue, registry: Registry) -> None:
+async def test_the_address_is_the_latest_number_unless_the_scoped_id_is_later(queue: Queue, registry: Registry) -> None:
     await queue.add()
     assert (await registry.db.read(sends.due)).heads[0].address == ("wa_id", "15550100123")
 
     await registry.db.execute(
         "INSERT INTO identifiers (kind, value, user_id, added_at)"
-        " SELECT 'wa_id', '15550100199', id, '2030' FROM users UNION ALL SELECT 'bsuid', 'US.1', id, '2031' FROM users"
+        " SELECT 'wa_id', '15550100199', id, '2030' FROM users UNION ALL SELECT 'bsuid', 'US.1', id, '2030' FROM users"
     )
     assert (await registry.db.read(sends.due)).heads[0].address == ("wa_id", "15550100199")
 
+    await registry.db.execute(
+        "INSERT INTO identifiers (kind, value, user_id, added_at) SELECT 'bsuid', 'US.2', id, '2031' FROM users"
+    )
+    assert (await registry.db.read(sends.due)).heads[0].address == ("bsuid", "US.2")
+
     await registry.db.execute("DELETE FROM identifiers WHERE kind = 'wa_id'")
-    assert (await registry.db.read(sends.due)).heads[0].address == ("bsuid", "US.1")
+    assert (await registry.db.read(sends.due)).heads[0].address == ("bsuid", "US.2")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -159,6 +160,32 @@ async def test_more_connections_than_granted_are_refused_until_one_leaves() -> N
                 await client.send(GET)
                 return await client.answered()
 
+        await eventually(room)
+
+
+@pytest.mark.parametrize(
+    ("body", "requests", "limits"),
+    [
+        (b"x" * 1024, GET * 20_000, Limits(connections=1)),
+        (b"x" * 32 * 2**20, GET, replace(QUICK, connections=1)),
+        (b"x" * 32 * 2**20, GET.replace(b"Host", b"Connection: close\r\nHost"), replace(QUICK, connections=1)),
+    ],
+    ids=["asks on", "is idle", "wants it closed"],
+)
+async def test_who_never_reads_loses_the_place(body: bytes, requests: bytes, limits: Limits) -> None:
+    async def much(request: web.BaseRequest) -> Answer:
+        return Answer(body=body if request.method == "GET" else b"hello")
+
+    async with listening(much, "127.0.0.1", 0, limits=limits) as port, wire(port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.writer.write(requests)
+
+        async def room() -> bool:
+            async with wire(port) as other:
+                await other.send(post("/", b""))
+                return await other.answered()
+
+        assert not await room()
         await eventually(room)
 
 

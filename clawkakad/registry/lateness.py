@@ -1,0 +1,31 @@
+"""A reminder that goes out late says so, whatever kept it: a downtime of ours, the service window, a backup."""
+
+from datetime import datetime, timedelta
+
+from clawkakad.model import UserId
+from clawkakad.registry import times
+from clawkakad.registry.database import Transaction
+
+LATE = timedelta(minutes=5)  # later than this, the message says so
+
+# The state is said twice, so that the index of what is open serves.
+_QUEUED = (
+    "SELECT o.id, o.text AS queued, r.text, r.wall, r.due_at FROM outbox o"
+    " JOIN reminders r ON r.id = CAST(substr(o.source, length('reminder:') + 1) AS INTEGER)"
+    " WHERE o.state IN ('queued', 'sending', 'ambiguous') AND o.state = 'queued' AND o.origin = 'reminder'"
+)
+
+
+def message(text: str, wall: str, late_by: timedelta) -> str:
+    """A reminder as it is sent. `wall`: the wall time that it was meant for."""
+    return f"⏰ {text}" + (f"\n_(this was for {wall}; I couldn't send it then)_" if late_by > LATE else "")
+
+
+def tell(tx: Transaction, now: datetime, user_id: UserId | None = None) -> None:
+    """Whatever reminder is queued by now, for this person or for anybody, tells that it is late, where it is."""
+    whose = "" if user_id is None else " AND o.user_id = :user"
+    for row in tx.all(_QUEUED + whose, {"user": user_id}):
+        in_time = message(row["text"], row["wall"], timedelta(0))
+        text = message(row["text"], row["wall"], now - times.from_text(row["due_at"]))
+        if row["queued"] == in_time != text:
+            tx.execute("UPDATE outbox SET text = :text WHERE id = :id", {"id": row["id"], "text": text})
