@@ -26,7 +26,7 @@ from pathlib import Path
 
 MAGIC = b"SQLite format 3\0"
 COMPANIONS = ("-wal", "-shm", "-journal")
-MOST_NAMES = 100
+MOST_NAMES = 10  # in the report
 DEEPEST = 60
 STAGED = ".restoring"
 ASIDE = ".before-restore-"
@@ -51,7 +51,7 @@ def copy_out(data: Path, exchange: Path) -> dict[str, object]:
                     continue
                 size = path.stat().st_size
                 if size > LARGEST_FILE or total + size > LARGEST:
-                    left_out.append(name)
+                    left_out.append(f"{name}: too big")
                     continue
                 total += size
                 if _is_database(path):
@@ -59,14 +59,12 @@ def copy_out(data: Path, exchange: Path) -> dict[str, object]:
                     if not _add_database(tar, path, name, exchange / "one", patience - time.monotonic()):
                         damaged.append(name)
                 elif path.is_file() and not _is_companion(path):
-                    shutil.copy2(
-                        path, exchange / "one"
-                    )  # first, so that it does not change its size while it is packed
+                    _copy(path, exchange / "one")  # first, so that it does not change its size while it is packed
                     tar.add(exchange / "one", name)
             except FileNotFoundError:
                 pass
-            except OSError:  # closed even to its owner, or a name too long
-                left_out.append(name)
+            except OSError as error:  # closed even to its owner, or a name too long
+                left_out.append(f"{name}: {error.strerror}")
     (exchange / "one").unlink(missing_ok=True)
     return {"databases": databases, "damaged": damaged, "left_out": left_out[:MOST_NAMES]}
 
@@ -111,16 +109,22 @@ def _walk(root: Path, left_out: list[str]) -> Iterator[Path]:
 
     def note(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
-            left_out.append(os.path.relpath(error.filename, root))
+            left_out.append(f"{os.path.relpath(error.filename, root)}: {error.strerror}")
 
     for where, directories, files in os.walk(root, onerror=note):
         if Path(where) == root:
             directories[:] = [name for name in directories if not name.startswith(OWN)]
         if len(Path(where).relative_to(root).parts) >= DEEPEST and directories:
-            left_out.append(os.path.relpath(where, root))
+            left_out.append(f"{os.path.relpath(where, root)}: too deep")
             directories.clear()
         directories.sort()
         yield from (Path(where) / name for name in [*directories, *sorted(files)])
+
+
+def _copy(path: Path, target: Path) -> None:
+    """With its mode, which may close it to its owner: then nothing could be written over it."""
+    target.unlink(missing_ok=True)
+    shutil.copy2(path, target)
 
 
 def _move(path: Path, target: Path) -> None:
@@ -177,7 +181,7 @@ def _add_database(tar: tarfile.TarFile, path: Path, name: str, copy: Path, busy_
         return True
     for end in ("", *COMPANIONS):
         with contextlib.suppress(FileNotFoundError):
-            shutil.copy2(path.with_name(path.name + end), copy)
+            _copy(path.with_name(path.name + end), copy)
             tar.add(copy, name + end)
     return False
 

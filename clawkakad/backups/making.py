@@ -37,13 +37,18 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Made:
-    """A backup that is on disk. `missing`: sandboxes that could not be copied, and why; `left_out`: files, too big."""
+    """A backup that is on disk. `missing`: sandboxes that could not be copied, and why; `left_out`: files, and why."""
 
     path: Path
     size: int
     sandboxes: int
     missing: dict[SandboxId, str]
     left_out: dict[SandboxId, list[str]]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can stand in for those before it."""
+        return not (self.missing or self.left_out)
 
 
 def default_name(now: datetime, ending: str) -> str:

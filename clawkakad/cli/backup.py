@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from clawkakad.assistant.who import find_user, label
+from clawkakad.assistant.who import find_user, label, owners
 from clawkakad.backups import making, restoring, sink, tar
 from clawkakad.backups.making import LOCK, Made
 from clawkakad.cli.common import asked, clock, counted, destination, harmless, new_file, say
@@ -19,7 +19,7 @@ from clawkakad.cli.where import place_here, require_meant
 from clawkakad.config import Place
 from clawkakad.directories import STATE_MARKS, claim
 from clawkakad.errors import UsageError
-from clawkakad.model import InboxState, OutboxState, UserId
+from clawkakad.model import InboxState, OutboxState, SandboxId, UserId
 from clawkakad.registry import FILE, locked, overview, read_registry
 from clawkakad.registry import LOCK as DAEMON_LOCK
 from clawkakad.sandboxes.engine import open_engine
@@ -42,7 +42,7 @@ def backup(
 ) -> None:
     """Back up people, messages, sandboxes and secrets into one file; the daemon may run.
 
-    Exit code 1 where a sandbox could not be copied: the others are in it.
+    Exit code 1 where something could not be copied: the rest is in it, and no older backup is removed.
     """
     place = place_here()
     command, ending = sink.encryption(age=age, gpg=gpg)
@@ -53,11 +53,11 @@ def backup(
     with alone(place):
         made = asyncio.run(_backup(place, instance, target, command))
         _give(place.state_dir, target)
-        _report(made)
-        if keep is not None and not made.missing:
+        _report(place, made)
+        if keep is not None and made.is_whole:
             for path in making.prune(target.parent, keep):
                 say(f"removed {path.name}")
-    if made.missing:
+    if not made.is_whole:
         raise typer.Exit(1)
 
 
@@ -156,12 +156,28 @@ def _target(place: Place, file: Path | None, ending: str) -> Path:
     return new_file(file, making.default_name(clock(), ending))
 
 
-def _report(made: Made) -> None:
+def tell_left_out(whose: str, files: Sequence[str]) -> None:
+    """What is not in a copy, and why."""
+    if files:
+        say(f"{harmless(whose)}: NOT in it: {'; '.join(map(harmless, files))}")
+
+
+def _report(place: Place, made: Made) -> None:
     say(f"{made.path}: {made.size / MIB:.1f} MiB, {counted(made.sandboxes, 'sandbox', 'sandboxes')}")
-    for sandbox_id, names in made.left_out.items():
-        say(f"{sandbox_id}: left out, too big: {', '.join(harmless(name) for name in names[:5])}")
+    whose = {} if made.is_whole else asyncio.run(_owners(place))
+    for sandbox_id, files in made.left_out.items():
+        tell_left_out(whose.get(sandbox_id, sandbox_id), files)
     for sandbox_id, why in made.missing.items():
-        say(f"{sandbox_id} is NOT in it: {why}")
+        say(f"{harmless(whose.get(sandbox_id, sandbox_id))} is NOT in it: {why}")
+
+
+async def _owners(place: Place) -> dict[SandboxId, str]:
+    """Whose each sandbox is; nothing where the registry waits for an upgrade, before which a backup is made."""
+    try:
+        async with read_registry(place.state_dir / FILE, clock) as registry:
+            return {sandbox_id: f"{name} ({sandbox_id})" for sandbox_id, name in (await owners(registry)).items()}
+    except UsageError:
+        return {}
 
 
 def _give(state_dir: Path, *paths: Path) -> None:

@@ -355,6 +355,33 @@ async def test_a_sandbox_that_cannot_be_copied_is_named_and_the_others_are_there
         assert ["registry.sqlite", f"sandboxes/{bobs}.tar.gz", "manifest.json"] == tar.getnames()
 
 
+async def test_a_file_that_is_only_to_be_read_shuts_out_none_after_it(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    for name, mode in (("a", 0o444), ("b", 0o644)):
+        (home.volume(anns) / name).write_text(name)
+        (home.volume(anns) / name).chmod(mode)
+    await home.ok("backup", tmp_path / "b.tar")
+    async with installation("ba9876543210") as away:
+        await away.ok("restore", tmp_path / "b.tar", "--yes")
+
+        files = [away.volume(anns) / name for name in "ab"]
+        assert [("a", 0o444), ("b", 0o644)] == [(f.read_text(), stat.S_IMODE(f.stat().st_mode)) for f in files]
+
+
+async def test_a_backup_without_a_file_says_which_and_why_and_no_older_one_goes(
+    home: Installation, tmp_path: Path
+) -> None:
+    _, anns = await home.person(ANN)
+    (home.volume(anns) / "closed").touch(mode=0)
+    older = tmp_path / "clawkakad-20260101T030000Z.tar"
+    older.touch()
+    result = await home.clawkakad("backup", tmp_path, "--keep", "1")
+
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}): NOT in it: closed: Permission denied\n" in result.output
+    assert older.exists()
+
+
 async def test_a_database_that_is_none_is_kept_as_it_is(home: Installation, tmp_path: Path) -> None:
     _, anns = await home.person(ANN)
     junk = b"SQLite format 3\0" + b"junk" * 2000
@@ -376,8 +403,8 @@ async def test_what_a_hostile_agent_blows_up_or_locks_stops_nobody(home: Install
     with database(locked_db) as connection:
         connection.execute("CREATE TABLE t (x)")
         connection.execute("BEGIN EXCLUSIVE")
-        result = await home.ok("backup", tmp_path / "b.tar")
-    assert "left out, too big: holes" in result.output
+        result = await home.clawkakad("backup", tmp_path / "b.tar")
+    assert "NOT in it: holes: too big" in result.output
     locked_db.unlink()
     await home.ok("restore", tmp_path / "b.tar", "--yes")
 
