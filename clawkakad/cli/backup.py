@@ -42,7 +42,7 @@ def backup(
 ) -> None:
     """Back up people, messages, sandboxes and secrets into one file; the daemon may run.
 
-    Exit code 1 where something could not be copied: the rest is in it, and no older backup is removed.
+    Exit code 1 where something could not be copied as it should be: the rest is in it, and no older backup is removed.
     """
     place = place_here()
     command, ending = sink.encryption(age=age, gpg=gpg)
@@ -156,17 +156,20 @@ def _target(place: Place, file: Path | None, ending: str) -> Path:
     return new_file(file, making.default_name(clock(), ending))
 
 
-def tell_left_out(whose: str, files: Sequence[str]) -> None:
-    """What is not in a copy, and why."""
-    if files:
-        say(f"{harmless(whose)}: NOT in it: {'; '.join(map(harmless, files))}")
+def tell_lacks(whose: str, left_out: Sequence[str], damaged: Sequence[str]) -> None:
+    """What is not in a copy, and why; and what is in it, but unsound."""
+    if left_out:
+        say(f"{harmless(whose)}: NOT in it: {'; '.join(map(harmless, left_out))}")
+    if damaged:
+        say(f"{harmless(whose)}: locked or damaged, and in it as it lies: {'; '.join(map(harmless, damaged))}")
 
 
 def _report(place: Place, made: Made) -> None:
     say(f"{made.path}: {made.size / MIB:.1f} MiB, {counted(made.sandboxes, 'sandbox', 'sandboxes')}")
     whose = {} if made.is_whole else asyncio.run(_owners(place))
-    for sandbox_id, files in made.left_out.items():
-        tell_left_out(whose.get(sandbox_id, sandbox_id), files)
+    for sandbox_id in sorted(made.left_out | made.damaged):
+        left_out, damaged = made.left_out.get(sandbox_id, []), made.damaged.get(sandbox_id, [])
+        tell_lacks(whose.get(sandbox_id, sandbox_id), left_out, damaged)
     for sandbox_id, why in made.missing.items():
         say(f"{harmless(whose.get(sandbox_id, sandbox_id))} is NOT in it: {why}")
 

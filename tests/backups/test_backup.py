@@ -368,6 +368,26 @@ async def test_a_file_that_is_only_to_be_read_shuts_out_none_after_it(home: Inst
         assert [("a", 0o444), ("b", 0o644)] == [(f.read_text(), stat.S_IMODE(f.stat().st_mode)) for f in files]
 
 
+async def test_a_backup_with_a_damaged_database_does_not_take_the_place_of_a_sound_one(
+    home: Installation, tmp_path: Path
+) -> None:
+    _, anns = await home.person(ANN)
+    home.spend(anns, "Uber")
+    await home.ok("backup", tmp_path, "--keep", "1")
+    (sound,) = tmp_path.iterdir()
+    sound = sound.rename(tmp_path / "clawkakad-20260101T030000Z.tar")
+    with (home.volume(anns) / "pa" / "pa.sqlite").open("r+b") as file:
+        file.write(b"SQLite format 3\0" + b"junk" * 1000)
+    result = await home.clawkakad("backup", tmp_path, "--keep", "1")
+
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}): locked or damaged, and in it as it lies: pa/pa.sqlite\n" in result.output
+    assert sound.exists()
+    exported = await home.clawkakad("user", "export", ANN, tmp_path / "ann.tar.gz")
+    assert 1 == exported.exit_code
+    assert "in it as it lies: pa/pa.sqlite\n" in exported.output
+
+
 async def test_a_backup_without_a_file_says_which_and_why_and_no_older_one_goes(
     home: Installation, tmp_path: Path
 ) -> None:
@@ -387,7 +407,7 @@ async def test_a_database_that_is_none_is_kept_as_it_is(home: Installation, tmp_
     junk = b"SQLite format 3\0" + b"junk" * 2000
     (home.volume(anns) / "junk.db").write_bytes(junk)
     file = tmp_path / "b.tar"
-    await home.ok("backup", file)
+    await home.clawkakad("backup", file)
     (home.volume(anns) / "junk.db").unlink()
     await home.ok("restore", file, "--yes")
 
@@ -404,7 +424,9 @@ async def test_what_a_hostile_agent_blows_up_or_locks_stops_nobody(home: Install
         connection.execute("CREATE TABLE t (x)")
         connection.execute("BEGIN EXCLUSIVE")
         result = await home.clawkakad("backup", tmp_path / "b.tar")
-    assert "NOT in it: holes: too big" in result.output
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}): NOT in it: holes: too big\n" in result.output
+    assert f"49…89 ({anns}): locked or damaged, and in it as it lies: locked.db\n" in result.output
     locked_db.unlink()
     await home.ok("restore", tmp_path / "b.tar", "--yes")
 
