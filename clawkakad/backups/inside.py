@@ -12,6 +12,8 @@ that vanishes is left out. Nothing is deleted but a `.restoring` of before. Each
 """
 
 import contextlib
+import errno
+import gzip
 import itertools
 import json
 import os
@@ -25,6 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MAGIC = b"SQLite format 3\0"
+CHUNK = 256 * 1024
+FULL = (errno.ENOSPC, errno.EDQUOT)
 COMPANIONS = ("-wal", "-shm", "-journal")
 MOST_NAMES = 10  # in the report
 DEEPEST = 60
@@ -36,37 +40,84 @@ LARGEST = 16 * 1024**3
 OWN = (STAGED, ASIDE)
 
 
-def copy_out(data: Path, exchange: Path) -> dict[str, object]:
-    """Pack everything but the leavings of restores."""
-    damaged: list[str] = []
-    left_out: list[str] = []
-    databases = total = 0
-    patience = time.monotonic() + BUSY_S
-    with tarfile.open(exchange / "data.tar.gz", "w:gz", compresslevel=3) as tar:
-        for path in _walk(data, left_out):
-            name = str(path.relative_to(data))
+class Packing:
+    """Data on their way into an archive. `one`: where a file is copied to first, so that it does not change its size.
+
+    What fails at the agent's file leaves that file out; what fails at the archive ends the program.
+    """
+
+    def __init__(self, tar: tarfile.TarFile, one: Path) -> None:
+        self._tar = tar
+        self._one = one
+        self._total = 0
+        self._patience = time.monotonic() + BUSY_S
+        self.databases = 0
+        self.damaged: list[str] = []
+        self.left_out: list[str] = []
+
+    def add(self, path: Path, name: str) -> None:
+        """A file, directory or link, unless it vanishes; what is too big or cannot be read is left out and named."""
+        try:
+            self._add(path, name)
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # closed even to its owner, or a name too long
+            if error.errno in FULL:
+                raise SystemExit(f"there is no room for the copy: {error.strerror}") from error
+            self.left_out.append(f"{name}: {error.strerror}")
+
+    def _add(self, path: Path, name: str) -> None:
+        if path.is_symlink() or path.is_dir():
+            self._put(path, name)
+        elif not self._has_room_for(path.stat().st_size):
+            self.left_out.append(f"{name}: too big")
+        elif _is_database(path):
+            self.databases += 1
+            if not self._add_database(path, name):
+                self.damaged.append(name)
+        elif path.is_file() and not _is_companion(path):
+            self._put(_copy(path, self._one), name)
+
+    def _has_room_for(self, size: int) -> bool:
+        if size > LARGEST_FILE or self._total + size > LARGEST:
+            return False
+        self._total += size
+        return True
+
+    def _add_database(self, path: Path, name: str) -> bool:
+        """Add a consistent copy; the bare files, and False, where SQLite cannot read it, or finds it broken."""
+        if _copy_database(path, self._one, self._patience - time.monotonic()):
+            shutil.copystat(path, self._one)
+            self._put(self._one, name)
+            return True
+        for end in ("", *COMPANIONS):
+            with contextlib.suppress(FileNotFoundError):
+                self._put(_copy(path.with_name(path.name + end), self._one), name + end)
+        return False
+
+    def _put(self, path: Path, name: str) -> None:
+        member = self._tar.gettarinfo(path, name)
+        with contextlib.ExitStack() as stack:
+            content = stack.enter_context(path.open("rb")) if member.isreg() else None
             try:
-                if path.is_symlink() or path.is_dir():
-                    tar.add(path, name, recursive=False)
-                    continue
-                size = path.stat().st_size
-                if size > LARGEST_FILE or total + size > LARGEST:
-                    left_out.append(f"{name}: too big")
-                    continue
-                total += size
-                if _is_database(path):
-                    databases += 1
-                    if not _add_database(tar, path, name, exchange / "one", patience - time.monotonic()):
-                        damaged.append(name)
-                elif path.is_file() and not _is_companion(path):
-                    _copy(path, exchange / "one")  # first, so that it does not change its size while it is packed
-                    tar.add(exchange / "one", name)
-            except FileNotFoundError:
-                pass
-            except OSError as error:  # closed even to its owner, or a name too long
-                left_out.append(f"{name}: {error.strerror}")
+                self._tar.addfile(member, content)
+            except OSError as error:
+                raise SystemExit(f"the copy cannot be written: {error.strerror}") from error
+
+
+def copy_out(data: Path, exchange: Path) -> dict[str, object]:
+    """Pack everything but the leavings of restores. Ends with an error where the archive cannot be written."""
+    archive = exchange / "data.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=3) as tar:
+        packing = Packing(tar, exchange / "one")
+        for path in _walk(data, packing.left_out):
+            packing.add(path, str(path.relative_to(data)))
     (exchange / "one").unlink(missing_ok=True)
-    return {"databases": databases, "damaged": damaged, "left_out": left_out[:MOST_NAMES]}
+    with gzip.open(archive) as written:  # as it lies on the disk, with its checksum
+        while written.read(CHUNK):
+            pass
+    left_out = packing.left_out[:MOST_NAMES]
+    return {"databases": packing.databases, "damaged": packing.damaged, "left_out": left_out}
 
 
 def stage(data: Path, exchange: Path, damaged: frozenset[str]) -> dict[str, object]:
@@ -121,10 +172,11 @@ def _walk(root: Path, left_out: list[str]) -> Iterator[Path]:
         yield from (Path(where) / name for name in [*directories, *sorted(files)])
 
 
-def _copy(path: Path, target: Path) -> None:
+def _copy(path: Path, target: Path) -> Path:
     """With its mode, which may close it to its owner: then nothing could be written over it."""
     target.unlink(missing_ok=True)
     shutil.copy2(path, target)
+    return target
 
 
 def _move(path: Path, target: Path) -> None:
@@ -161,8 +213,8 @@ def _is_companion(path: Path) -> bool:
     )
 
 
-def _add_database(tar: tarfile.TarFile, path: Path, name: str, copy: Path, busy_s: float) -> bool:
-    """Add a consistent copy; the bare files, and False, where SQLite cannot read it, or finds it broken."""
+def _copy_database(path: Path, copy: Path, busy_s: float) -> bool:
+    """A consistent copy. False where SQLite cannot read it, or finds it broken."""
     copy.unlink(missing_ok=True)
     try:
         with (
@@ -172,18 +224,11 @@ def _add_database(tar: tarfile.TarFile, path: Path, name: str, copy: Path, busy_
             source.execute("BEGIN")
             source.execute("SELECT count(*) FROM sqlite_master")  # `backup` itself would wait for a lock for ever
             source.backup(target)
-        whole = _is_whole(copy)
-    except sqlite3.DatabaseError:
-        whole = False
-    if whole:
-        shutil.copystat(path, copy)
-        tar.add(copy, name)
-        return True
-    for end in ("", *COMPANIONS):
-        with contextlib.suppress(FileNotFoundError):
-            _copy(path.with_name(path.name + end), copy)
-            tar.add(copy, name + end)
-    return False
+        return _is_whole(copy)
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        return False
 
 
 def _is_whole(path: Path) -> bool:
