@@ -39,7 +39,7 @@ def label(user: UserRow) -> str:
 
 
 async def owners(registry: Registry) -> dict[SandboxId, str]:
-    """Whose each sandbox is, by their label."""
+    """Whose each sandbox is: their label, and its id."""
     people = {user.id: label(user) for user in await registry.users.all()}
     sandboxes = await registry.sandboxes.all()
-    return {sandbox.id: people[sandbox.user_id] for sandbox in sandboxes if sandbox.user_id in people}
+    return {row.id: f"{people[row.user_id]} ({row.id})" for row in sandboxes if row.user_id in people}

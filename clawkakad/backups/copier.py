@@ -47,7 +47,10 @@ class Copier:
     async def stage(
         self, sandbox_id: SandboxId, size: int, content: AsyncIterator[bytes], damaged: Sequence[str]
     ) -> None:
-        """Unpack into the sandbox's volume beside what is there, and check it. Raises Transient, Rejected."""
+        """Unpack into the sandbox's volume beside what is there, and check it. Raises Transient, Rejected.
+
+        `damaged`: what the manifest says; backups of before the archive marked all of it have it only there.
+        """
         async with self._container(sandbox_id, ["stage", "/data", EXCHANGE, json.dumps(list(damaged))]) as name:
             await self.engine.unpack(name, EXCHANGE, _as_tar(size, content))
             await self._work(name)

@@ -3,7 +3,8 @@
 Run as `python3 -c <this text> MODE DATA EXCHANGE …`; its last line of output is a report in JSON.
 
   out DATA EXCHANGE                    DATA → EXCHANGE/data.tar.gz, its SQLite databases copied by SQLite itself
-  stage DATA EXCHANGE DAMAGED          EXCHANGE/data.tar.gz → DATA/.restoring, and every database is checked
+  stage DATA EXCHANGE DAMAGED          EXCHANGE/data.tar.gz → DATA/.restoring, and every database is checked but
+                                       those that the archive marks, or DAMAGED names, as damaged when packed
   swap DATA EXCHANGE STAMP             what is in DATA → DATA/.before-restore-STAMP, then DATA/.restoring → DATA
 
 An agent may be hostile: what is too big is left out and named, and a database that it keeps locked is taken as it lies.
@@ -30,7 +31,10 @@ MAGIC = b"SQLite format 3\0"
 CHUNK = 256 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
 COMPANIONS = ("-wal", "-shm", "-journal")
-MOST_NAMES = 10  # in the report
+MOST_NAMES = 10  # of each kind in the report: a manifest and the engine's log hold so many, and nobody reads more
+LONGEST_NAME = 200
+LONGEST_PATH = 4000  # bytes; with `.restoring` before it the kernel must take it too
+DAMAGED = "CLAWKAKA.damaged"  # a header of ours in the archive, which no agent can write
 DEEPEST = 60
 STAGED = ".restoring"
 ASIDE = ".before-restore-"
@@ -67,6 +71,8 @@ class Packing:
             self.left_out.append(f"{name}: {error.strerror}")
 
     def _add(self, path: Path, name: str) -> None:
+        if len(os.fsencode(name)) > LONGEST_PATH:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         if path.is_symlink() or path.is_dir():
             self._put(path, name)
         elif not self._has_room_for(path.stat().st_size):
@@ -91,12 +97,15 @@ class Packing:
             self._put(self._one, name)
             return True
         for end in ("", *COMPANIONS):
-            with contextlib.suppress(FileNotFoundError):
-                self._put(_copy(path.with_name(path.name + end), self._one), name + end)
+            part = path.with_name(path.name + end)
+            if part == path or not _is_database(part):  # which is packed in its own turn
+                with contextlib.suppress(FileNotFoundError):
+                    self._put(_copy(part, self._one), name + end, {DAMAGED: "1"})
         return False
 
-    def _put(self, path: Path, name: str) -> None:
+    def _put(self, path: Path, name: str, marks: dict[str, str] | None = None) -> None:
         member = self._tar.gettarinfo(path, name)
+        member.pax_headers = marks or {}
         with contextlib.ExitStack() as stack:
             content = stack.enter_context(path.open("rb")) if member.isreg() else None
             try:
@@ -116,8 +125,8 @@ def copy_out(data: Path, exchange: Path) -> dict[str, object]:
     with gzip.open(archive) as written:  # as it lies on the disk, with its checksum
         while written.read(CHUNK):
             pass
-    left_out = packing.left_out[:MOST_NAMES]
-    return {"databases": packing.databases, "damaged": packing.damaged, "left_out": left_out}
+    left_out, damaged = _some(packing.left_out), _some(packing.damaged)
+    return {"databases": packing.databases, "damaged": damaged, "left_out": left_out}
 
 
 def stage(data: Path, exchange: Path, damaged: frozenset[str]) -> dict[str, object]:
@@ -127,12 +136,13 @@ def stage(data: Path, exchange: Path, damaged: frozenset[str]) -> dict[str, obje
     staged.mkdir(mode=0o700)
     with tarfile.open(exchange / "data.tar.gz") as tar:
         tar.extractall(staged)  # noqa: S202 (our own, by its checksum; and nothing is in reach but this volume)
+        damaged |= {member.name for member in tar if DAMAGED in member.pax_headers}
     databases = [path for path in _walk(staged, []) if path.is_file() and not path.is_symlink() and _is_database(path)]
     for path in databases:
         name = str(path.relative_to(staged))
         shutil.copyfile(path, exchange / "one")  # SQLite writes beside what it opens
         if name not in damaged and not _is_whole(exchange / "one"):
-            raise SystemExit(f"the database {name} is damaged")
+            raise SystemExit(f"the database {_cut(name)} is damaged")
     os.sync()
     return {"databases": len(databases)}
 
@@ -155,6 +165,16 @@ def swap(data: Path, stamp: str) -> dict[str, object]:
     return {"aside": aside.name if aside.exists() else None}
 
 
+def _some(names: list[str]) -> list[str]:
+    """An agent can make up any number of them, of any length."""
+    more = [f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else []
+    return [_cut(name) for name in names[:MOST_NAMES]] + more
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"…{name[-LONGEST_NAME:]}"
+
+
 def _walk(root: Path, left_out: list[str]) -> Iterator[Path]:
     """Everything below, each directory before what is in it; what is too deep or closed is added to `left_out`."""
 
@@ -164,7 +184,7 @@ def _walk(root: Path, left_out: list[str]) -> Iterator[Path]:
 
     for where, directories, files in os.walk(root, onerror=note):
         if Path(where) == root:
-            directories[:] = [name for name in directories if not name.startswith(OWN)]
+            directories[:], files[:] = ([n for n in names if not n.startswith(OWN)] for names in (directories, files))
         if len(Path(where).relative_to(root).parts) >= DEEPEST and directories:
             left_out.append(f"{os.path.relpath(where, root)}: too deep")
             directories.clear()
@@ -190,7 +210,9 @@ def _move(path: Path, target: Path) -> None:
 
 
 def _remove(directory: Path) -> None:
-    """A whole tree, closed directories too."""
+    """A whole tree, closed directories too; and what an agent put in its place."""
+    if directory.is_symlink() or directory.is_file():
+        directory.unlink()
     for where, directories, _ in os.walk(directory):
         for name in directories:
             if not (Path(where) / name).is_symlink():

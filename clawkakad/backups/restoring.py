@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,11 +63,19 @@ async def prepare_registry(backup: Verified, target: Path, now: datetime) -> Non
 
 
 async def everything(
-    host: Host, backup: Verified, registry: Path, now: datetime, progress: making.Progress
+    host: Host,
+    backup: Verified,
+    registry: Path,
+    now: datetime,
+    progress: making.Progress,
+    whose: Mapping[SandboxId, str],
 ) -> Restored:
-    """All of a backup; `registry`: what `prepare_registry` made. Raises UsageError, Transient, Rejected."""
+    """All of a backup; `registry`: what `prepare_registry` made. Raises UsageError, Transient, Rejected.
+
+    `whose`: what an error calls the sandboxes of the backup.
+    """
     sandboxes = [(sandbox_id, sandbox_id) for sandbox_id in sandboxes_in(backup)]
-    await _replace_data(host, backup, sandboxes, now, progress)
+    await _replace_data(host, backup, sandboxes, now, progress, whose)
     aside = _unused(host.state_dir / f"{ASIDE}{_stamp(now)}")
     await asyncio.to_thread(_end_log, host.state_dir / FILE, aside)
     for name in sorted(backup.parts):
@@ -78,7 +86,13 @@ async def everything(
 
 
 async def one_person(
-    host: Host, backup: Verified, registry: Path, user_id: UserId, now: datetime, progress: making.Progress
+    host: Host,
+    backup: Verified,
+    registry: Path,
+    user_id: UserId,
+    now: datetime,
+    progress: making.Progress,
+    whose: Mapping[SandboxId, str],
 ) -> Restored:
     """One person's data, and what the registry here lacks of their rows. Raises UsageError, Transient, Rejected."""
     theirs = await asyncio.to_thread(_sandbox_of, registry, user_id)
@@ -87,7 +101,7 @@ async def one_person(
     here = await asyncio.to_thread(rows.add_user, host.state_dir / FILE, registry, user_id)
     if theirs is None or here is None or theirs not in sandboxes_in(backup):
         return Restored(0, None)
-    await _replace_data(host, backup, [(theirs, here)], now, progress)
+    await _replace_data(host, backup, [(theirs, here)], now, progress, whose)
     return Restored(1, None)
 
 
@@ -103,6 +117,7 @@ async def _replace_data(
     sandboxes: Sequence[tuple[SandboxId, SandboxId]],
     now: datetime,
     progress: making.Progress,
+    whose: Mapping[SandboxId, str],
 ) -> None:
     """Each sandbox of the backup into one of here: first all are unpacked and checked beside what is there."""
     for _, here in sandboxes:
@@ -110,15 +125,22 @@ async def _replace_data(
     steps = 2 * len(sandboxes)
     for number, (theirs, here) in enumerate(sandboxes):
         progress(number, steps, f"checking sandbox {number + 1} of {len(sandboxes)}")
-        await host.engine.create_volume({"Name": volume_name(here), "Labels": owner_labels(host.instance, here)})
-        part = f"sandboxes/{theirs}.tar.gz"
-        facts = backup.parts[part]
-        await host.copier.stage(here, int(facts["size"]), backup.pieces(part), facts.get("damaged", []))
+        try:
+            await _stage(host, backup, theirs, here)
+        except Rejected as error:
+            raise Rejected(f"{whose.get(theirs, theirs)}: {error}; nothing was put back") from error
     for number, (_, here) in enumerate(sandboxes):
         progress(len(sandboxes) + number, steps, f"putting back sandbox {number + 1} of {len(sandboxes)}")
         await host.engine.remove(container_name(here))  # the daemon makes it anew
         await host.copier.swap(here, _stamp(now))
     progress(steps, steps, "done")
+
+
+async def _stage(host: Host, backup: Verified, theirs: SandboxId, here: SandboxId) -> None:
+    await host.engine.create_volume({"Name": volume_name(here), "Labels": owner_labels(host.instance, here)})
+    part = f"sandboxes/{theirs}.tar.gz"
+    facts = backup.parts[part]
+    await host.copier.stage(here, int(facts["size"]), backup.pieces(part), facts.get("damaged", []))
 
 
 async def _require_ours(host: Host, sandbox_id: SandboxId) -> None:

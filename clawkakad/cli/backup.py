@@ -114,6 +114,7 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
         async with read_registry(registry, clock) as old:
             person = None if user is None else await find_user(old, user)
             people = len(await old.users.all())
+            whose = await owners(old)
         whom = counted(people, "person", "people") if person is None else harmless(label(person))
         if not yes:
             made = str(verified.about.get("made_at", "?"))[:16]
@@ -123,9 +124,9 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
             host = restoring.Host(place.state_dir, engine, instance_id(place.state_dir), place.image)
             with _shown() as progress:
                 if person is None:
-                    done = await restoring.everything(host, verified, registry, now, progress)
+                    done = await restoring.everything(host, verified, registry, now, progress, whose)
                 else:
-                    done = await restoring.one_person(host, verified, registry, person.id, now, progress)
+                    done = await restoring.one_person(host, verified, registry, person.id, now, progress, whose)
     held, parked = await _waiting(place, None if person is None else person.id)
     _give(place.state_dir, *place.state_dir.glob(f"{FILE}*"), place.state_dir / "instance")
     data = counted(done.sandboxes, "sandbox", "sandboxes")
@@ -178,7 +179,7 @@ async def _owners(place: Place) -> dict[SandboxId, str]:
     """Whose each sandbox is; nothing where the registry waits for an upgrade, before which a backup is made."""
     try:
         async with read_registry(place.state_dir / FILE, clock) as registry:
-            return {sandbox_id: f"{name} ({sandbox_id})" for sandbox_id, name in (await owners(registry)).items()}
+            return await owners(registry)
     except UsageError:
         return {}
 

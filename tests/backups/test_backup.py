@@ -23,6 +23,7 @@ from clawkakad.model import SandboxId
 from clawkakad.registry import locked
 from clawkakad.sandboxes.profile import volume_name
 from tests.backups.world import Installation, database, installation
+from tests.fakes.engine import FakeContainer
 
 ANN, BOB = "4915123456789", "919876543210"
 OLD = "2026-01-01T00:00:00.000Z"
@@ -432,6 +433,69 @@ async def test_what_a_hostile_agent_blows_up_or_locks_stops_nobody(home: Install
 
     assert locked_db.exists()
     assert not (home.volume(anns) / "holes").exists()
+
+
+@pytest.mark.timeout(120)
+async def test_no_number_or_length_of_names_stops_anybodys_backup_or_restore(
+    home: Installation, tmp_path: Path
+) -> None:
+    _, anns = await home.person(ANN)
+    _, bobs = await home.person(BOB)
+    home.spend(bobs, "Tea")
+    junk, volume = b"SQLite format 3\0junk", home.volume(anns)
+    for number in range(700):
+        (volume / f"{number:0200}").write_bytes(junk)
+    (volume / "twice").write_bytes(junk)
+    (volume / "twice-wal").write_bytes(junk)
+    (volume / "twice-wal").chmod(0o444)
+    deep = 4094 - len(str(volume))  # as a path the kernel takes it here, but not in a directory below
+    (volume / "/".join(["x" * 250] * (deep // 251))).mkdir(parents=True)
+    (volume / "/".join(["x" * 250] * (deep // 251)) / ("y" * (deep % 251))).touch()
+    (volume / ".restoring").symlink_to("twice")
+    result = await home.clawkakad("backup", tmp_path / "b.tar")
+    await home.ok("restore", tmp_path / "b.tar", "--yes")
+
+    assert "File name too long\n" in result.output
+    assert "; and 692 more\n" in result.output
+    assert len(result.output) < 5000
+    assert ["Tea"] == home.expenses(bobs)
+    assert junk == (volume / "twice-wal").read_bytes()
+
+
+def ending(home: Installation, sandbox_id: SandboxId, mode: str, exit_code: int, *log: str) -> None:
+    """The copier of one sandbox ends like this when it is to do that."""
+
+    async def start(container: FakeContainer) -> None:
+        mount = container.body["HostConfig"]["Mounts"][0]["Source"]
+        if (volume_name(sandbox_id), mode) != (mount, container.body["Cmd"][0]):
+            return await home.start(container)
+        container.status, container.exit_code, container.log = "exited", exit_code, list(log)
+
+    home.engine.on_start = start
+
+
+@pytest.mark.parametrize("log", [["lf of it"], []], ids=["cut", "none"])
+async def test_a_copier_whose_report_is_lost_stops_nobody_elses_backup(home: Installation, log: list[str]) -> None:
+    _, anns = await home.person(ANN)
+    await home.person(BOB)
+    ending(home, anns, "out", 0, *log)
+    result = await home.clawkakad("backup")
+
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}) is NOT in it: the data cannot be copied: the report on it cannot be read\n" in result.output
+    assert "1 sandbox\n" in result.output
+
+
+async def test_a_sandbox_that_cannot_be_unpacked_is_named(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    await home.ok("backup", tmp_path / "b.tar")
+    home.spend(anns, "after")
+    ending(home, anns, "stage", 1, "the database x is damaged")
+    result = await home.clawkakad("restore", tmp_path / "b.tar", "--yes")
+
+    said = f"49…89 ({anns}): the data cannot be copied: the database x is damaged; nothing was put back"
+    assert said == str(result.exception)
+    assert ["after"] == home.expenses(anns)
 
 
 async def test_older_backups_go_and_other_files_stay(home: Installation, tmp_path: Path) -> None:
