@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clawkakad import __version__
 from clawkakad.backups.copier import Copier
-from clawkakad.backups.sink import PARTIAL, written
+from clawkakad.backups.sink import PARTIAL, discard, written
 from clawkakad.backups.tar import REGISTRY, SECRET, Writer
 from clawkakad.errors import Rejected, UsageError
 from clawkakad.model import SandboxId
@@ -137,13 +137,17 @@ def draft(state_dir: Path) -> Iterator[Path]:
 
 
 def clear(state_dir: Path, *directories: Path) -> None:
-    """Remove what a backup or restore that was killed left. Only under LOCK: then nobody else is at it."""
+    """Remove what a backup or restore that was killed left. Only under LOCK: then nobody else is at it here.
+
+    Another installation may be writing into one of the directories.
+    """
     for path in state_dir.glob(f"{DRAFTS}*"):
         shutil.rmtree(path)
     for directory in directories:
         for path in directory.glob(f".*{PARTIAL}"):
             if NAME.fullmatch(path.name[1 : -len(PARTIAL)]):
-                path.unlink()
+                with contextlib.suppress(BlockingIOError):
+                    discard(path)
 
 
 def _sandboxes(registry: Path) -> list[SandboxId]:

@@ -510,6 +510,27 @@ async def test_older_backups_go_and_other_files_stay(home: Installation, tmp_pat
     assert {"mine.tar", "clawkakad-20260101T030000Z.tar.bak", old[-1]} < set(names)
 
 
+async def test_what_a_killed_backup_left_is_no_hindrance(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    (tmp_path / ".b.tar.partial").write_text("half")
+    await home.ok("backup", tmp_path / "b.tar")
+
+    assert [tmp_path / "b.tar"] == list(tmp_path.iterdir())
+
+
+async def test_two_do_not_write_one_file_at_a_time(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    name = "clawkakad-20260101T030000Z.tar"
+    async with sink.written(tmp_path / name, []) as file:
+        second = await home.clawkakad("backup", tmp_path / name)
+        assert f"another command is writing {tmp_path / name}" == str(second.exception)
+        await home.ok("backup", tmp_path / "b.tar")  # which clears the directory first
+        await file.write(b"whole")
+
+    assert "whole" == (tmp_path / name).read_text()
+    assert {name, "b.tar"} == {path.name for path in tmp_path.iterdir()}
+
+
 async def test_a_slash_at_the_end_means_a_directory(home: Installation, tmp_path: Path) -> None:
     await home.person(ANN)
     for words in (("backup", f"{tmp_path}/none/"), ("user", "export", ANN, f"{tmp_path}/none/")):
