@@ -6,10 +6,11 @@ Run as `python3 -c <this text> MODE DATA EXCHANGE …`; its last line of output 
   stage DATA EXCHANGE DAMAGED          EXCHANGE/data.tar.gz → DATA/.restoring, and every database is checked but
                                        those that the archive marks, or DAMAGED names, as damaged when packed
   swap DATA EXCHANGE STAMP             what is in DATA → DATA/.before-restore-STAMP, then DATA/.restoring → DATA
+  clean DATA EXCHANGE PREFIX…          what is in DATA and begins so goes: leavings of restores
 
 An agent may be hostile: what is too big is left out and named, and a database that it keeps locked is taken as it lies.
 Nobody has to hold still: a database is copied in one read transaction of its own, with its writers going on; a file
-that vanishes is left out. Nothing is deleted but a `.restoring` of before. Each may be repeated.
+that vanishes is left out. But for `clean` nothing is deleted but a `.restoring` of before. Each may be repeated.
 """
 
 import contextlib
@@ -162,7 +163,16 @@ def swap(data: Path, stamp: str) -> dict[str, object]:
         _move(path, data / path.name)
     staged.rmdir()
     os.sync()
-    return {"aside": aside.name if aside.exists() else None}
+    return {"aside": sum(_taken(path) for path in data.glob(f"{ASIDE}*"))}
+
+
+def clean(data: Path, prefixes: tuple[str, ...]) -> dict[str, object]:
+    """Remove what restores left; how much that was."""
+    found = [path for path in data.iterdir() if path.name.startswith(prefixes)]
+    freed = sum(map(_taken, found))
+    for path in found:
+        _remove(path)
+    return {"freed": freed}
 
 
 def _some(names: list[str]) -> list[str]:
@@ -209,16 +219,26 @@ def _move(path: Path, target: Path) -> None:
         target.chmod(stat.S_IMODE(mode))
 
 
+def _taken(path: Path) -> int:
+    """The bytes on the disk of a tree, as far as it is open to its owner."""
+    size = 0
+    for one in (path, *(Path(where) / name for where, inner, files in os.walk(path) for name in [*inner, *files])):
+        with contextlib.suppress(OSError):
+            size += one.lstat().st_blocks * 512
+    return size
+
+
 def _remove(directory: Path) -> None:
     """A whole tree, closed directories too; and what an agent put in its place."""
-    if directory.is_symlink() or directory.is_file():
-        directory.unlink()
+    if directory.is_symlink() or not directory.is_dir():
+        directory.unlink(missing_ok=True)
+        return
+    directory.chmod(0o700)
     for where, directories, _ in os.walk(directory):
         for name in directories:
             if not (Path(where) / name).is_symlink():
                 (Path(where) / name).chmod(0o700)
-    if directory.exists():
-        shutil.rmtree(directory)
+    shutil.rmtree(directory)
 
 
 def _is_database(path: Path) -> bool:
@@ -262,13 +282,15 @@ def _is_whole(path: Path) -> bool:
 
 
 def main(mode: str, data: str, exchange: str, *more: str) -> None:
-    """One of the three; its report on standard output."""
+    """One of the four; its report on standard output."""
     if mode == "out":
         report = copy_out(Path(data), Path(exchange))
     elif mode == "stage":
         report = stage(Path(data), Path(exchange), frozenset(json.loads(more[0])))
-    else:
+    elif mode == "swap":
         report = swap(Path(data), more[0])
+    else:
+        report = clean(Path(data), more)
     print(json.dumps(report))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from rich.progress import Progress
 from clawkakad.assistant.who import find_user, label, owners
 from clawkakad.backups import making, restoring, sink, tar
 from clawkakad.backups.making import LOCK, Made
+from clawkakad.cli import leavings
 from clawkakad.cli.common import asked, clock, counted, destination, harmless, new_file, say
 from clawkakad.cli.where import place_here, require_meant
 from clawkakad.config import Place
@@ -62,16 +64,22 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="A file that `clawkakad backup` made.")],
+    file: Annotated[Path | None, typer.Argument(help="A file that `clawkakad backup` made.")] = None,
     user: Annotated[str | None, typer.Option(help="Only this person, as the backup knows them.")] = None,
     identity: Annotated[Path | None, typer.Option(help="The key file, where age has encrypted it.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Remove what restores moved aside; no file.")] = False,
 ) -> None:
     """Put back what a backup has; the daemon must not run. What is there is moved aside, not deleted.
 
     Nothing is sent again: messages that were on their way are held, and `clawkakad outbox list` shows them.
     """
     place = place_here()
+    if (file is None) is not clean:
+        raise UsageError("name a file that `clawkakad backup` made, or say --clean")
+    if file is None:
+        with alone(place):
+            return leavings.remove(place, user, yes)
     sink.head(file)  # before a state directory is made for it
     require_meant(file, place.state_dir, os.environ)
     claim(place.state_dir, marks=(*STATE_MARKS, LOCK, DIRECTORY))
@@ -114,7 +122,6 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
         async with read_registry(registry, clock) as old:
             person = None if user is None else await find_user(old, user)
             people = len(await old.users.all())
-            whose = await owners(old)
         whom = counted(people, "person", "people") if person is None else harmless(label(person))
         if not yes:
             made = str(verified.about.get("made_at", "?"))[:16]
@@ -122,6 +129,7 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
             asked(lambda: typer.confirm(question, err=True), undone="nothing was put back")
         async with open_engine(place.engine) as engine:
             host = restoring.Host(place.state_dir, engine, instance_id(place.state_dir), place.image)
+            whose = await _owners(registry)
             with _shown() as progress:
                 if person is None:
                     done = await restoring.everything(host, verified, registry, now, progress, whose)
@@ -133,6 +141,12 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
     say(f"restored {whom}, and the data of {data}, into {place.state_dir}")
     if done.aside is not None:
         say(f"what was there is in {done.aside}")
+    if done.aside_in_volumes:
+        size, whose_too = (
+            f"{done.aside_in_volumes / MIB:.1f} MiB",
+            "" if user is None else f" --user {shlex.quote(user)}",
+        )
+        say(f"what was in their sandboxes takes {size} of their disks until: clawkakad restore --clean{whose_too}")
     if held:
         say("what was on its way is held: clawkakad outbox list")
     if parked:
@@ -167,7 +181,7 @@ def tell_lacks(whose: str, left_out: Sequence[str], damaged: Sequence[str]) -> N
 
 def _report(place: Place, made: Made) -> None:
     say(f"{made.path}: {made.size / MIB:.1f} MiB, {counted(made.sandboxes, 'sandbox', 'sandboxes')}")
-    whose = {} if made.is_whole else asyncio.run(_owners(place))
+    whose = {} if made.is_whole else asyncio.run(_owners(place.state_dir / FILE))
     for sandbox_id in sorted(made.left_out | made.damaged):
         left_out, damaged = made.left_out.get(sandbox_id, []), made.damaged.get(sandbox_id, [])
         tell_lacks(whose.get(sandbox_id, sandbox_id), left_out, damaged)
@@ -175,10 +189,10 @@ def _report(place: Place, made: Made) -> None:
         say(f"{harmless(whose.get(sandbox_id, sandbox_id))} is NOT in it: {why}")
 
 
-async def _owners(place: Place) -> dict[SandboxId, str]:
+async def _owners(path: Path) -> dict[SandboxId, str]:
     """Whose each sandbox is; nothing where the registry waits for an upgrade, before which a backup is made."""
     try:
-        async with read_registry(place.state_dir / FILE, clock) as registry:
+        async with read_registry(path, clock) as registry:
             return await owners(registry)
     except UsageError:
         return {}

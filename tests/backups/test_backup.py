@@ -170,6 +170,56 @@ async def test_what_was_there_is_moved_aside_and_not_deleted(home: Installation,
     assert second.stat().st_size < 2 * file.stat().st_size
 
 
+async def test_what_was_moved_aside_is_told_and_goes_when_that_is_said(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    _, bobs = await home.person(BOB)
+    await home.ok("backup", tmp_path / "b.tar")
+    (home.volume(anns) / "big").write_bytes(os.urandom(3 * 1024 * 1024))
+    (home.volume(bobs) / "closed").mkdir()
+    (home.volume(bobs) / "closed" / "file").touch()
+    (home.volume(bobs) / "closed").chmod(0)
+    done = await home.ok("restore", tmp_path / "b.tar", "--yes")
+    assert "what was in their sandboxes takes 3." in done.output
+    assert " MiB of their disks until: clawkakad restore --clean\n" in done.output
+    (home.volume(anns) / ".restoring").mkdir(mode=0)  # of a restore that was killed, closed by the agent
+    volumes = {anns: home.volume(anns), bobs: home.volume(bobs)}
+
+    with locked(home.state):  # the daemon runs
+        await home.clawkakad("restore", "--clean", typed="n\n")
+        assert list(volumes[anns].glob(".before-restore-*"))
+        cleaned = await home.ok("restore", "--clean", "--user", ANN, "--yes")
+        assert "removed 3." in cleaned.output
+        assert {"pa"} == {path.name for path in volumes[anns].iterdir()}
+        assert list(volumes[bobs].glob(".before-restore-*"))
+        assert list(home.state.glob("before-restore-*"))
+        await home.ok("restore", "--clean", "--yes")
+    assert {"pa"} == {path.name for path in volumes[bobs].iterdir()}
+    assert [] == list(home.state.glob("before-restore-*"))
+    assert [] == home.expenses(anns)
+
+
+async def test_what_cannot_be_removed_in_one_sandbox_is_removed_in_the_others(
+    home: Installation, tmp_path: Path
+) -> None:
+    _, anns = await home.person(ANN)
+    _, bobs = await home.person(BOB)
+    for sandbox_id in (anns, bobs):
+        (home.volume(sandbox_id) / ".before-restore-x").mkdir()
+    ending(home, anns, "clean", 1, "no")
+    result = await home.clawkakad("restore", "--clean", "--yes")
+
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}): the data cannot be copied: no\n" in result.output
+    assert {"pa"} == {path.name for path in home.volume(bobs).iterdir()}
+
+
+@pytest.mark.parametrize("words", [[], ["b.tar", "--clean"]])
+async def test_a_restore_wants_a_file_or_cleans(home: Installation, words: list[str]) -> None:
+    result = await home.clawkakad("restore", *words)
+
+    assert "name a file that `clawkakad backup` made, or say --clean" == str(result.exception)
+
+
 @pytest.mark.parametrize("content", [b"", b"no database " * 1000], ids=["empty", "garbage"])
 async def test_a_registry_that_is_none_is_told_with_the_way_out_which_works(
     home: Installation, tmp_path: Path, content: bytes
@@ -486,16 +536,21 @@ async def test_a_copier_whose_report_is_lost_stops_nobody_elses_backup(home: Ins
     assert "1 sandbox\n" in result.output
 
 
-async def test_a_sandbox_that_cannot_be_unpacked_is_named(home: Installation, tmp_path: Path) -> None:
-    _, anns = await home.person(ANN)
+async def test_a_sandbox_that_cannot_be_unpacked_is_named_and_nothing_is_left_in_others(
+    home: Installation, tmp_path: Path
+) -> None:
+    people = [await home.person(number) for number in (ANN, BOB)]
+    (_, bobs), (_, anns) = sorted(people, key=lambda one: one[1])  # in which order they are unpacked
+    home.write("UPDATE users SET name = 'Ann' WHERE id = (SELECT user_id FROM sandboxes WHERE id = ?)", anns)
     await home.ok("backup", tmp_path / "b.tar")
     home.spend(anns, "after")
     ending(home, anns, "stage", 1, "the database x is damaged")
     result = await home.clawkakad("restore", tmp_path / "b.tar", "--yes")
 
-    said = f"49…89 ({anns}): the data cannot be copied: the database x is damaged; nothing was put back"
+    said = f"Ann ({anns}): the data cannot be copied: the database x is damaged; no data was put back"
     assert said == str(result.exception)
     assert ["after"] == home.expenses(anns)
+    assert {"pa"} == {path.name for path in home.volume(bobs).iterdir()}
 
 
 async def test_older_backups_go_and_other_files_stay(home: Installation, tmp_path: Path) -> None:
