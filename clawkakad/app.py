@@ -192,7 +192,9 @@ async def _build_model(
     keys = _keys(settings, http, registry, secrets.instance_id(settings.state_dir))
     upstream = await _upstream(settings, stack)
     session = await stack.enter_async_context(open_upstream(upstream))
-    return keys, ModelProxy(session, upstream=upstream, key_for=keys.key, usage=registry.usage)
+    return keys, ModelProxy(
+        session, upstream=upstream, key_for=keys.key, other_key=keys.other_key, usage=registry.usage
+    )
 
 
 async def _build_supervisor(

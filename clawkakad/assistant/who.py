@@ -4,6 +4,7 @@ import re
 
 from clawkakad.errors import UsageError
 from clawkakad.log import mask
+from clawkakad.model import SandboxId
 from clawkakad.registry import Registry, UserRow
 
 
@@ -35,3 +36,10 @@ async def _is(registry: Registry, user: UserRow, wanted: str, digits: str) -> bo
 def label(user: UserRow) -> str:
     """The person as lists show them: name, else masked number."""
     return user.profile.name or mask(user.identifiers[-1][1] if user.identifiers else user.id)
+
+
+async def owners(registry: Registry) -> dict[SandboxId, str]:
+    """Whose each sandbox is: their label, and its id."""
+    people = {user.id: label(user) for user in await registry.users.all()}
+    sandboxes = await registry.sandboxes.all()
+    return {row.id: f"{people[row.user_id]} ({row.id})" for row in sandboxes if row.user_id in people}

@@ -47,16 +47,23 @@ class Copier:
     async def stage(
         self, sandbox_id: SandboxId, size: int, content: AsyncIterator[bytes], damaged: Sequence[str]
     ) -> None:
-        """Unpack into the sandbox's volume beside what is there, and check it. Raises Transient, Rejected."""
+        """Unpack into the sandbox's volume beside what is there, and check it. Raises Transient, Rejected.
+
+        `damaged`: what the manifest says; backups of before the archive marked all of it have it only there.
+        """
         async with self._container(sandbox_id, ["stage", "/data", EXCHANGE, json.dumps(list(damaged))]) as name:
             await self.engine.unpack(name, EXCHANGE, _as_tar(size, content))
             await self._work(name)
 
-    async def swap(self, sandbox_id: SandboxId, stamp: str) -> str | None:
-        """What was staged takes the place of what is there; where that is now, if there was anything."""
+    async def swap(self, sandbox_id: SandboxId, stamp: str) -> int:
+        """What was staged takes the place of what is there; how many bytes restores have moved aside there by now."""
         async with self._container(sandbox_id, ["swap", "/data", EXCHANGE, stamp]) as name:
-            aside = (await self._work(name)).get("aside")
-            return None if aside is None else str(aside)
+            return int((await self._work(name))["aside"])
+
+    async def clean(self, sandbox_id: SandboxId, *prefixes: str) -> int:
+        """Remove what restores left in its volume, of these; how many bytes that were. Raises Transient, Rejected."""
+        async with self._container(sandbox_id, ["clean", "/data", EXCHANGE, *prefixes]) as name:
+            return int((await self._work(name))["freed"])
 
     @contextlib.asynccontextmanager
     async def _container(self, sandbox_id: SandboxId, words: list[str]) -> AsyncIterator[str]:

@@ -75,13 +75,14 @@ def write(descriptor: int, about: Told, packed: Path | None) -> None:
             with tarfile.open(packed, "r|gz") as source:
                 for member in source:
                     name = PurePosixPath(member.name)
-                    if member.isreg() and _is_theirs(name):
+                    if member.isreg() and is_theirs(name):
                         content = source.extractfile(member)
                         assert content is not None
                         _add_stream(tar, f"files/{name}", member.size, int(member.mtime), content)
 
 
-def _is_theirs(name: PurePosixPath) -> bool:
+def is_theirs(name: PurePosixPath) -> bool:
+    """Whether a file of a sandbox belongs into an export."""
     return not name.is_absolute() and ".." not in name.parts and name.parts[0] not in MACHINERY
 
 

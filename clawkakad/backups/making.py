@@ -17,7 +17,7 @@ from pathlib import Path
 
 from clawkakad import __version__
 from clawkakad.backups.copier import Copier
-from clawkakad.backups.sink import PARTIAL, written
+from clawkakad.backups.sink import PARTIAL, discard, written
 from clawkakad.backups.tar import REGISTRY, SECRET, Writer
 from clawkakad.errors import Rejected, UsageError
 from clawkakad.model import SandboxId
@@ -37,13 +37,22 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Made:
-    """A backup that is on disk. `missing`: sandboxes that could not be copied, and why; `left_out`: files, too big."""
+    """A backup that is on disk. `missing`: sandboxes that could not be copied, and why; `left_out`: files, and why.
+
+    `damaged`: databases that SQLite could not read, or found broken; their files are in it as they lay there.
+    """
 
     path: Path
     size: int
     sandboxes: int
     missing: dict[SandboxId, str]
     left_out: dict[SandboxId, list[str]]
+    damaged: dict[SandboxId, list[str]]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can stand in for those before it."""
+        return not (self.missing or self.left_out or self.damaged)
 
 
 def default_name(now: datetime, ending: str) -> str:
@@ -83,7 +92,8 @@ async def make(
             await writer.finish()
     progress(len(sandboxes) + 1, len(sandboxes) + 1, "done")
     copied = sum(name.startswith("sandboxes/") for name in writer.parts)
-    return Made(target, target.stat().st_size, copied, missing, _left_out(writer))
+    left_out, damaged = (_noted(writer, what) for what in ("left_out", "damaged"))
+    return Made(target, target.stat().st_size, copied, missing, left_out, damaged)
 
 
 def prune(directory: Path, keep: int) -> list[Path]:
@@ -127,13 +137,17 @@ def draft(state_dir: Path) -> Iterator[Path]:
 
 
 def clear(state_dir: Path, *directories: Path) -> None:
-    """Remove what a backup or restore that was killed left. Only under LOCK: then nobody else is at it."""
+    """Remove what a backup or restore that was killed left. Only under LOCK: then nobody else is at it here.
+
+    Another installation may be writing into one of the directories.
+    """
     for path in state_dir.glob(f"{DRAFTS}*"):
         shutil.rmtree(path)
     for directory in directories:
         for path in directory.glob(f".*{PARTIAL}"):
             if NAME.fullmatch(path.name[1 : -len(PARTIAL)]):
-                path.unlink()
+                with contextlib.suppress(BlockingIOError):
+                    discard(path)
 
 
 def _sandboxes(registry: Path) -> list[SandboxId]:
@@ -144,8 +158,9 @@ def _sandboxes(registry: Path) -> list[SandboxId]:
         ]
 
 
-def _left_out(writer: Writer) -> dict[SandboxId, list[str]]:
-    facts = {name: part.get("left_out", []) for name, part in writer.parts.items()}
+def _noted(writer: Writer, what: str) -> dict[SandboxId, list[str]]:
+    """What the copiers reported of the sandboxes, as far as there was something."""
+    facts = {name: part.get(what, []) for name, part in writer.parts.items()}
     return {SandboxId(name[len("sandboxes/") : -len(".tar.gz")]): names for name, names in facts.items() if names}
 
 

@@ -10,15 +10,16 @@ import contextlib
 import itertools
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from clawkakad.backups import making
 from clawkakad.backups.copier import Copier
+from clawkakad.backups.inside import OWN, STAGED
 from clawkakad.backups.tar import REGISTRY, SECRET, Verified
-from clawkakad.errors import Rejected, UsageError
+from clawkakad.errors import Rejected, Transient, UsageError
 from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import FILE, open_registry
 from clawkakad.registry import restoring as rows
@@ -46,10 +47,14 @@ class Host:
 
 @dataclass(frozen=True)
 class Restored:
-    """What came back. `aside`: where the files that were there are, if any were."""
+    """What came back. `aside`: where the files that were there are, if any were.
+
+    `aside_in_volumes`: bytes of what was in the sandboxes before; they count as their people's.
+    """
 
     sandboxes: int
     aside: Path | None
+    aside_in_volumes: int = 0
 
 
 async def prepare_registry(backup: Verified, target: Path, now: datetime) -> None:
@@ -63,22 +68,36 @@ async def prepare_registry(backup: Verified, target: Path, now: datetime) -> Non
 
 
 async def everything(
-    host: Host, backup: Verified, registry: Path, now: datetime, progress: making.Progress
+    host: Host,
+    backup: Verified,
+    registry: Path,
+    now: datetime,
+    progress: making.Progress,
+    whose: Mapping[SandboxId, str],
 ) -> Restored:
-    """All of a backup; `registry`: what `prepare_registry` made. Raises UsageError, Transient, Rejected."""
+    """All of a backup; `registry`: what `prepare_registry` made. Raises UsageError, Transient, Rejected.
+
+    `whose`: what an error calls the sandboxes of the backup.
+    """
     sandboxes = [(sandbox_id, sandbox_id) for sandbox_id in sandboxes_in(backup)]
-    await _replace_data(host, backup, sandboxes, now, progress)
+    in_volumes = await _replace_data(host, backup, sandboxes, now, progress, whose)
     aside = _unused(host.state_dir / f"{ASIDE}{_stamp(now)}")
     await asyncio.to_thread(_end_log, host.state_dir / FILE, aside)
     for name in sorted(backup.parts):
         if name == SECRET or name.startswith("keys/"):
             await _replace_file(host.state_dir, name, backup, registry.parent, aside)
     _swap_in(registry, host.state_dir / FILE, aside)
-    return Restored(len(sandboxes), aside if aside.exists() else None)
+    return Restored(len(sandboxes), aside if aside.exists() else None, in_volumes)
 
 
 async def one_person(
-    host: Host, backup: Verified, registry: Path, user_id: UserId, now: datetime, progress: making.Progress
+    host: Host,
+    backup: Verified,
+    registry: Path,
+    user_id: UserId,
+    now: datetime,
+    progress: making.Progress,
+    whose: Mapping[SandboxId, str],
 ) -> Restored:
     """One person's data, and what the registry here lacks of their rows. Raises UsageError, Transient, Rejected."""
     theirs = await asyncio.to_thread(_sandbox_of, registry, user_id)
@@ -87,8 +106,16 @@ async def one_person(
     here = await asyncio.to_thread(rows.add_user, host.state_dir / FILE, registry, user_id)
     if theirs is None or here is None or theirs not in sandboxes_in(backup):
         return Restored(0, None)
-    await _replace_data(host, backup, [(theirs, here)], now, progress)
-    return Restored(1, None)
+    in_volumes = await _replace_data(host, backup, [(theirs, here)], now, progress, whose)
+    return Restored(1, None, in_volumes)
+
+
+async def clean(host: Host, sandbox_id: SandboxId) -> int:
+    """Remove what restores left in a sandbox's volume; how many bytes that were. Raises Transient, Rejected."""
+    labels = await host.engine.volume_labels(volume_name(sandbox_id))
+    if labels is None or not is_owned(labels, host.instance, sandbox_id):
+        return 0
+    return await host.copier.clean(sandbox_id, *OWN)
 
 
 def sandboxes_in(backup: Verified) -> list[SandboxId]:
@@ -103,22 +130,45 @@ async def _replace_data(
     sandboxes: Sequence[tuple[SandboxId, SandboxId]],
     now: datetime,
     progress: making.Progress,
-) -> None:
-    """Each sandbox of the backup into one of here: first all are unpacked and checked beside what is there."""
+    whose: Mapping[SandboxId, str],
+) -> int:
+    """Each sandbox of the backup into one of here: first all are unpacked and checked beside what is there.
+
+    How many bytes are set aside in them then. Where that first step fails, or is cancelled, nothing is left of it.
+    """
     for _, here in sandboxes:
         await _require_ours(host, here)
     steps = 2 * len(sandboxes)
-    for number, (theirs, here) in enumerate(sandboxes):
-        progress(number, steps, f"checking sandbox {number + 1} of {len(sandboxes)}")
-        await host.engine.create_volume({"Name": volume_name(here), "Labels": owner_labels(host.instance, here)})
-        part = f"sandboxes/{theirs}.tar.gz"
-        facts = backup.parts[part]
-        await host.copier.stage(here, int(facts["size"]), backup.pieces(part), facts.get("damaged", []))
+    async with contextlib.AsyncExitStack() as failing:
+        for number, (theirs, here) in enumerate(sandboxes):
+            progress(number, steps, f"checking sandbox {number + 1} of {len(sandboxes)}")
+            failing.push_async_callback(_unstage, host, here)
+            await _stage(host, backup, theirs, here, whose)
+        failing.pop_all()
+    aside = 0
     for number, (_, here) in enumerate(sandboxes):
         progress(len(sandboxes) + number, steps, f"putting back sandbox {number + 1} of {len(sandboxes)}")
         await host.engine.remove(container_name(here))  # the daemon makes it anew
-        await host.copier.swap(here, _stamp(now))
+        aside += await host.copier.swap(here, _stamp(now))
     progress(steps, steps, "done")
+    return aside
+
+
+async def _stage(
+    host: Host, backup: Verified, theirs: SandboxId, here: SandboxId, whose: Mapping[SandboxId, str]
+) -> None:
+    await host.engine.create_volume({"Name": volume_name(here), "Labels": owner_labels(host.instance, here)})
+    part = f"sandboxes/{theirs}.tar.gz"
+    facts = backup.parts[part]
+    try:
+        await host.copier.stage(here, int(facts["size"]), backup.pieces(part), facts.get("damaged", []))
+    except Rejected as error:
+        raise Rejected(f"{whose.get(theirs, theirs)}: {error}; no data was put back") from error
+
+
+async def _unstage(host: Host, sandbox_id: SandboxId) -> None:
+    with contextlib.suppress(Transient, Rejected):  # the next restore removes it, and so does `restore --clean`
+        await host.copier.clean(sandbox_id, STAGED)
 
 
 async def _require_ours(host: Host, sandbox_id: SandboxId) -> None:

@@ -5,6 +5,7 @@ Encryption is a program of the machine's, age or gpg: the plain bytes go into it
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import AsyncIterator, Sequence
@@ -41,7 +42,11 @@ async def written(target: Path, command: Sequence[str]) -> AsyncIterator[_Stream
     """
     partial = target.with_name(f".{target.name}{PARTIAL}")
     try:
+        discard(partial)
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        _lock(descriptor)
+    except BlockingIOError as error:
+        raise UsageError(f"another command is writing {target}") from error
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}") from error
     try:
@@ -53,6 +58,22 @@ async def written(target: Path, command: Sequence[str]) -> AsyncIterator[_Stream
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def discard(partial: Path) -> None:
+    """Remove what a command that was killed left of a file. Raises BlockingIOError where one is still writing it."""
+    try:
+        descriptor = os.open(partial, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except PermissionError:  # another user's, whose lock cannot be seen; the directory decides
+        partial.unlink()
+        return
+    try:
+        _lock(descriptor)
+        partial.unlink()
     finally:
         os.close(descriptor)
 
@@ -148,6 +169,16 @@ def _program(name: str) -> str:
     if found is None:
         raise UsageError(f"{name} is not on this machine: install it (apt-get install {name})")
     return found
+
+
+def _lock(descriptor: int) -> None:
+    """Until it is closed, or the process ends. Raises BlockingIOError where another one has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass  # some network file systems have no locks
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

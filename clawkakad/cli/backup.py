@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,15 +12,16 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from clawkakad.assistant.who import find_user, label
+from clawkakad.assistant.who import find_user, label, owners
 from clawkakad.backups import making, restoring, sink, tar
 from clawkakad.backups.making import LOCK, Made
+from clawkakad.cli import leavings
 from clawkakad.cli.common import asked, clock, counted, destination, harmless, new_file, say
 from clawkakad.cli.where import place_here, require_meant
 from clawkakad.config import Place
 from clawkakad.directories import STATE_MARKS, claim
 from clawkakad.errors import UsageError
-from clawkakad.model import InboxState, OutboxState, UserId
+from clawkakad.model import InboxState, OutboxState, SandboxId, UserId
 from clawkakad.registry import FILE, locked, overview, read_registry
 from clawkakad.registry import LOCK as DAEMON_LOCK
 from clawkakad.sandboxes.engine import open_engine
@@ -42,7 +44,7 @@ def backup(
 ) -> None:
     """Back up people, messages, sandboxes and secrets into one file; the daemon may run.
 
-    Exit code 1 where a sandbox could not be copied: the others are in it.
+    Exit code 1 where something could not be copied as it should be: the rest is in it, and no older backup is removed.
     """
     place = place_here()
     command, ending = sink.encryption(age=age, gpg=gpg)
@@ -53,25 +55,31 @@ def backup(
     with alone(place):
         made = asyncio.run(_backup(place, instance, target, command))
         _give(place.state_dir, target)
-        _report(made)
-        if keep is not None and not made.missing:
+        _report(place, made)
+        if keep is not None and made.is_whole:
             for path in making.prune(target.parent, keep):
                 say(f"removed {path.name}")
-    if made.missing:
+    if not made.is_whole:
         raise typer.Exit(1)
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(help="A file that `clawkakad backup` made.")],
+    file: Annotated[Path | None, typer.Argument(help="A file that `clawkakad backup` made.")] = None,
     user: Annotated[str | None, typer.Option(help="Only this person, as the backup knows them.")] = None,
     identity: Annotated[Path | None, typer.Option(help="The key file, where age has encrypted it.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Remove what restores moved aside; no file.")] = False,
 ) -> None:
     """Put back what a backup has; the daemon must not run. What is there is moved aside, not deleted.
 
     Nothing is sent again: messages that were on their way are held, and `clawkakad outbox list` shows them.
     """
     place = place_here()
+    if (file is None) is not clean:
+        raise UsageError("name a file that `clawkakad backup` made, or say --clean")
+    if file is None:
+        with alone(place):
+            return leavings.remove(place, user, yes)
     sink.head(file)  # before a state directory is made for it
     require_meant(file, place.state_dir, os.environ)
     claim(place.state_dir, marks=(*STATE_MARKS, LOCK, DIRECTORY))
@@ -121,17 +129,24 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
             asked(lambda: typer.confirm(question, err=True), undone="nothing was put back")
         async with open_engine(place.engine) as engine:
             host = restoring.Host(place.state_dir, engine, instance_id(place.state_dir), place.image)
+            whose = await _owners(registry)
             with _shown() as progress:
                 if person is None:
-                    done = await restoring.everything(host, verified, registry, now, progress)
+                    done = await restoring.everything(host, verified, registry, now, progress, whose)
                 else:
-                    done = await restoring.one_person(host, verified, registry, person.id, now, progress)
+                    done = await restoring.one_person(host, verified, registry, person.id, now, progress, whose)
     held, parked = await _waiting(place, None if person is None else person.id)
     _give(place.state_dir, *place.state_dir.glob(f"{FILE}*"), place.state_dir / "instance")
     data = counted(done.sandboxes, "sandbox", "sandboxes")
     say(f"restored {whom}, and the data of {data}, into {place.state_dir}")
     if done.aside is not None:
         say(f"what was there is in {done.aside}")
+    if done.aside_in_volumes:
+        size, whose_too = (
+            f"{done.aside_in_volumes / MIB:.1f} MiB",
+            "" if user is None else f" --user {shlex.quote(user)}",
+        )
+        say(f"what was in their sandboxes takes {size} of their disks until: clawkakad restore --clean{whose_too}")
     if held:
         say("what was on its way is held: clawkakad outbox list")
     if parked:
@@ -156,12 +171,31 @@ def _target(place: Place, file: Path | None, ending: str) -> Path:
     return new_file(file, making.default_name(clock(), ending))
 
 
-def _report(made: Made) -> None:
+def tell_lacks(whose: str, left_out: Sequence[str], damaged: Sequence[str]) -> None:
+    """What is not in a copy, and why; and what is in it, but unsound."""
+    if left_out:
+        say(f"{harmless(whose)}: NOT in it: {'; '.join(map(harmless, left_out))}")
+    if damaged:
+        say(f"{harmless(whose)}: locked or damaged, and in it as it lies: {'; '.join(map(harmless, damaged))}")
+
+
+def _report(place: Place, made: Made) -> None:
     say(f"{made.path}: {made.size / MIB:.1f} MiB, {counted(made.sandboxes, 'sandbox', 'sandboxes')}")
-    for sandbox_id, names in made.left_out.items():
-        say(f"{sandbox_id}: left out, too big: {', '.join(harmless(name) for name in names[:5])}")
+    whose = {} if made.is_whole else asyncio.run(_owners(place.state_dir / FILE))
+    for sandbox_id in sorted(made.left_out | made.damaged):
+        left_out, damaged = made.left_out.get(sandbox_id, []), made.damaged.get(sandbox_id, [])
+        tell_lacks(whose.get(sandbox_id, sandbox_id), left_out, damaged)
     for sandbox_id, why in made.missing.items():
-        say(f"{sandbox_id} is NOT in it: {why}")
+        say(f"{harmless(whose.get(sandbox_id, sandbox_id))} is NOT in it: {why}")
+
+
+async def _owners(path: Path) -> dict[SandboxId, str]:
+    """Whose each sandbox is; nothing where the registry waits for an upgrade, before which a backup is made."""
+    try:
+        async with read_registry(path, clock) as registry:
+            return await owners(registry)
+    except UsageError:
+        return {}
 
 
 def _give(state_dir: Path, *paths: Path) -> None:

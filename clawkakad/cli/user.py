@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 import os
-from pathlib import Path
-from typing import Annotated
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 
 import typer
 
 from clawkakad.assistant.who import find_user, label
 from clawkakad.backups import exporting, making, restoring
 from clawkakad.backups.copier import Copier
-from clawkakad.cli.backup import DIRECTORY, alone
+from clawkakad.cli.backup import DIRECTORY, alone, tell_lacks
 from clawkakad.cli.common import asked, clock, counted, destination, harmless, new_file, say
 from clawkakad.cli.sandbox import ask_daemon, remove_here
 from clawkakad.cli.where import place_here
@@ -37,13 +37,19 @@ def export(
         typer.Argument(parser=destination, help="Where to; a directory: a new file in it. Default: a new file here."),
     ] = None,
 ) -> None:
-    """Write one person's data into a tar.gz: messages, reminders, their database and the assistant's files."""
+    """Write one person's data into a tar.gz: messages, reminders, their database and the assistant's files.
+
+    Exit code 1 where a file could not be copied as it should be: the rest is in it.
+    """
     place = place_here()
     person = asyncio.run(_who(place, user))
     target = new_file(file or Path(), f"clawkakad-export-{person.id}-{clock():%Y%m%d}.tar.gz")
     with alone(place):
-        asyncio.run(_export(place, person, target))
+        left_out, damaged = asyncio.run(_export(place, person, target))
     say(f"{target}: {target.stat().st_size / 1024:.0f} KiB; it holds all that {harmless(label(person))} said")
+    tell_lacks(label(person), left_out, damaged)
+    if left_out or damaged:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -120,23 +126,30 @@ async def _purge(place: Place, person: UserRow) -> bool:
         return await registry.db.write(lambda tx: forgetting.purge(tx, person.id))
 
 
-async def _export(place: Place, person: UserRow, target: Path) -> None:
+async def _export(place: Place, person: UserRow, target: Path) -> tuple[list[str], list[str]]:
+    """What of their files is left out, and why; which of their databases are damaged."""
     making.clear(place.state_dir)
     async with read_registry(place.state_dir / FILE, clock) as registry:
         told = await registry.db.read(lambda tx: exporting.told(tx, person))
         sandbox = await registry.sandboxes.of_user(person.id)
     instance = read_instance_id(place.state_dir)
     with making.draft(place.state_dir) as drafts:
-        packed = None
+        packed: Path | None = None
+        report: dict[str, Any] = {}
         async with open_engine(place.engine) as engine:
             if sandbox and instance and await engine.volume_labels(volume_name(sandbox.id)) is not None:
                 packed = drafts / "data.tar.gz"
                 copier = Copier(engine, instance, place.image)
                 with packed.open("wb") as file:
-                    async with copier.packed(sandbox.id) as (_, _, content):
+                    async with copier.packed(sandbox.id) as (report, _, content):
                         async for piece in content:
                             file.write(piece)
         _write(target, told, packed)
+    return _theirs(report.get("left_out", [])), _theirs(report.get("damaged", []))
+
+
+def _theirs(files: list[str]) -> list[str]:
+    return [file for file in files if exporting.is_theirs(PurePosixPath(file))]
 
 
 def _write(target: Path, told: exporting.Told, packed: Path | None) -> None:

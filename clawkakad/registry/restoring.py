@@ -13,8 +13,13 @@ from clawkakad.errors import UsageError
 from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import ids, lateness, times
 
-_OF_A_USER = ("identifiers", "sandboxes", "inbox", "outbox", "reminders", "heartbeats", "usage")
+_OF_A_USER = ("identifiers", "sandboxes", "inbox", "reminders", "heartbeats", "usage")
 _NUMBERED = ("inbox", "outbox", "reminders")  # their ids are this file's own
+_NAMED = {  # by id in the source of a message, and what else tells such a row from all others
+    **dict.fromkeys(("inbox", "still", "waking"), ("inbox", "wamid")),
+    "reminder": ("reminders", "key"),
+}
+_INSTEAD = {("sandboxes", "key_hash"): "NULL", ("inbox", "turn"): "NULL", ("outbox", "source"): ":source"}
 _SEEN = ("container_id", "image_id", "config_hash", "parked_at", "parked_with")  # of a sandbox, by another daemon
 
 
@@ -77,6 +82,7 @@ def add_user(path: Path, source: Path, user_id: UserId) -> SandboxId | None:
         )
         for table in _OF_A_USER:
             _copy_rows(connection, table, user_id)
+        _copy_messages(connection, user_id)
         row = connection.execute("SELECT id FROM sandboxes WHERE user_id = :user", {"user": user_id}).fetchone()
         if row is not None:  # what an upgrade kept of it is older than what comes back now
             connection.execute(
@@ -88,18 +94,45 @@ def add_user(path: Path, source: Path, user_id: UserId) -> SandboxId | None:
 
 
 def _copy_rows(connection: sqlite3.Connection, table: str, user_id: UserId) -> None:
+    connection.execute(_copying(connection, table), {"user": user_id})
+
+
+def _copy_messages(connection: sqlite3.Connection, user_id: UserId) -> None:
+    """After what they are for: its ids are in their sources, and are others here."""
+    copying = f"{_copying(connection, 'outbox')} AND key = :key"
+    found = connection.execute("SELECT key, source FROM old.outbox WHERE user_id = ? ORDER BY id", (user_id,))
+    for key, source in found.fetchall():
+        here = _source_here(connection, source) or f"restored:{key}"
+        connection.execute(copying, {"user": user_id, "key": key, "source": here})
+
+
+def _copying(connection: sqlite3.Connection, table: str) -> str:
+    """The statement that adds a person's rows, but those that are here already."""
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
     if table in _NUMBERED:
         columns.remove("id")
-    taken = [
-        f"NULL AS {name}" if (table, name) in (("sandboxes", "key_hash"), ("inbox", "turn")) else name
-        for name in columns
-    ]
-    connection.execute(
+    taken = [f"{_INSTEAD.get((table, name), name)} AS {name}" for name in columns]
+    return (
         f"INSERT OR IGNORE INTO main.{table} ({', '.join(columns)})"  # noqa: S608 (names of our own schema)
-        f" SELECT {', '.join(taken)} FROM old.{table} WHERE user_id = :user",
-        {"user": user_id},
+        f" SELECT {', '.join(taken)} FROM old.{table} WHERE user_id = :user"
     )
+
+
+def _source_here(connection: sqlite3.Connection, source: str) -> str | None:
+    """What a message is for, with the id that it has here; None where it is not here.
+
+    With the old id it would pass for the message of somebody else's row, and theirs would never be sent.
+    """
+    kind, _, row = source.partition(":")
+    if kind not in _NAMED:
+        return source
+    table, unique = _NAMED[kind]
+    number, _, part = row.partition("#")
+    here = connection.execute(
+        f"SELECT here.id FROM old.{table} was JOIN main.{table} here USING ({unique}, user_id) WHERE was.id = ?",  # noqa: S608
+        (number,),
+    ).fetchone()
+    return None if here is None else f"{kind}:{here[0]}#{part}"
 
 
 def _fire_late(connection: sqlite3.Connection, values: dict[str, str], now: datetime) -> None:

@@ -60,7 +60,13 @@ async def worked(engine: Engine, name: str, *, within_s: float) -> dict[str, Any
         if asyncio.get_running_loop().time() > deadline:
             raise Rejected(f"the data cannot be copied: not done after {within_s:g} s")
         await asyncio.sleep(LOOK_S)
-    lines = await engine.logs(name, tail=20) or ["it was removed"]
-    if found is None or found.exit_code != 0:
-        raise CopyFailed(f"the data cannot be copied: {lines[-1]}")
-    return dict(json.loads(lines[-1]))
+    lines = await engine.logs(name, tail=20)
+    if found is None or lines is None:
+        raise CopyFailed("the data cannot be copied: it was removed")
+    last = lines[-1] if lines else "it said nothing"  # on a full disk there is no log
+    if found.exit_code != 0:
+        raise CopyFailed(f"the data cannot be copied: {last}")
+    try:
+        return dict(json.loads(last))
+    except ValueError as error:
+        raise CopyFailed("the data cannot be copied: the report on it cannot be read") from error

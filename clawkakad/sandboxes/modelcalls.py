@@ -35,6 +35,10 @@ class UpstreamRefused(Rejected):
         self.grave = grave
 
 
+class KeyUnknown(UpstreamRefused):
+    """The upstream does not know the key. A 403 is none of this: OpenRouter says so of a key whose limit is reached."""
+
+
 def upstream_body(raw: bytes, model: str) -> bytes:
     """What goes upstream for what a sandbox sent. Bytes, so that nothing else of it stays. Raises UpstreamRefused."""
     if structure(raw) > STRUCTURE_LIMIT:
@@ -61,7 +65,8 @@ def decipher(status: int, headers: Mapping[str, str], text: str) -> UpstreamBusy
     if status == 413:
         return UpstreamRefused("The request is too large.", status=400)
     if status in (401, 403):
-        return UpstreamRefused("The model is not set up: its key is refused.", status=401, grave=True)
+        refusal = KeyUnknown if status == 401 else UpstreamRefused
+        return refusal("The model is not set up: its key is refused.", status=401, grave=True)
     if status == 402:
         return UpstreamRefused("The allowance for the model is used up.", status=400)
     return UpstreamBusy(f"the model answered {status}", retry_after_s=_seconds(headers.get("Retry-After")))

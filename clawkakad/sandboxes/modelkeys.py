@@ -26,6 +26,8 @@ class KeySource(Protocol):
 
     async def key(self, sandbox_id: SandboxId) -> str | None: ...
 
+    async def other_key(self, sandbox_id: SandboxId, unknown: str | None) -> str | None: ...
+
     async def forget(self, sandbox_id: SandboxId, key_hash: str | None) -> None: ...
 
 
@@ -44,6 +46,10 @@ class SharedKey:
     async def key(self, sandbox_id: SandboxId) -> str | None:
         """The key."""
         return self._key
+
+    async def other_key(self, sandbox_id: SandboxId, unknown: str | None) -> str | None:
+        """There is none."""
+        return None
 
     async def forget(self, sandbox_id: SandboxId, key_hash: str | None) -> None:
         """Nothing was made for this sandbox."""
@@ -71,6 +77,7 @@ class ProvisionedKeys:
         self._directory = directory
         self._hashes = hashes
         self._known: dict[SandboxId, str] = {}
+        self._replaced: set[SandboxId] = set()
         self._making = asyncio.Lock()  # one at a time: rare, and two would make two keys for one person
 
     async def key(self, sandbox_id: SandboxId) -> str:
@@ -80,6 +87,22 @@ class ProvisionedKeys:
             return found
         async with self._making:
             return self._found(sandbox_id) or await self._make(sandbox_id)
+
+    async def other_key(self, sandbox_id: SandboxId, unknown: str | None) -> str | None:
+        """One in place of a key that the model does not know: a restore brings back keys that were deleted there since.
+
+        None where it is still there, so that it was turned off on purpose, or where that was asked for once before:
+        not every refused call may end in a new key. Raises Transient, Rejected.
+        """
+        async with self._making:
+            if self._found(sandbox_id) != unknown:
+                return self._found(sandbox_id)  # another call was faster
+            if sandbox_id in self._replaced:
+                return None
+            is_there = self._name(sandbox_id) in [item.get("name") async for item in self._listed()]
+            made = None if is_there else await self._make(sandbox_id)
+            self._replaced.add(sandbox_id)
+            return made
 
     async def forget(self, sandbox_id: SandboxId, key_hash: str | None) -> None:
         """Delete the sandbox's key there and here. Raises Transient, Rejected."""

@@ -23,7 +23,7 @@ from clawkakad.errors import ClawkakaError, RegistryUnavailable, Rejected
 from clawkakad.model import SandboxId, UserId
 from clawkakad.sandboxes.bodies import read_body
 from clawkakad.sandboxes.metering import BodyMeter, Cost, StreamMeter
-from clawkakad.sandboxes.modelcalls import UpstreamBusy, UpstreamRefused, decipher, upstream_body
+from clawkakad.sandboxes.modelcalls import KeyUnknown, UpstreamBusy, UpstreamRefused, decipher, upstream_body
 from clawkakad.sandboxes.openclaw import MODEL_ID
 
 BODY_LIMIT = 2 * 1024 * 1024  # bytes of a request; a full context is some 600 KB of text
@@ -39,6 +39,7 @@ ATTEMPTS = 3
 RETRY_AFTER_MAX_S = 10.0
 
 KeyFor = Callable[[SandboxId], Awaitable[str | None]]
+OtherKey = Callable[[SandboxId, str | None], Awaitable[str | None]]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,11 @@ async def open_upstream(upstream: Upstream) -> AsyncIterator[aiohttp.ClientSessi
         yield session
 
 
+async def _no_other_key(sandbox_id: SandboxId, unknown: str | None) -> str | None:
+    """Where keys are not made by us."""
+    return None
+
+
 class _Share:
     """What one sandbox may take up."""
 
@@ -87,11 +93,13 @@ class ModelProxy:
         upstream: Upstream,
         key_for: KeyFor,
         usage: UsageLog,
+        other_key: OtherKey = _no_other_key,
         retry_first_s: float = 1.0,
     ) -> None:
         self._session = session
         self._upstream = upstream
         self._key_for = key_for
+        self._other_key = other_key
         self._usage = usage
         self._wait = wait_exponential_jitter(multiplier=retry_first_s, max=4, jitter=retry_first_s)
         self._over_all = asyncio.Semaphore(OVER_ALL)
@@ -153,7 +161,14 @@ class ModelProxy:
             wait=self._pause,
             reraise=True,
         )
-        answer: aiohttp.ClientResponse = await attempts(self._post, body, key)
+        answer: aiohttp.ClientResponse
+        try:
+            answer = await attempts(self._post, body, key)
+        except KeyUnknown:
+            other = await self._other_key(sandbox_id, key)
+            if other is None:
+                raise
+            answer = await attempts(self._post, body, other)
         try:
             self._note_recovery()
             self._refusals.pop(sandbox_id, None)

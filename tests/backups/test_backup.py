@@ -23,6 +23,7 @@ from clawkakad.model import SandboxId
 from clawkakad.registry import lateness, locked
 from clawkakad.sandboxes.profile import volume_name
 from tests.backups.world import Installation, database, installation
+from tests.fakes.engine import FakeContainer
 
 ANN, BOB = "4915123456789", "919876543210"
 OLD = "2026-01-01T00:00:00.000Z"
@@ -168,6 +169,56 @@ async def test_what_was_there_is_moved_aside_and_not_deleted(home: Installation,
     second = tmp_path / "c.tar"
     await home.ok("backup", second)  # and it is not backed up again
     assert second.stat().st_size < 2 * file.stat().st_size
+
+
+async def test_what_was_moved_aside_is_told_and_goes_when_that_is_said(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    _, bobs = await home.person(BOB)
+    await home.ok("backup", tmp_path / "b.tar")
+    (home.volume(anns) / "big").write_bytes(os.urandom(3 * 1024 * 1024))
+    (home.volume(bobs) / "closed").mkdir()
+    (home.volume(bobs) / "closed" / "file").touch()
+    (home.volume(bobs) / "closed").chmod(0)
+    done = await home.ok("restore", tmp_path / "b.tar", "--yes")
+    assert "what was in their sandboxes takes 3." in done.output
+    assert " MiB of their disks until: clawkakad restore --clean\n" in done.output
+    (home.volume(anns) / ".restoring").mkdir(mode=0)  # of a restore that was killed, closed by the agent
+    volumes = {anns: home.volume(anns), bobs: home.volume(bobs)}
+
+    with locked(home.state):  # the daemon runs
+        await home.clawkakad("restore", "--clean", typed="n\n")
+        assert list(volumes[anns].glob(".before-restore-*"))
+        cleaned = await home.ok("restore", "--clean", "--user", ANN, "--yes")
+        assert "removed 3." in cleaned.output
+        assert {"pa"} == {path.name for path in volumes[anns].iterdir()}
+        assert list(volumes[bobs].glob(".before-restore-*"))
+        assert list(home.state.glob("before-restore-*"))
+        await home.ok("restore", "--clean", "--yes")
+    assert {"pa"} == {path.name for path in volumes[bobs].iterdir()}
+    assert [] == list(home.state.glob("before-restore-*"))
+    assert [] == home.expenses(anns)
+
+
+async def test_what_cannot_be_removed_in_one_sandbox_is_removed_in_the_others(
+    home: Installation, tmp_path: Path
+) -> None:
+    _, anns = await home.person(ANN)
+    _, bobs = await home.person(BOB)
+    for sandbox_id in (anns, bobs):
+        (home.volume(sandbox_id) / ".before-restore-x").mkdir()
+    ending(home, anns, "clean", 1, "no")
+    result = await home.clawkakad("restore", "--clean", "--yes")
+
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}): the data cannot be copied: no\n" in result.output
+    assert {"pa"} == {path.name for path in home.volume(bobs).iterdir()}
+
+
+@pytest.mark.parametrize("words", [[], ["b.tar", "--clean"]])
+async def test_a_restore_wants_a_file_or_cleans(home: Installation, words: list[str]) -> None:
+    result = await home.clawkakad("restore", *words)
+
+    assert "name a file that `clawkakad backup` made, or say --clean" == str(result.exception)
 
 
 @pytest.mark.parametrize("content", [b"", b"no database " * 1000], ids=["empty", "garbage"])
@@ -356,12 +407,59 @@ async def test_a_sandbox_that_cannot_be_copied_is_named_and_the_others_are_there
         assert ["registry.sqlite", f"sandboxes/{bobs}.tar.gz", "manifest.json"] == tar.getnames()
 
 
+async def test_a_file_that_is_only_to_be_read_shuts_out_none_after_it(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    for name, mode in (("a", 0o444), ("b", 0o644)):
+        (home.volume(anns) / name).write_text(name)
+        (home.volume(anns) / name).chmod(mode)
+    await home.ok("backup", tmp_path / "b.tar")
+    async with installation("ba9876543210") as away:
+        await away.ok("restore", tmp_path / "b.tar", "--yes")
+
+        files = [away.volume(anns) / name for name in "ab"]
+        assert [("a", 0o444), ("b", 0o644)] == [(f.read_text(), stat.S_IMODE(f.stat().st_mode)) for f in files]
+
+
+async def test_a_backup_with_a_damaged_database_does_not_take_the_place_of_a_sound_one(
+    home: Installation, tmp_path: Path
+) -> None:
+    _, anns = await home.person(ANN)
+    home.spend(anns, "Uber")
+    await home.ok("backup", tmp_path, "--keep", "1")
+    (sound,) = tmp_path.iterdir()
+    sound = sound.rename(tmp_path / "clawkakad-20260101T030000Z.tar")
+    with (home.volume(anns) / "pa" / "pa.sqlite").open("r+b") as file:
+        file.write(b"SQLite format 3\0" + b"junk" * 1000)
+    result = await home.clawkakad("backup", tmp_path, "--keep", "1")
+
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}): locked or damaged, and in it as it lies: pa/pa.sqlite\n" in result.output
+    assert sound.exists()
+    exported = await home.clawkakad("user", "export", ANN, tmp_path / "ann.tar.gz")
+    assert 1 == exported.exit_code
+    assert "in it as it lies: pa/pa.sqlite\n" in exported.output
+
+
+async def test_a_backup_without_a_file_says_which_and_why_and_no_older_one_goes(
+    home: Installation, tmp_path: Path
+) -> None:
+    _, anns = await home.person(ANN)
+    (home.volume(anns) / "closed").touch(mode=0)
+    older = tmp_path / "clawkakad-20260101T030000Z.tar"
+    older.touch()
+    result = await home.clawkakad("backup", tmp_path, "--keep", "1")
+
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}): NOT in it: closed: Permission denied\n" in result.output
+    assert older.exists()
+
+
 async def test_a_database_that_is_none_is_kept_as_it_is(home: Installation, tmp_path: Path) -> None:
     _, anns = await home.person(ANN)
     junk = b"SQLite format 3\0" + b"junk" * 2000
     (home.volume(anns) / "junk.db").write_bytes(junk)
     file = tmp_path / "b.tar"
-    await home.ok("backup", file)
+    await home.clawkakad("backup", file)
     (home.volume(anns) / "junk.db").unlink()
     await home.ok("restore", file, "--yes")
 
@@ -377,13 +475,83 @@ async def test_what_a_hostile_agent_blows_up_or_locks_stops_nobody(home: Install
     with database(locked_db) as connection:
         connection.execute("CREATE TABLE t (x)")
         connection.execute("BEGIN EXCLUSIVE")
-        result = await home.ok("backup", tmp_path / "b.tar")
-    assert "left out, too big: holes" in result.output
+        result = await home.clawkakad("backup", tmp_path / "b.tar")
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}): NOT in it: holes: too big\n" in result.output
+    assert f"49…89 ({anns}): locked or damaged, and in it as it lies: locked.db\n" in result.output
     locked_db.unlink()
     await home.ok("restore", tmp_path / "b.tar", "--yes")
 
     assert locked_db.exists()
     assert not (home.volume(anns) / "holes").exists()
+
+
+@pytest.mark.timeout(120)
+async def test_no_number_or_length_of_names_stops_anybodys_backup_or_restore(
+    home: Installation, tmp_path: Path
+) -> None:
+    _, anns = await home.person(ANN)
+    _, bobs = await home.person(BOB)
+    home.spend(bobs, "Tea")
+    junk, volume = b"SQLite format 3\0junk", home.volume(anns)
+    for number in range(700):
+        (volume / f"{number:0200}").write_bytes(junk)
+    (volume / "twice").write_bytes(junk)
+    (volume / "twice-wal").write_bytes(junk)
+    (volume / "twice-wal").chmod(0o444)
+    deep = 4094 - len(str(volume))  # as a path the kernel takes it here, but not in a directory below
+    (volume / "/".join(["x" * 250] * (deep // 251))).mkdir(parents=True)
+    (volume / "/".join(["x" * 250] * (deep // 251)) / ("y" * (deep % 251))).touch()
+    (volume / ".restoring").symlink_to("twice")
+    result = await home.clawkakad("backup", tmp_path / "b.tar")
+    await home.ok("restore", tmp_path / "b.tar", "--yes")
+
+    assert "File name too long\n" in result.output
+    assert "; and 692 more\n" in result.output
+    assert len(result.output) < 5000
+    assert ["Tea"] == home.expenses(bobs)
+    assert junk == (volume / "twice-wal").read_bytes()
+
+
+def ending(home: Installation, sandbox_id: SandboxId, mode: str, exit_code: int, *log: str) -> None:
+    """The copier of one sandbox ends like this when it is to do that."""
+
+    async def start(container: FakeContainer) -> None:
+        mount = container.body["HostConfig"]["Mounts"][0]["Source"]
+        if (volume_name(sandbox_id), mode) != (mount, container.body["Cmd"][0]):
+            return await home.start(container)
+        container.status, container.exit_code, container.log = "exited", exit_code, list(log)
+
+    home.engine.on_start = start
+
+
+@pytest.mark.parametrize("log", [["lf of it"], []], ids=["cut", "none"])
+async def test_a_copier_whose_report_is_lost_stops_nobody_elses_backup(home: Installation, log: list[str]) -> None:
+    _, anns = await home.person(ANN)
+    await home.person(BOB)
+    ending(home, anns, "out", 0, *log)
+    result = await home.clawkakad("backup")
+
+    assert 1 == result.exit_code
+    assert f"49…89 ({anns}) is NOT in it: the data cannot be copied: the report on it cannot be read\n" in result.output
+    assert "1 sandbox\n" in result.output
+
+
+async def test_a_sandbox_that_cannot_be_unpacked_is_named_and_nothing_is_left_in_others(
+    home: Installation, tmp_path: Path
+) -> None:
+    people = [await home.person(number) for number in (ANN, BOB)]
+    (_, bobs), (_, anns) = sorted(people, key=lambda one: one[1])  # in which order they are unpacked
+    home.write("UPDATE users SET name = 'Ann' WHERE id = (SELECT user_id FROM sandboxes WHERE id = ?)", anns)
+    await home.ok("backup", tmp_path / "b.tar")
+    home.spend(anns, "after")
+    ending(home, anns, "stage", 1, "the database x is damaged")
+    result = await home.clawkakad("restore", tmp_path / "b.tar", "--yes")
+
+    said = f"Ann ({anns}): the data cannot be copied: the database x is damaged; no data was put back"
+    assert said == str(result.exception)
+    assert ["after"] == home.expenses(anns)
+    assert {"pa"} == {path.name for path in home.volume(bobs).iterdir()}
 
 
 async def test_older_backups_go_and_other_files_stay(home: Installation, tmp_path: Path) -> None:
@@ -396,6 +564,27 @@ async def test_older_backups_go_and_other_files_stay(home: Installation, tmp_pat
 
     assert 4 == len(names)
     assert {"mine.tar", "clawkakad-20260101T030000Z.tar.bak", old[-1]} < set(names)
+
+
+async def test_what_a_killed_backup_left_is_no_hindrance(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    (tmp_path / ".b.tar.partial").write_text("half")
+    await home.ok("backup", tmp_path / "b.tar")
+
+    assert [tmp_path / "b.tar"] == list(tmp_path.iterdir())
+
+
+async def test_two_do_not_write_one_file_at_a_time(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    name = "clawkakad-20260101T030000Z.tar"
+    async with sink.written(tmp_path / name, []) as file:
+        second = await home.clawkakad("backup", tmp_path / name)
+        assert f"another command is writing {tmp_path / name}" == str(second.exception)
+        await home.ok("backup", tmp_path / "b.tar")  # which clears the directory first
+        await file.write(b"whole")
+
+    assert "whole" == (tmp_path / name).read_text()
+    assert {name, "b.tar"} == {path.name for path in tmp_path.iterdir()}
 
 
 async def test_a_slash_at_the_end_means_a_directory(home: Installation, tmp_path: Path) -> None:

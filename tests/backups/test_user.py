@@ -56,6 +56,18 @@ async def test_an_export_has_what_was_said_and_the_files(home: Installation, tmp
     assert "somebody else" not in (root / "messages.txt").read_text()
 
 
+async def test_an_export_says_which_of_their_files_it_lacks(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    (home.volume(anns) / "state").mkdir()
+    for name in ("closed", "state/closed"):
+        (home.volume(anns) / name).touch(mode=0)
+    result = await home.clawkakad("user", "export", ANN, tmp_path)
+
+    assert 1 == result.exit_code
+    assert ": NOT in it: closed: Permission denied\n" in result.output
+    assert 1 == len(list(tmp_path.iterdir()))
+
+
 async def test_an_export_goes_into_a_directory_and_git_leaves_it_alone(home: Installation, tmp_path: Path) -> None:
     await home.person(ANN)
     await home.ok("user", "export", ANN, tmp_path)

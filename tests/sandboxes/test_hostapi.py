@@ -121,13 +121,24 @@ async def _key_for(sandbox_id: SandboxId) -> str | None:
     return f"key-of-{sandbox_id}"
 
 
+async def _other_key(sandbox_id: SandboxId, unknown: str | None) -> str | None:
+    return "other-key" if (sandbox_id, unknown) == (BOB[0], f"key-of-{BOB[0]}") else None
+
+
 @contextlib.asynccontextmanager
 async def house_at(base_url: str) -> AsyncIterator[House]:
     upstream = Upstream(base_url=base_url, model="vendor/real")
     with short_directory() as runtime:
         async with open_upstream(upstream) as session:
             usage = Usage()
-            proxy = ModelProxy(session, upstream=upstream, key_for=_key_for, usage=usage, retry_first_s=0.01)
+            proxy = ModelProxy(
+                session,
+                upstream=upstream,
+                key_for=_key_for,
+                other_key=_other_key,
+                usage=usage,
+                retry_first_s=0.01,
+            )
             house = House(runtime, proxy, usage)
             for who in (ANN, BOB):
                 paths.prepare(house.paths(who), os.getegid())
@@ -428,6 +439,24 @@ async def test_a_refused_key_is_asked_once(house: House, upstream: FakeUpstream)
     assert 401 == status
     assert "bad key" not in answer["error"]["message"]
     assert 1 == len(upstream.requests)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "seen", "keys"),
+    [
+        ([401], 200, [f"key-of-{BOB[0]}", "other-key"]),
+        ([401, 401], 401, [f"key-of-{BOB[0]}", "other-key"]),
+        ([403], 401, [f"key-of-{BOB[0]}"]),  # its limit is reached
+    ],
+)
+async def test_a_key_that_is_not_known_any_more_is_replaced_once(
+    house: House, upstream: FakeUpstream, refusals: list[int], seen: int, keys: list[str]
+) -> None:
+    upstream.refusals = [(status, {}, {}) for status in refusals]
+    async with house.knock(BOB, "POST", "/v1/chat/completions", json=STREAM) as answer:
+        assert seen == answer.status
+
+    assert [f"Bearer {key}" for key in keys] == [headers["Authorization"] for headers in upstream.headers]
 
 
 async def test_nobody_home_ends_the_turn_too() -> None:

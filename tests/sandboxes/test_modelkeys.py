@@ -217,7 +217,30 @@ async def test_a_wrong_provisioning_key_is_for_the_operator(bench: Bench) -> Non
     assert "wrong" not in str(raised.value)
 
 
+async def test_a_key_that_was_deleted_there_is_made_anew_once(bench: Bench) -> None:
+    await bench.source().key(ANN)
+    bench.api.keys.clear()  # `user rm`; then a restore brought the file back
+    source = bench.source()
+    known = await source.key(ANN)
+    assert ["sk-or-v1-2"] * 4 == await asyncio.gather(*(source.other_key(ANN, known) for _ in range(4)))
+
+    assert "sk-or-v1-2" == await source.key(ANN) == await bench.source().key(ANN)
+    assert {ANN: "hash2"} == bench.hashes.of
+    assert await source.other_key(ANN, "sk-or-v1-2") is None
+    assert 1 == len(bench.api.keys)
+
+
+async def test_a_key_that_was_turned_off_there_stays_off(bench: Bench) -> None:
+    source = bench.source()
+    key = await source.key(ANN)
+
+    assert await source.other_key(ANN, key) is None
+    assert key == await source.key(ANN)
+    assert ["hash1"] == list(bench.api.keys)
+
+
 async def test_a_shared_key_is_everybodys() -> None:
+    assert await SharedKey("k").other_key(ANN, "k") is None
     assert "k" == await SharedKey("k").key(ANN) == await SharedKey("k").key(BOB)
     assert await SharedKey(None).key(ANN) is None
     await SharedKey("k").forget(ANN, None)
