@@ -57,8 +57,9 @@ def _command(arguments: list[str]) -> Callable[[], object]:
 
         return run
     from clawkakad.cli.commands import app
+    from clawkakad.cli.refusals import in_a_line
 
-    return lambda: app(prog_name="clawkakad")
+    return in_a_line(lambda: app(prog_name="clawkakad"))
 
 
 def _complain(error: ClawkakaError) -> None:

@@ -83,6 +83,8 @@ def restore(
 @contextlib.contextmanager
 def alone(place: Place) -> Iterator[None]:
     """One backup, restore, export or removal of a person at a time. Raises UsageError where another one goes on."""
+    if not place.state_dir.is_dir():
+        raise UsageError(f"there is no {place.state_dir}: has the daemon ever run with this CLAWKAKA_STATE_DIR?")
     with locked(place.state_dir, file=LOCK, taken="another backup, restore, export or removal is going on"):
         _give(place.state_dir, place.state_dir / LOCK)
         yield
