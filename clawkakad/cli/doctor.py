@@ -20,7 +20,8 @@ from clawkakad.cli.common import ENGINE_ADVICE, clock, counted, plain
 from clawkakad.cli.listing import LATELY, TRY_NOW
 from clawkakad.cli.where import environ_here, is_trial_here
 from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings, names
-from clawkakad.errors import ClawkakaError, ConfigError, EngineUnavailable
+from clawkakad.errors import ClawkakaError, ConfigError, EngineUnavailable, GraphRejected, GraphUnavailable
+from clawkakad.log import redact
 from clawkakad.registry import FILE, overview, pauses, read_registry
 from clawkakad.registry.pauses import Scope
 from clawkakad.sandboxes.disk import NEARLY, Quota, in_words, share
@@ -32,9 +33,11 @@ from clawkakad.sandboxes.room import GIB, Room, Space, room_at
 from clawkakad.sandboxes.secrets import read_instance_id
 from clawkakad.sandboxes.strays import unnamed
 from clawkakad.whatsapp.errors import rule_of
+from clawkakad.whatsapp.graph import GraphClient
 
 LOOK_AGAIN_S = 1.0  # a process may outlive its container for a moment
 DEADLINE_S = 10.0
+REFUSED = "look at WHATSAPP_SENDER_PHONE_NUMBER_ID and WHATSAPP_ACCESS_TOKEN"
 MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]look[/yellow]", "fail": "[red]no[/red]"}
 
 
@@ -338,16 +341,22 @@ async def _whatsapp(patient: Patient) -> Finding:
     if patient.settings is None:
         return Finding("warn", "not checked: settings first")
     s = patient.settings
-    headers = {"Authorization": f"Bearer {s.access_token.get_secret_value()}"}
     try:
-        status = await _get(f"{s.api_base_url}/{s.api_version}/{s.phone_number_id}", headers)
-    except (aiohttp.ClientError, OSError):
-        if not patient.is_trial:
-            raise
-        return Finding("warn", "the simulated one does not run", _start(patient))
-    if status == 401:
-        return Finding("fail", "the access token is refused", "make a new system user token")
-    return Finding("ok", "reached") if status < 500 else Finding("fail", f"answers {status}", "try again later")
+        async with aiohttp.ClientSession() as session:
+            await GraphClient(
+                session,
+                base_url=s.api_base_url,
+                version=s.api_version,
+                phone_number_id=s.phone_number_id,
+                access_token=s.access_token.get_secret_value(),
+            ).probe()
+    except GraphRejected as error:
+        return Finding("fail", redact(str(error)), rule_of(error.code).advice or REFUSED)
+    except GraphUnavailable as error:
+        if patient.is_trial and isinstance(error.__cause__, aiohttp.ClientConnectorError):
+            return Finding("warn", "the simulated one does not run", _start(patient))
+        return Finding("fail", redact(str(error)), "try again later")
+    return Finding("ok", "reached, and takes the token and the number's id")
 
 
 async def _model(patient: Patient) -> Finding:
