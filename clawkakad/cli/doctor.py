@@ -18,7 +18,7 @@ from rich.text import Text
 
 from clawkakad.cli.common import ENGINE_ADVICE, clock, counted, plain
 from clawkakad.cli.listing import LATELY, TRY_NOW
-from clawkakad.cli.where import environ_here, is_trial_here
+from clawkakad.cli.where import UNIT, environ_here, is_trial_here
 from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings, names
 from clawkakad.errors import ClawkakaError, ConfigError, EngineUnavailable, GraphRejected, GraphUnavailable
 from clawkakad.log import redact
@@ -334,7 +334,9 @@ def _in_trouble(counts: overview.Counts) -> Finding:
 
 
 def _start(patient: Patient) -> str:
-    return "scripts/try" if patient.is_trial else "clawkakad run"
+    if patient.is_trial:
+        return "scripts/try"
+    return "systemctl start clawkakad" if UNIT.exists() else "clawkakad run"
 
 
 async def _whatsapp(patient: Patient) -> Finding:

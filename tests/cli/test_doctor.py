@@ -1,10 +1,13 @@
 """`clawkakad doctor`: a check is ok only where what it stands for works; else it says what to do."""
 
+from pathlib import Path
+
 import pytest
 
 from clawkakad.cli.doctor import CHECKS, Finding, Patient
 from clawkakad.config import load_place, load_settings
 from tests.fakes.graph import Reply, fake_graph
+from tests.support import free_port
 
 GOOD = {
     "WHATSAPP_APP_SECRET": "app-one",
@@ -61,3 +64,17 @@ async def test_a_simulated_whatsapp_that_does_not_run_is_no_trouble() -> None:
     found = await CHECKS["WhatsApp"](patient(is_trial=True, WHATSAPP_API_BASE_URL="http://127.0.0.1:9"))
 
     assert (found.verdict, found.seen) == ("warn", "the simulated one does not run")
+
+
+@pytest.mark.parametrize(
+    ("is_installed", "is_trial", "advice"),
+    [(True, False, "systemctl start clawkakad"), (False, False, "clawkakad run"), (True, True, "scripts/try")],
+)
+async def test_a_daemon_that_does_not_run_is_started_as_it_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool, is_trial: bool, advice: str
+) -> None:
+    monkeypatch.setattr("clawkakad.cli.doctor.UNIT", tmp_path if is_installed else tmp_path / "none")
+
+    found = await CHECKS["daemon"](patient(is_trial=is_trial, PORT=str(free_port())))
+
+    assert (found.verdict, found.advice) == ("warn", advice)
