@@ -58,6 +58,7 @@ def rm(
     """
     place = place_here()
     with alone(place):
+        making.clear(place.state_dir, place.state_dir / DIRECTORY)  # a backup that was killed left copies of them
         try:
             person = asyncio.run(_who(place, user))
         except UsageError:
