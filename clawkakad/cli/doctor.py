@@ -313,7 +313,7 @@ async def _messages(patient: Patient) -> Finding:
     for pause in paused:
         what = "sending is paused" if pause.scope is Scope.ALL else "sending of templates is paused"
         advice = "; then it ".join(filter(None, (rule_of(pause.code).advice, "goes on by itself")))
-        return Finding("fail", f"{what}: {pause.reason}", f"{advice}, {TRY_NOW}")
+        return Finding("fail", f"{what}: {redact(pause.reason)}", f"{advice}, {TRY_NOW}")
     return _in_trouble(counts)
 
 

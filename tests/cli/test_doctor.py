@@ -1,11 +1,14 @@
 """`clawkakad doctor`: a check is ok only where what it stands for works; else it says what to do."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from clawkakad.cli.doctor import CHECKS, Finding, Patient
 from clawkakad.config import load_place, load_settings
+from clawkakad.registry import FILE, open_registry, pauses
+from clawkakad.registry.pauses import Scope
 from tests.fakes.graph import Reply, fake_graph
 from tests.support import free_port
 
@@ -78,3 +81,14 @@ async def test_a_daemon_that_does_not_run_is_started_as_it_was_installed(
     found = await CHECKS["daemon"](patient(is_trial=is_trial, PORT=str(free_port())))
 
     assert (found.verdict, found.advice) == ("warn", advice)
+
+
+async def test_a_pause_is_told_without_numbers_and_keys(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    async with open_registry(tmp_path / FILE, lambda: now) as registry:
+        reason = "error 190: 4915123456789 has no Bearer abcdef"
+        await registry.db.write(lambda tx: pauses.pause(tx, Scope.ALL, 190, reason, now=now, until=now))
+
+    found = await CHECKS["messages"](patient(CLAWKAKA_STATE_DIR=str(tmp_path)))
+
+    assert found.seen == "sending is paused: error 190: 49…89 has no [secret]"
