@@ -1,11 +1,11 @@
-"""A backup or restore that is broken off: by Ctrl-C, as a real process with the signal that it would get."""
+"""A backup or restore that is broken off, by Ctrl-C or an SSH session that drops: real processes, real signals."""
 
 import asyncio
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from tests.fakes.engine import FakeContainer
 from tests.support import eventually
 
 STARTS_WITHIN_S = 20  # Python and all imports, on a busy machine
+IN_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")  # as a shell does with `command &`
 
 
 @pytest.fixture
@@ -26,10 +27,12 @@ async def home() -> AsyncIterator[Installation]:
 
 
 @contextlib.asynccontextmanager
-async def clawkakad(home: Installation, *words: str | Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A command of its own process, whose input stays open."""
+async def clawkakad(
+    home: Installation, *words: str | Path, by: Sequence[str] = ()
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command as a process of its own, whose input stays open. `by`: what starts it, if anything does."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "clawkakad", *map(str, words)),
+        *(*by, sys.executable, "-m", "clawkakad", *map(str, words)),
         env={
             "PATH": os.environ["PATH"],
             "CLAWKAKA_STATE_DIR": str(home.state),
@@ -103,3 +106,44 @@ async def test_who_breaks_off_a_restore_is_told_where_it_is_half_done(
     await eventually(lambda: not home.engine.containers)
     home.engine.on_start = home.start
     await home.ok("restore", tmp_path / "b.tar", "--yes")
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGHUP], [signal.SIGHUP, signal.SIGHUP], [signal.SIGTERM]])
+@pytest.mark.parametrize("background", [False, True])
+async def test_a_backup_leaves_nothing_where_its_session_drops(
+    home: Installation, signals: list[int], background: bool
+) -> None:
+    await home.person(ANN)
+    stuck = asyncio.Event()
+
+    async def start(_: FakeContainer) -> None:
+        stuck.set()  # and never ends
+
+    home.engine.on_start = start
+    async with clawkakad(home, "backup", by=IN_BACKGROUND if background else ()) as command:
+        async with asyncio.timeout(STARTS_WITHIN_S):
+            await stuck.wait()
+        assert list(home.state.glob(".clawkakad-*"))
+        for number in signals:
+            command.send_signal(number)
+        code, said = await ended(command)
+
+    assert (code, said) == (130, "")
+    assert [] == list((home.state / "backups").iterdir())
+    assert [] == list(home.state.glob(".clawkakad-*"))
+    assert {} == home.engine.containers
+
+
+async def test_nohup_is_heeded(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+
+    async def start(container: FakeContainer) -> None:
+        command.send_signal(signal.SIGHUP)
+        await home.start(container)
+
+    home.engine.on_start = start
+    async with clawkakad(home, "backup", tmp_path / "b.tar", by=("nohup",)) as command:
+        code, said = await ended(command)
+
+    assert code == 0, said
+    assert (tmp_path / "b.tar").exists()
