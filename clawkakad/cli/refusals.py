@@ -21,12 +21,17 @@ def in_a_line(command: Callable[[], object]) -> Callable[[], object]:
         except sqlite3.OperationalError as error:  # locked, full, no rights
             raise UsageError(f"the registry cannot be used now: {error}") from error
         except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:
+            if not is_damage(error):
                 raise
             way_out = "stop the daemon, then clawkakad restore FILE puts a backup back"
             raise UsageError(f"the registry is damaged ({error}): {way_out}") from error
 
     return run
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the registry is no database any more, or not a whole one: to try again is no help."""
+    return type(error.__cause__ or error) is sqlite3.DatabaseError  # its subclasses mean other things
 
 
 def _of_a_file(error: OSError) -> str:

@@ -5,7 +5,6 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from clawkakad.cli.refusals import in_a_line
 from clawkakad.model import IdentifierKind
 from clawkakad.registry import FILE, open_registry
 from clawkakad.registry.users import ensure_user
+from tests.cli.damage import damage
 from tests.support import NOWHERE, short_directory
 
 NOBODY = 65534
@@ -58,18 +58,6 @@ async def fill(state: Path) -> None:
     async with open_registry(state / FILE, lambda: now) as registry:
         known = [(IdentifierKind.WA_ID, "4915123456789")]
         await registry.db.write(lambda tx: ensure_user(tx, known, NOWHERE, now))
-
-
-def damage(state: Path, table: str) -> None:
-    """The pages of one table become garbage; what says which tables there are stays."""
-    with closing(sqlite3.connect(state / FILE)) as connection:
-        (size,) = connection.execute("PRAGMA page_size").fetchone()
-        sql = "SELECT rootpage FROM sqlite_master WHERE tbl_name = ? AND rootpage"
-        pages = [page for (page,) in connection.execute(sql, (table,))]
-    with (state / FILE).open("r+b") as file:
-        for page in pages:
-            file.seek((page - 1) * size)
-            file.write(b"garbage!" * (size // 8))
 
 
 def said(state: Path, *words: str, program: tuple[str, ...] = ("-m", "clawkakad")) -> str:
