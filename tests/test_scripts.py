@@ -134,7 +134,14 @@ class TestInstalledCommand:
 # Who is let in
 CLAWKAKA_ALLOW=+49 151 2345678, +49 160 1234567
 MODEL="a model"
-  indented=no
+  INDENTED=yes
+QUOTED="a blank after" \t
+SPACED = 'around the sign'
+CARRIED="from Windows"\r
+ONLY=  \t
+#COMMENT=x
+  ;COMMENT=x
+1ST=x
 MODEL_BASE_URL=$(touch made-by-a-setting)`id`
 not a setting
 BAD-NAME=x
@@ -168,6 +175,12 @@ WHATSAPP_SENDER_PHONE_NUMBER_ID="""
 
         assert seen["CLAWKAKA_ALLOW"] == "+49 151 2345678, +49 160 1234567"
         assert seen["MODEL"] == "a model"
+        assert seen["INDENTED"] == "yes"
+        assert seen["QUOTED"] == "a blank after"
+        assert seen["SPACED"] == "around the sign"
+        assert seen["CARRIED"] == "from Windows"
+        assert seen["ONLY"] == ""
+        assert not {"COMMENT", "1ST", "BAD-NAME"} & set(seen)
         assert seen["MODEL_BASE_URL"] == "$(touch made-by-a-setting)`id`"
         assert seen["WHATSAPP_SENDER_PHONE_NUMBER_ID"] == ""
         assert seen["CREDENTIALS_DIRECTORY"] == f"{command.parent}/etc/clawkakad/secrets"
