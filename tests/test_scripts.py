@@ -1,5 +1,6 @@
 """What the scripts are made of, without making anything: in directories with spaces, with stand-ins on PATH."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -196,6 +197,16 @@ WHATSAPP_SENDER_PHONE_NUMBER_ID="""
         shutil.rmtree(command.parent / "etc")
 
         assert "CREDENTIALS_DIRECTORY" not in self.seen(command)
+
+
+@pytest.mark.parametrize("unit", ["clawkakad.service", "clawkakad-backup.service"])
+def test_the_documentation_of_a_unit_is_in_the_checkout(unit: str) -> None:
+    found = re.findall(
+        r"^Documentation=file:///opt/clawkakad/(.+)$", (ROOT / "systemd" / unit).read_text(), re.MULTILINE
+    )
+
+    assert len(found) == 1
+    assert (ROOT / found[0]).is_file()
 
 
 @pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy is not installed")
