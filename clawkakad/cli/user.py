@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -136,8 +136,18 @@ async def _export(place: Place, person: UserRow, target: Path) -> None:
                 with packed.open("wb") as file:
                     async with copier.packed(sandbox.id) as (_, _, content):
                         async for piece in content:
-                            file.write(piece)
+                            _put(file, piece)
         _write(target, told, packed)
+
+
+def _put(file: BinaryIO, piece: bytes) -> None:
+    """Write a piece of what the engine hands over. Raises UsageError: an OSError would pass for one of the engine's."""
+    left = memoryview(piece)
+    try:
+        while left:
+            left = left[os.write(file.fileno(), left) :]
+    except OSError as error:
+        raise UsageError(f"{file.name} cannot be written: {error.strerror}") from error
 
 
 def _write(target: Path, told: exporting.Told, packed: Path | None) -> None:
