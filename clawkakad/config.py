@@ -7,14 +7,24 @@ reported at once, before anything is opened. The table in the README is compared
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import phonenumbers
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from clawkakad.errors import ConfigError
 
@@ -111,15 +121,35 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _quota(value: int) -> int:
+    if 0 < value < LEAST_DISK_MB:
+        raise ValueError(f"must be 0 for no limit, or {LEAST_DISK_MB} or more")
+    return value
+
+
+def _absolute(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError("must be an absolute path")
+    return value
+
+
+def _short(value: Path) -> Path:
+    longest = SOCKET_PATH_LIMIT - len(LONGEST_SOCKET)
+    if len(os.fsencode(value)) > longest:
+        raise ValueError(f"is too long for unix sockets: at most {longest} bytes")
+    return value
+
+
 Secret = Annotated[SecretStr, AfterValidator(_not_an_example)]
 Url = Annotated[str, AfterValidator(_url)]
 Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier)], ...], BeforeValidator(_words)]
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_words), Field(min_length=1)]
 Hours = Annotated[tuple[time, time], BeforeValidator(_hours)]
+Directory = Annotated[Path, AfterValidator(_absolute)]
 
 
 class Settings(BaseModel):
-    """Everything that an operator can set."""
+    """Everything that an operator can set. What two fields say together is checked at the later one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -161,7 +191,10 @@ class Settings(BaseModel):
         None, alias="MODEL_API_KEY", description="The key of that server, if it has one."
     )
     model: str | None = Field(
-        None, alias="MODEL", description="The model's name there. With no key and no server: the offline model answers."
+        None,
+        alias="MODEL",
+        validate_default=True,
+        description="The model's name there. With no key and no server: the offline model answers.",
     )
     key_limit_usd: float = Field(
         5.0,
@@ -177,10 +210,10 @@ class Settings(BaseModel):
     )
     host: str = Field("127.0.0.1", alias="CLAWKAKA_HOST", description="The address that the webhook listens on.")
     port: int = Field(3001, alias="PORT", ge=1, le=65535, description="The port that the webhook listens on.")
-    state_dir: Path = Field(
+    state_dir: Directory = Field(
         Path("/var/lib/clawkakad"), alias="CLAWKAKA_STATE_DIR", description="Where the registry and the keys are."
     )
-    runtime_dir: Path = Field(
+    runtime_dir: Annotated[Directory, AfterValidator(_short)] = Field(
         Path("/run/clawkakad"), alias="CLAWKAKA_RUNTIME_DIR", description="Where the sockets are; keep it short."
     )
 
@@ -190,6 +223,7 @@ class Settings(BaseModel):
     allow: Identifiers = Field(
         (),
         alias="CLAWKAKA_ALLOW",
+        validate_default=True,
         description="Who is let in, where listed: phone numbers with country code, with commas.",
     )
 
@@ -243,7 +277,7 @@ class Settings(BaseModel):
     sandbox_cpus: float = Field(
         2.0, alias="CLAWKAKA_SANDBOX_CPUS", gt=0, description="How many CPUs a sandbox may use."
     )
-    sandbox_disk_mb: int = Field(
+    sandbox_disk_mb: Annotated[int, AfterValidator(_quota)] = Field(
         2048,
         alias="CLAWKAKA_SANDBOX_DISK_MB",
         ge=0,
@@ -332,6 +366,20 @@ class Settings(BaseModel):
         "INFO", alias="CLAWKAKA_LOG_LEVEL", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="The least level shown."
     )
 
+    @field_validator("model")
+    @classmethod
+    def _is_named_for_a_server(cls, model: str | None, others: ValidationInfo) -> str | None:
+        if model is None and others.data.get("model_base_url") is not None:
+            raise ValueError("is not set: MODEL_BASE_URL needs the name of a model there")
+        return model
+
+    @field_validator("allow")
+    @classmethod
+    def _lets_somebody_in(cls, allow: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        if not allow and others.data.get("access") is Access.LISTED:
+            raise ValueError("nobody is let in: name the numbers that may write (or set CLAWKAKA_ACCESS=open)")
+        return allow
+
     @property
     def model_kind(self) -> ModelKind:
         """Which of the ways to a model these settings choose."""
@@ -363,11 +411,9 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
+        told = {problem.partition(":")[0] for problem in problems}  # what cannot be read is not told as absent too
         found = [_in_words(e) for e in error.errors()]
-    else:
-        found = list(_contradictions(settings))
-    told = {problem.partition(":")[0] for problem in problems}  # what cannot be read is not told as absent too
-    problems += [problem for problem in found if problem.partition(":")[0] not in told]
+        problems += [problem for problem in found if problem.partition(":")[0] not in told]
     if problems:
         raise ConfigError("\n".join(problems))
     return settings
@@ -424,6 +470,8 @@ def _value(name: str, environ: Mapping[str, str]) -> str:
 
 def _in_words(error: Mapping[str, Any]) -> str:
     name = str(error["loc"][0]) if error["loc"] else "settings"
+    if name in Settings.model_fields:  # a default: pydantic calls it by the field's name
+        name = str(Settings.model_fields[name].alias)
     if error["type"] == "missing":
         return f"{name}: is not set: {names().get(name, '')}"
     if error["type"] == "string_pattern_mismatch":
@@ -431,18 +479,3 @@ def _in_words(error: Mapping[str, Any]) -> str:
     if error["type"] in IN_WORDS:
         return f"{name}: {IN_WORDS[error['type']].format(**error.get('ctx', {}))}"
     return f"{name}: {str(error['msg']).removeprefix('Value error, ')}"
-
-
-def _contradictions(settings: Settings) -> Iterator[str]:
-    if settings.access is Access.LISTED and not settings.allow:
-        yield "CLAWKAKA_ALLOW: nobody is let in: name the numbers that may write (or set CLAWKAKA_ACCESS=open)"
-    if settings.model_base_url is not None and settings.model is None:
-        yield "MODEL: is not set: MODEL_BASE_URL needs the name of a model there"
-    if 0 < settings.sandbox_disk_mb < LEAST_DISK_MB:
-        yield f"CLAWKAKA_SANDBOX_DISK_MB: must be 0 for no limit, or {LEAST_DISK_MB} or more"
-    longest = SOCKET_PATH_LIMIT - len(LONGEST_SOCKET)
-    if len(os.fsencode(settings.runtime_dir)) > longest:
-        yield f"CLAWKAKA_RUNTIME_DIR: is too long for unix sockets: at most {longest} bytes"
-    for name, path in (("CLAWKAKA_STATE_DIR", settings.state_dir), ("CLAWKAKA_RUNTIME_DIR", settings.runtime_dir)):
-        if not path.is_absolute():
-            yield f"{name}: must be an absolute path"

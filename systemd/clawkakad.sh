@@ -5,11 +5,19 @@
 SETTINGS=/etc/clawkakad/clawkakad.env
 SECRETS=/etc/clawkakad/secrets
 
+trim() { # into $trimmed, without the blanks around it
+  trimmed=${1#"${1%%[![:space:]]*}"}
+  trimmed=${trimmed%"${trimmed##*[![:space:]]}"}
+}
+
 if [ -r "$SETTINGS" ]; then
   while IFS= read -r line || [ -n "$line" ]; do
-    case $line in [A-Za-z_]*=*) ;; *) continue ;; esac
-    name=${line%%=*} value=${line#*=}
-    case $name in *[!A-Za-z0-9_]*) continue ;; esac
+    case $line in *=*) ;; *) continue ;; esac
+    trim "${line%%=*}"
+    name=$trimmed
+    trim "${line#*=}"
+    value=$trimmed
+    case $name in "" | [0-9]* | *[!A-Za-z0-9_]*) continue ;; esac
     case $value in
       \"*\" | \'*\') value=${value#?} value=${value%?} ;;
     esac

@@ -61,6 +61,29 @@ def test_all_problems_are_told_at_once_and_none_shows_a_value() -> None:
     assert "changeme" not in "\n".join(problems)
 
 
+def test_a_contradiction_is_told_beside_what_is_missing_or_wrong() -> None:
+    problems = problems_of(
+        {
+            "MODEL_BASE_URL": "http://127.0.0.1:11434/v1",
+            "PORT": "seventy",
+            "CLAWKAKA_STATE_DIR": "state",
+            "CLAWKAKA_SANDBOX_DISK_MB": "63",
+            "CLAWKAKA_RUNTIME_DIR": "/" + "x" * 90,
+        }
+    )
+
+    told = {line.split(":")[0] for line in problems}
+    assert {"WHATSAPP_APP_SECRET", "PORT"} < told
+    assert {"MODEL", "CLAWKAKA_ALLOW", "CLAWKAKA_STATE_DIR", "CLAWKAKA_SANDBOX_DISK_MB", "CLAWKAKA_RUNTIME_DIR"} < told
+
+
+@pytest.mark.parametrize("wrong", [{"CLAWKAKA_ACCESS": "opne"}, {"MODEL_BASE_URL": "ftp://x"}])
+def test_what_is_wrong_itself_contradicts_nothing(wrong: dict[str, str]) -> None:
+    alone = {name: value for name, value in GOOD.items() if name != "CLAWKAKA_ALLOW"} | {"CLAWKAKA_ACCESS": "open"}
+
+    assert [line.split(":")[0] for line in problems_of(alone | wrong)] == list(wrong)
+
+
 def test_nobody_let_in_is_a_problem_unless_access_is_open() -> None:
     closed = {name: value for name, value in GOOD.items() if name != "CLAWKAKA_ALLOW"}
 

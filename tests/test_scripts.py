@@ -1,5 +1,6 @@
 """What the scripts are made of, without making anything: in directories with spaces, with stand-ins on PATH."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -134,7 +135,14 @@ class TestInstalledCommand:
 # Who is let in
 CLAWKAKA_ALLOW=+49 151 2345678, +49 160 1234567
 MODEL="a model"
-  indented=no
+  INDENTED=yes
+QUOTED="a blank after" \t
+SPACED = 'around the sign'
+CARRIED="from Windows"\r
+ONLY=  \t
+#COMMENT=x
+  ;COMMENT=x
+1ST=x
 MODEL_BASE_URL=$(touch made-by-a-setting)`id`
 not a setting
 BAD-NAME=x
@@ -168,6 +176,12 @@ WHATSAPP_SENDER_PHONE_NUMBER_ID="""
 
         assert seen["CLAWKAKA_ALLOW"] == "+49 151 2345678, +49 160 1234567"
         assert seen["MODEL"] == "a model"
+        assert seen["INDENTED"] == "yes"
+        assert seen["QUOTED"] == "a blank after"
+        assert seen["SPACED"] == "around the sign"
+        assert seen["CARRIED"] == "from Windows"
+        assert seen["ONLY"] == ""
+        assert not {"COMMENT", "1ST", "BAD-NAME"} & set(seen)
         assert seen["MODEL_BASE_URL"] == "$(touch made-by-a-setting)`id`"
         assert seen["WHATSAPP_SENDER_PHONE_NUMBER_ID"] == ""
         assert seen["CREDENTIALS_DIRECTORY"] == f"{command.parent}/etc/clawkakad/secrets"
@@ -183,6 +197,16 @@ WHATSAPP_SENDER_PHONE_NUMBER_ID="""
         shutil.rmtree(command.parent / "etc")
 
         assert "CREDENTIALS_DIRECTORY" not in self.seen(command)
+
+
+@pytest.mark.parametrize("unit", ["clawkakad.service", "clawkakad-backup.service"])
+def test_the_documentation_of_a_unit_is_in_the_checkout(unit: str) -> None:
+    found = re.findall(
+        r"^Documentation=file:///opt/clawkakad/(.+)$", (ROOT / "systemd" / unit).read_text(), re.MULTILINE
+    )
+
+    assert len(found) == 1
+    assert (ROOT / found[0]).is_file()
 
 
 @pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy is not installed")

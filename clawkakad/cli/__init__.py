@@ -7,11 +7,14 @@ that would be a tenth of its memory.
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 
 from clawkakad import log
 from clawkakad.errors import ClawkakaError, UsageError
+
+ENDINGS = (signal.SIGHUP, signal.SIGTERM)
 
 
 def main() -> None:
@@ -56,9 +59,26 @@ def _command(arguments: list[str]) -> Callable[[], object]:
         from clawkakad.cli.run import run
 
         return run
+    _end_as_by_ctrl_c()
     from clawkakad.cli.commands import app
+    from clawkakad.cli.refusals import in_a_line
 
-    return lambda: app(prog_name="clawkakad")
+    return in_a_line(lambda: app(prog_name="clawkakad"))
+
+
+def _end_as_by_ctrl_c() -> None:
+    """An SSH session that drops (SIGHUP) and SIGTERM are as good as Ctrl-C: what a command began is cleaned up."""
+    for number in ENDINGS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # else it is to go on: nohup
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    for number in ENDINGS:  # a session that drops sends several, and a second Ctrl-C would end the cleaning up
+        signal.signal(number, signal.SIG_IGN)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _complain(error: ClawkakaError) -> None:

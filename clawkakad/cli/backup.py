@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import os
-import shlex
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -22,13 +22,23 @@ from clawkakad.config import Place
 from clawkakad.directories import STATE_MARKS, claim
 from clawkakad.errors import UsageError
 from clawkakad.model import InboxState, OutboxState, SandboxId, UserId
-from clawkakad.registry import FILE, locked, overview, read_registry
+from clawkakad.registry import FILE, UserRow, locked, overview, read_registry
 from clawkakad.registry import LOCK as DAEMON_LOCK
 from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.secrets import instance_id, read_instance_id
 
 DIRECTORY = "backups"  # in the state directory, where no other is named
 MIB = 1024 * 1024
+
+
+class _Found(NamedTuple):
+    """A backup that is sound, and whom of it is to come back. `person` None: everybody."""
+
+    verified: tar.Verified
+    registry: Path
+    person: UserRow | None
+    whom: str
+    at: datetime
 
 
 def backup(
@@ -85,12 +95,22 @@ def restore(
     claim(place.state_dir, marks=(*STATE_MARKS, LOCK, DIRECTORY))
     with locked(place.state_dir), alone(place):
         _give(place.state_dir, place.state_dir / DAEMON_LOCK)
-        asyncio.run(_restore(place, file, user, identity, yes))
+        making.clear(place.state_dir)
+        with making.draft(place.state_dir) as drafts:
+            found = asyncio.run(_look_into(file, user, identity, drafts))
+            if not yes:  # asked between two loops: inside one Ctrl-C would not be heard
+                made = str(found.verified.about.get("made_at", "?"))[:16]
+                question = f"Put back {found.whom}, as of {made} UTC, into {place.state_dir}?"
+                asked(lambda: typer.confirm(question, err=True), undone="nothing was put back")
+            with _warned_of_a_half() as note:
+                asyncio.run(_restore(place, found, note))
 
 
 @contextlib.contextmanager
 def alone(place: Place) -> Iterator[None]:
     """One backup, restore, export or removal of a person at a time. Raises UsageError where another one goes on."""
+    if not place.state_dir.is_dir():
+        raise UsageError(f"there is no {place.state_dir}: has the daemon ever run with this CLAWKAKA_STATE_DIR?")
     with locked(place.state_dir, file=LOCK, taken="another backup, restore, export or removal is going on"):
         _give(place.state_dir, place.state_dir / LOCK)
         yield
@@ -111,30 +131,52 @@ async def _backup(place: Place, instance: str, target: Path, command: Sequence[s
             )
 
 
-async def _restore(place: Place, file: Path, user: str | None, identity: Path | None, yes: bool) -> None:
+async def _look_into(file: Path, user: str | None, identity: Path | None, drafts: Path) -> _Found:
+    """Verify a backup, and find whom of it is meant. Raises UsageError."""
     now = clock()
-    making.clear(place.state_dir)
-    with making.draft(place.state_dir) as drafts:
-        plain = await sink.decrypted(file, drafts / "plain.tar", identity=identity)
-        verified = await asyncio.to_thread(tar.verify, plain)
-        registry = drafts / FILE
-        await restoring.prepare_registry(verified, registry, now)
-        async with read_registry(registry, clock) as old:
-            person = None if user is None else await find_user(old, user)
-            people = len(await old.users.all())
-        whom = counted(people, "person", "people") if person is None else harmless(label(person))
-        if not yes:
-            made = str(verified.about.get("made_at", "?"))[:16]
-            question = f"Put back {whom}, as of {made} UTC, into {place.state_dir}?"
-            asked(lambda: typer.confirm(question, err=True), undone="nothing was put back")
-        async with open_engine(place.engine) as engine:
-            host = restoring.Host(place.state_dir, engine, instance_id(place.state_dir), place.image)
-            whose = await _owners(registry)
-            with _shown() as progress:
-                if person is None:
-                    done = await restoring.everything(host, verified, registry, now, progress, whose)
-                else:
-                    done = await restoring.one_person(host, verified, registry, person.id, now, progress, whose)
+    plain = await sink.decrypted(file, drafts / "plain.tar", identity=identity)
+    verified = await asyncio.to_thread(tar.verify, plain)
+    registry = drafts / FILE
+    await restoring.prepare_registry(verified, registry, now)
+    async with read_registry(registry, clock) as old:
+        person = None if user is None else await find_user(old, user)
+        people = len(await old.users.all())
+    whom = counted(people, "person", "people") if person is None else harmless(label(person))
+    return _Found(verified, registry, person, whom, now)
+
+
+@contextlib.contextmanager
+def _warned_of_a_half() -> Iterator[making.Progress]:
+    """Told of each step of a restore, it says so where that ends after something was put back, and not everything."""
+    begun = False
+
+    def note(done: int, of: int, text: str) -> None:
+        nonlocal begun
+        begun = begun or 2 * done >= of  # the first half of the steps only checks
+
+    try:
+        yield note
+    except BaseException:
+        if begun:
+            say("half restored: run it again before the daemon starts")
+        raise
+
+
+async def _restore(place: Place, found: _Found, note: making.Progress) -> None:
+    verified, registry, person, whom, now = found
+    async with open_engine(place.engine) as engine:
+        host = restoring.Host(place.state_dir, engine, instance_id(place.state_dir), place.image)
+        whose = await _owners(registry)
+        with _shown() as shown:
+
+            def progress(done: int, of: int, text: str) -> None:
+                note(done, of, text)
+                shown(done, of, text)
+
+            if person is None:
+                done = await restoring.everything(host, verified, registry, now, progress, whose)
+            else:
+                done = await restoring.one_person(host, verified, registry, person.id, now, progress, whose)
     held, parked = await _waiting(place, None if person is None else person.id)
     _give(place.state_dir, *place.state_dir.glob(f"{FILE}*"), place.state_dir / "instance")
     data = counted(done.sandboxes, "sandbox", "sandboxes")
@@ -144,7 +186,7 @@ async def _restore(place: Place, file: Path, user: str | None, identity: Path | 
     if done.aside_in_volumes:
         size, whose_too = (
             f"{done.aside_in_volumes / MIB:.1f} MiB",
-            "" if user is None else f" --user {shlex.quote(user)}",
+            "" if person is None else f" --user {person.id}",
         )
         say(f"what was in their sandboxes takes {size} of their disks until: clawkakad restore --clean{whose_too}")
     if held:

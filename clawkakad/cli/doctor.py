@@ -18,9 +18,10 @@ from rich.text import Text
 
 from clawkakad.cli.common import ENGINE_ADVICE, clock, counted, plain
 from clawkakad.cli.listing import LATELY, TRY_NOW
-from clawkakad.cli.where import environ_here, is_trial_here
+from clawkakad.cli.where import UNIT, environ_here, is_trial_here
 from clawkakad.config import ModelKind, Place, Settings, load_place, load_settings, names
-from clawkakad.errors import ClawkakaError, ConfigError, EngineUnavailable
+from clawkakad.errors import ClawkakaError, ConfigError, EngineUnavailable, GraphRejected, GraphUnavailable
+from clawkakad.log import redact
 from clawkakad.registry import FILE, overview, pauses, read_registry
 from clawkakad.registry.pauses import Scope
 from clawkakad.sandboxes.disk import NEARLY, Quota, in_words, share
@@ -32,9 +33,11 @@ from clawkakad.sandboxes.room import GIB, Room, Space, room_at
 from clawkakad.sandboxes.secrets import read_instance_id
 from clawkakad.sandboxes.strays import unnamed
 from clawkakad.whatsapp.errors import rule_of
+from clawkakad.whatsapp.graph import GraphClient
 
 LOOK_AGAIN_S = 1.0  # a process may outlive its container for a moment
 DEADLINE_S = 10.0
+REFUSED = "look at WHATSAPP_SENDER_PHONE_NUMBER_ID and WHATSAPP_ACCESS_TOKEN"
 MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]look[/yellow]", "fail": "[red]no[/red]"}
 
 
@@ -310,7 +313,7 @@ async def _messages(patient: Patient) -> Finding:
     for pause in paused:
         what = "sending is paused" if pause.scope is Scope.ALL else "sending of templates is paused"
         advice = "; then it ".join(filter(None, (rule_of(pause.code).advice, "goes on by itself")))
-        return Finding("fail", f"{what}: {pause.reason}", f"{advice}, {TRY_NOW}")
+        return Finding("fail", f"{what}: {redact(pause.reason)}", f"{advice}, {TRY_NOW}")
     return _in_trouble(counts)
 
 
@@ -331,23 +334,31 @@ def _in_trouble(counts: overview.Counts) -> Finding:
 
 
 def _start(patient: Patient) -> str:
-    return "scripts/try" if patient.is_trial else "clawkakad run"
+    if patient.is_trial:
+        return "scripts/try"
+    return "systemctl start clawkakad" if UNIT.exists() else "clawkakad run"
 
 
 async def _whatsapp(patient: Patient) -> Finding:
     if patient.settings is None:
         return Finding("warn", "not checked: settings first")
     s = patient.settings
-    headers = {"Authorization": f"Bearer {s.access_token.get_secret_value()}"}
     try:
-        status = await _get(f"{s.api_base_url}/{s.api_version}/{s.phone_number_id}", headers)
-    except (aiohttp.ClientError, OSError):
-        if not patient.is_trial:
-            raise
-        return Finding("warn", "the simulated one does not run", _start(patient))
-    if status == 401:
-        return Finding("fail", "the access token is refused", "make a new system user token")
-    return Finding("ok", "reached") if status < 500 else Finding("fail", f"answers {status}", "try again later")
+        async with aiohttp.ClientSession() as session:
+            await GraphClient(
+                session,
+                base_url=s.api_base_url,
+                version=s.api_version,
+                phone_number_id=s.phone_number_id,
+                access_token=s.access_token.get_secret_value(),
+            ).probe()
+    except GraphRejected as error:
+        return Finding("fail", redact(str(error)), rule_of(error.code).advice or REFUSED)
+    except GraphUnavailable as error:
+        if patient.is_trial and isinstance(error.__cause__, aiohttp.ClientConnectorError):
+            return Finding("warn", "the simulated one does not run", _start(patient))
+        return Finding("fail", redact(str(error)), "try again later")
+    return Finding("ok", "reached, and takes the token and the number's id")
 
 
 async def _model(patient: Patient) -> Finding:

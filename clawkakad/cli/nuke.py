@@ -1,6 +1,7 @@
 """`clawkakad nuke`: take everything away, after one typed word."""
 
 import asyncio
+import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from clawkakad.cli import remains
 from clawkakad.cli.common import asked, clock, counted, say
 from clawkakad.cli.keys import key_source
+from clawkakad.cli.refusals import is_damage
 from clawkakad.cli.trial import MARK, runtime_dir_of
 from clawkakad.config import Place, load_place
 from clawkakad.errors import EngineUnavailable, Rejected, UsageError
@@ -89,10 +91,31 @@ async def _remove(target: Target) -> None:
 
 async def _remove_people(target: Target, engine: Engine) -> None:
     """Sandboxes one by one, keys first; then whatever else carries our label."""
-    place = target.place
-    instance = read_instance_id(place.state_dir)
+    instance = read_instance_id(target.place.state_dir)
     if instance is None:
         return
+    try:
+        rows = await _remove_sandboxes(target, engine, instance)
+    except (UsageError, sqlite3.DatabaseError) as error:
+        if not is_damage(error):
+            raise
+        _say_that_nobody_is_known(target, instance)
+        parts = await engine.remove_instance(instance)
+        say(f"removed {parts} containers and volumes")
+    else:
+        await engine.remove_instance(instance)
+        say(f"removed {counted(rows, 'sandbox', 'sandboxes')}")
+
+
+def _say_that_nobody_is_known(target: Target, instance: str) -> None:
+    say("the registry is damaged: containers and volumes are found by their labels")
+    if not target.keep_keys and (target.place.state_dir / remains.KEYS).is_dir():
+        say(f"delete the keys named clawkaka-{instance}-… at OpenRouter by hand")
+
+
+async def _remove_sandboxes(target: Target, engine: Engine, instance: str) -> int:
+    """All that the registry names; how many there were."""
+    place = target.place
     async with open_registry(place.state_dir / FILE, clock) as registry, aiohttp.ClientSession() as http:
         rows = await registry.sandboxes.all()
         none: KeySource = SharedKey(None)
@@ -106,8 +129,7 @@ async def _remove_people(target: Target, engine: Engine) -> None:
                 keys=keys,
                 rows=registry.sandboxes,
             )
-    await engine.remove_instance(instance)
-    say(f"removed {counted(len(rows), 'sandbox', 'sandboxes')}")
+    return len(rows)
 
 
 async def _remove_files(place: Place, engine: Engine) -> None:

@@ -17,6 +17,7 @@ from clawkakad.cli.upgrade import upgrade
 from clawkakad.cli.where import place_here
 from clawkakad.config import Place
 from clawkakad.errors import EngineUnavailable, UsageError
+from clawkakad.log import redact
 from clawkakad.model import Rest, SandboxState
 from clawkakad.registry import FILE, Registry, SandboxRow, UserRow, edit_registry, locked, open_registry, read_registry
 from clawkakad.sandboxes.disk import in_words
@@ -122,7 +123,7 @@ def _why(row: SandboxRow) -> str:
         if row.ooms
         else ""
     )
-    return "; ".join(text for text in (row.reason, memory) if text) or "-"
+    return "; ".join(text for text in (redact(row.reason), memory) if text) or "-"
 
 
 async def _containers(place: Place) -> tuple[dict[str, Container], str]:

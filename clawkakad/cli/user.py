@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -64,6 +64,7 @@ def rm(
     """
     place = place_here()
     with alone(place):
+        making.clear(place.state_dir, place.state_dir / DIRECTORY)  # a backup that was killed left copies of them
         try:
             person = asyncio.run(_who(place, user))
         except UsageError:
@@ -143,13 +144,23 @@ async def _export(place: Place, person: UserRow, target: Path) -> tuple[list[str
                 with packed.open("wb") as file:
                     async with copier.packed(sandbox.id) as (report, _, content):
                         async for piece in content:
-                            file.write(piece)
+                            _put(file, piece)
         _write(target, told, packed)
     return _theirs(report.get("left_out", [])), _theirs(report.get("damaged", []))
 
 
 def _theirs(files: list[str]) -> list[str]:
     return [file for file in files if exporting.is_theirs(PurePosixPath(file))]
+
+
+def _put(file: BinaryIO, piece: bytes) -> None:
+    """Write a piece of what the engine hands over. Raises UsageError: an OSError would pass for one of the engine's."""
+    left = memoryview(piece)
+    try:
+        while left:
+            left = left[os.write(file.fileno(), left) :]
+    except OSError as error:
+        raise UsageError(f"{file.name} cannot be written: {error.strerror}") from error
 
 
 def _write(target: Path, told: exporting.Told, packed: Path | None) -> None:

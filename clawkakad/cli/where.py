@@ -13,6 +13,7 @@ from clawkakad.errors import UsageError
 SETTING = "CLAWKAKA_STATE_DIR"
 SETTLED_BY = (SETTING, f"{SETTING}_FILE", "CREDENTIALS_DIRECTORY")  # somebody has said what to look at
 INSTALLED = Path("/var/lib/clawkakad")
+UNIT = Path("/etc/systemd/system/clawkakad.service")  # where scripts/install puts it
 
 
 def place_here() -> Place:

@@ -114,6 +114,23 @@ async def test_after_a_purge_a_canary_is_nowhere_on_disk(home: Installation) -> 
     assert 1 == len(home.engine.volumes)
 
 
+async def test_a_purge_takes_what_a_killed_backup_left_too(home: Installation) -> None:
+    await home.person(ANN)
+    draft, partial = (
+        home.state / ".clawkakad-backup-x1",
+        home.state / "backups" / ".clawkakad-20260101T030000Z.tar.partial",
+    )
+    for path in (draft / "registry.sqlite", partial):
+        path.parent.mkdir()
+        path.write_bytes((home.state / "registry.sqlite").read_bytes())
+    assert on_disk(home.state, ANN)
+    await home.ok("user", "rm", ANN, "--purge", "--yes")
+
+    assert [] == on_disk(home.state, ANN)
+    assert not draft.exists()
+    assert not partial.exists()
+
+
 async def test_a_purge_says_which_backups_still_hold_them(home: Installation) -> None:
     await home.person(ANN)
     await home.ok("backup")

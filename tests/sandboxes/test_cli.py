@@ -153,6 +153,14 @@ async def test_the_list_tells_that_memory_ran_out(world: World) -> None:
     assert "out of memory 1 time, last" in " ".join(result.output.split())
 
 
+async def test_the_list_masks_numbers_and_keys_in_a_reason(world: World) -> None:
+    row = await world.registry.sandboxes.ensure(await world.person(NUMBER))
+    await world.registry.sandboxes.park(row.id, f"it wrote to {NUMBER} with sk-or-v1-0123456789", "")
+    result = await _clawkakad(world, "list")
+
+    assert "it wrote to 49…89 with [secret]" in " ".join(result.output.split())
+
+
 async def test_the_list_tells_how_full_a_disk_is(world: World) -> None:
     row = await world.registry.sandboxes.ensure(await world.person(NUMBER))
     assert "MB" not in (await _clawkakad(world, "list")).output
