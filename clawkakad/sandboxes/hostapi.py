@@ -4,11 +4,14 @@ Owns one unix socket per sandbox, its door, and one web application behind all o
 came says who asks: there is no credential, and no request can name another person. A door appears whole (bound, then
 renamed into place), only the sandbox's group can connect, and one sandbox holds no more than `CONNECTIONS` descriptors.
 Letting in, reading and answering for a door takes a tenth of the daemon's time at most: who floods waits for itself.
+What a sandbox gets wrong is told to itself and to no log; what we get wrong is logged once a minute for each.
 """
 
 import asyncio
 import contextlib
 import functools
+import logging
+import math
 import socket
 import time
 from collections import Counter
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from loguru import logger
 
 from clawkakad.model import Profile, SandboxId, UserId
 from clawkakad.sandboxes.allowance import Allowance
@@ -37,8 +41,13 @@ REQUEST_S = 0.003  # for a long list of reminders; most cost less
 PIECE_S = 0.00015  # of what was sent, beside the parser's time: to wake up for it, to rest after it, and to take it in
 AT_ONCE_S = 0.2  # of all that before there is a rest: sixty requests, or twenty that hold a full context
 
+COMPLAINT_S = 60.0  # between two in the log about requests of one sandbox
+
+_NO_LOG = logging.Logger("host API", logging.CRITICAL + 1)  # aiohttp has a traceback for every malformed request
+
 OPTIONS: dict[str, Any] = {
     "access_log": None,
+    "logger": _NO_LOG,
     "auto_decompress": False,  # some kilobytes would become hundreds of megabytes
     "lingering_time": LINGER_S,
     "read_bufsize": READ_AHEAD,
@@ -59,10 +68,17 @@ class _Door:
     visits: set["_Visit"] = field(default_factory=set)
     allowance: Allowance = field(default_factory=lambda: Allowance(AT_ONCE_S))
     letting_in: asyncio.Task[None] | None = None
+    complained_at: float = -math.inf
 
     def is_open(self) -> bool:
         """Whether a sandbox can still come in."""
         return self.letting_in is not None and not self.letting_in.done() and self.path.is_socket()
+
+    def complain(self) -> None:
+        """Of an error of ours, where it is caught. An agent can repeat what leads to it, so not each time."""
+        if time.monotonic() - self.complained_at > COMPLAINT_S:
+            self.complained_at = time.monotonic()
+            logger.exception("a request of a sandbox failed", sandbox=self.sandbox_id)
 
 
 class _Visit(web.RequestHandler):
@@ -227,6 +243,11 @@ class HostApi:
         try:
             await asyncio.sleep(door.allowance.spend(REQUEST_S))
             return await handler(request)
+        except (web.HTTPException, ConnectionError):  # nothing is there, it hung up
+            raise
+        except Exception:
+            door.complain()
+            raise  # to aiohttp, which answers 500 if nothing was answered yet
         finally:
             self._open_requests[door.sandbox_id] -= 1
             if not self._open_requests[door.sandbox_id]:

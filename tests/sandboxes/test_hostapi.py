@@ -10,7 +10,7 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import test_utils, web
+from loguru import logger
 
+from clawkakad import log
 from clawkakad.errors import RegistryUnavailable, Rejected
 from clawkakad.model import Profile, SandboxId, UserId
 from clawkakad.sandboxes import hostapi, modelproxy, paservices, paths
@@ -221,6 +223,46 @@ async def test_one_sandbox_cannot_take_all_connections(house: House) -> None:
             held_writer.close()
 
 
+# What one may write in the log
+
+
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[str]]]:
+    """The lines that the operator has got."""
+    log.configure("json", "INFO")
+    yield lambda: capsys.readouterr().err.splitlines()
+    logger.remove()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "GET / HTTP/1.1\r\nHost host\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: host\r\nExpect: nonsense\r\nConnection: close\r\n\r\n",
+        "PUT /pa/v1/profile HTTP/1.1\r\nHost: host\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        "\x16\x03\x01",
+        "x" * 10_000,
+    ],
+)
+async def test_what_a_sandbox_gets_wrong_is_in_no_log(house: House, logged: Callable[[], list[str]], sent: str) -> None:
+    async with knocking(house, sent) as reader:
+        assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.")
+    assert [] == logged()
+
+
+async def test_what_we_get_wrong_is_logged_once_for_each_sandbox(
+    house: House, logged: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Services, "profile")
+    for who in (ANN, ANN, BOB, ANN):
+        async with house.knock(who, "GET", "/pa/v1/profile") as answer:
+            assert 500 == answer.status
+
+    lines = [json.loads(line) for line in logged()]
+    assert [ANN[0], BOB[0]] == [line["sandbox"] for line in lines]
+    assert all("AttributeError" in line["trace"] for line in lines)
+
+
 # What one may take of the daemon's time
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: host\r\n"
@@ -341,7 +383,17 @@ async def test_a_request_that_cannot_be_done_is_told_what_to_do(house: House) ->
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b"{}", b'{"name": 5}', b'{"name": " "}', b'{"name": "%s"}' % (b"x" * 5000)]
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"{}",
+        b'{"name": 5}',
+        b'{"name": " "}',
+        b'{"name": "%s"}' % (b"x" * 5000),
+        b'{"name": "\\ud800"}',
+    ],
 )
 async def test_nonsense_is_400(house: House, body: bytes) -> None:
     status, answer = await house.ask(ANN, "PUT", "/pa/v1/profile", data=body)
