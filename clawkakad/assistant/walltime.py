@@ -26,7 +26,8 @@ def instant(text: str, zone_name: str) -> datetime:
     zone = zone_named(zone_name)
     try:
         parsed = datetime.fromisoformat(text)
-        return (parsed.replace(tzinfo=zone) if parsed.tzinfo is None else parsed).astimezone(UTC)
+        there = parsed.replace(tzinfo=zone) if parsed.tzinfo is None else parsed.astimezone(zone)
+        return there.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise Rejected(f"{text!r} is no time; use YYYY-MM-DD HH:MM") from error
 

@@ -21,6 +21,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from clawkakad.errors import ClawkakaError, RegistryUnavailable, Rejected
 from clawkakad.model import SandboxId, UserId
+from clawkakad.sandboxes.allowance import Allowance
 from clawkakad.sandboxes.bodies import read_body
 from clawkakad.sandboxes.metering import BodyMeter, Cost, StreamMeter
 from clawkakad.sandboxes.modelcalls import KeyUnknown, UpstreamBusy, UpstreamRefused, decipher, upstream_body
@@ -32,7 +33,6 @@ PER_SANDBOX = 4  # calls under way
 OVER_ALL = 32
 WAIT_FOR_PLACE_S = 60.0  # for a free one among those
 READ_S = 30.0  # for the whole request
-REST = 9  # times as long as reading a request took: then the next one of the same sandbox is read
 CONNECT_S = 10.0
 SILENCE_S = 180.0  # longest wait for the next bytes; a slow model thinks for a minute before its first
 ATTEMPTS = 3
@@ -81,6 +81,7 @@ class _Share:
     def __init__(self) -> None:
         self.places = asyncio.Semaphore(PER_SANDBOX)
         self.reading = asyncio.Lock()
+        self.allowance = Allowance()
 
 
 class ModelProxy:
@@ -142,14 +143,18 @@ class ModelProxy:
             return _error(400, "The model is not available right now.")
 
     async def _body(self, request: web.Request, own: _Share) -> bytes:
-        """What goes upstream. Making it holds up everybody, so a sandbox has to wait until it makes the next one."""
+        """What goes upstream. Making it holds up everybody, so the next one of the same sandbox has to wait.
+
+        Cancelling it does not shorten that.
+        """
         raw = await _read(request)
         async with own.reading:
-            started = time.monotonic()
+            await asyncio.sleep(own.allowance.rest_s())
+            began = time.thread_time()
             try:
                 return upstream_body(raw, self._upstream.model)
             finally:
-                await asyncio.sleep((time.monotonic() - started) * REST)
+                own.allowance.spend(time.thread_time() - began)
 
     @contextlib.asynccontextmanager
     async def _answer(self, sandbox_id: SandboxId, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -177,6 +177,10 @@ def _text(fields: Mapping[str, object], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value.strip() or len(value) > TEXT_LIMIT:
         raise Rejected(f"{name} must be a text of 1 to {TEXT_LIMIT} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can hold half of a character, UTF-8 cannot
+        raise Rejected(f"{name} must be a text of whole characters") from error
     return value
 
 

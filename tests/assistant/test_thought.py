@@ -77,6 +77,15 @@ def test_what_is_no_time_to_come_is_refused_in_words(text: str) -> None:
         walltime.upcoming(text, "UTC", NOW)
 
 
+@pytest.mark.parametrize(
+    ("text", "zone"),
+    [("0001-01-01 00:00+00:00", "America/New_York"), ("9999-12-31 23:00+00:00", "Asia/Kolkata")],
+)
+def test_what_no_clock_there_can_show_is_refused_in_words(text: str, zone: str) -> None:
+    with pytest.raises(Rejected):
+        walltime.upcoming(text, zone, NOW)
+
+
 @pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd", "Europe"])
 def test_what_is_no_zone_is_refused(zone: str) -> None:
     with pytest.raises(Rejected, match="no time zone"):

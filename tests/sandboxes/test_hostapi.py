@@ -8,8 +8,9 @@ import json
 import os
 import socket
 import stat
+import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import test_utils, web
+from loguru import logger
 
+from clawkakad import log
 from clawkakad.errors import RegistryUnavailable, Rejected
 from clawkakad.model import Profile, SandboxId, UserId
 from clawkakad.sandboxes import hostapi, modelproxy, paservices, paths
+from clawkakad.sandboxes.allowance import Allowance
 from clawkakad.sandboxes.hostapi import HostApi
+from clawkakad.sandboxes.modelcalls import upstream_body
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.paths import SandboxPaths
 from tests.fakes.upstream import FakeUpstream, fake_upstream
@@ -229,6 +234,146 @@ async def test_one_sandbox_cannot_take_all_connections(house: House) -> None:
             held_writer.close()
 
 
+# What one may write in the log
+
+
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], list[str]]]:
+    """The lines that the operator has got."""
+    log.configure("json", "INFO")
+    yield lambda: capsys.readouterr().err.splitlines()
+    logger.remove()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "GET / HTTP/1.1\r\nHost host\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: host\r\nExpect: nonsense\r\nConnection: close\r\n\r\n",
+        "PUT /pa/v1/profile HTTP/1.1\r\nHost: host\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        "\x16\x03\x01",
+        "x" * 10_000,
+    ],
+)
+async def test_what_a_sandbox_gets_wrong_is_in_no_log(house: House, logged: Callable[[], list[str]], sent: str) -> None:
+    async with knocking(house, sent) as reader:
+        assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.")
+    assert [] == logged()
+
+
+async def test_what_we_get_wrong_is_logged_once_for_each_sandbox(
+    house: House, logged: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Services, "profile")
+    for who in (ANN, ANN, BOB, ANN):
+        async with house.knock(who, "GET", "/pa/v1/profile") as answer:
+            assert 500 == answer.status
+
+    lines = [json.loads(line) for line in logged()]
+    assert [ANN[0], BOB[0]] == [line["sandbox"] for line in lines]
+    assert all("AttributeError" in line["trace"] for line in lines)
+
+
+# What one may take of the daemon's time
+
+GET = b"GET /v1/models HTTP/1.1\r\nHost: host\r\n"
+
+
+def _flood(path: str, connections: int, sent: bytes) -> float:
+    """How long it took to send that so often, and to be answered."""
+    began = time.monotonic()
+    for _ in range(connections):
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(path)
+            one.sendall(sent)
+            while sent and one.recv(65536):
+                pass
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    ("connections", "sent"),
+    [
+        (1, (GET + b"\r\n") * 40 + GET + b"Connection: close\r\n\r\n"),
+        (1, (GET + b"Expect: nonsense\r\n\r\n") * 40 + GET + b"Connection: close\r\n\r\n"),
+        (120, b"nonsense\r\n\r\n"),
+        (120, b""),
+    ],
+    ids=["requests", "refused ones", "malformed ones", "connections"],
+)
+async def test_who_floods_waits_for_itself(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, connections: int, sent: bytes
+) -> None:
+    monkeypatch.setattr(hostapi, "AT_ONCE_S", 0.0)
+    async with house_at(upstream.address) as house:
+        flood = asyncio.create_task(asyncio.to_thread(_flood, str(house.paths(ANN).host_socket), connections, sent))
+
+        assert 200 == (await house.ask(BOB, "GET", "/v1/models"))[0]
+        assert await flood > 0.9  # 40 requests cost 120 ms, and 104 connections that are not in the backlog 104
+
+
+SENDER = """
+import socket, sys, threading
+path, head, piece = sys.argv[1], sys.argv[2].encode(), sys.argv[3].encode() * 10_000
+def send():
+    while True:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(path)
+            try:
+                one.sendall(head)
+                while True:
+                    one.sendall(piece)
+            except OSError:
+                pass
+for _ in range(16):
+    threading.Thread(target=send).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("length", "piece"), [("Content-Length: 999999999999", "x"), ("Transfer-Encoding: chunked", "1\r\nx\r\n")]
+)
+async def test_a_body_is_read_no_faster_than_there_is_time_for_it(house: House, length: str, piece: str) -> None:
+    head = f"PUT /pa/v1/profile HTTP/1.1\r\nHost: host\r\n{length}\r\n\r\n"
+    path = str(house.paths(ANN).host_socket)
+    flood = await asyncio.create_subprocess_exec(sys.executable, "-c", SENDER, path, head, piece)
+    try:
+        await eventually(lambda: house.api.is_busy(ANN[0]))
+        busy_s, began = time.thread_time(), time.monotonic()
+        await asyncio.sleep(2)
+
+        assert time.monotonic() - began > 3 * (time.thread_time() - busy_s)
+    finally:
+        flood.kill()
+        await flood.wait()
+
+
+async def test_chunks_are_not_read_to_their_end(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(hostapi.OPTIONS, "lingering_time", 60.0)
+    head = "PUT /pa/v1/profile HTTP/1.1\r\nHost: host\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+    async with knocking(house, head) as reader:
+        assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 400")
+
+
+async def test_a_turn_never_waits(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests_s: list[float] = []
+
+    class Watched(Allowance):
+        def spend(self, work_s: float) -> float:
+            rests_s.append(super().spend(work_s))
+            return rests_s[-1]
+
+    monkeypatch.setattr(hostapi, "Allowance", Watched)
+    full = json.dumps({**STREAM, "messages": [{"role": "user", "content": "x" * 600_000}]}).encode()
+    async with house_at(upstream.address) as house:
+        for _ in range(5):
+            async with house.knock(ANN, "POST", "/v1/chat/completions", data=io.BytesIO(full)) as answer:
+                await answer.read()
+            assert 200 == (await house.ask(ANN, "GET", "/pa/v1/profile"))[0]
+
+    assert 0.0 == max(rests_s)
+
+
 # PA services
 
 
@@ -249,7 +394,17 @@ async def test_a_request_that_cannot_be_done_is_told_what_to_do(house: House) ->
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{", b"{}", b'{"name": 5}', b'{"name": " "}', b'{"name": "%s"}' % (b"x" * 5000)]
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"{}",
+        b'{"name": 5}',
+        b'{"name": " "}',
+        b'{"name": "%s"}' % (b"x" * 5000),
+        b'{"name": "\\ud800"}',
+    ],
 )
 async def test_nonsense_is_400(house: House, body: bytes) -> None:
     status, answer = await house.ask(ANN, "PUT", "/pa/v1/profile", data=body)
@@ -378,6 +533,29 @@ async def test_reading_the_calls_of_a_sandbox_takes_a_tenth_of_the_time_at_most(
 
     assert [400] * 3 == [status for status, _ in await asyncio.gather(*calls)]
     assert time.monotonic() - started > 3 * (time.process_time() - busy_s)
+
+
+async def test_who_hangs_up_has_to_wait_all_the_same(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    costly = json.dumps({"messages": [*[HI] * 30_000, {"role": "nobody"}]})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: host\r\nContent-Length: {len(costly)}\r\n\r\n"
+    took_s: list[float] = []
+
+    def timed(raw: bytes, model: str) -> bytes:
+        began = time.thread_time()
+        try:
+            return upstream_body(raw, model)
+        finally:
+            took_s.append(time.thread_time() - began)
+
+    monkeypatch.setattr(modelproxy, "upstream_body", timed)
+    began = time.monotonic()
+    sent: list[str] = []
+    while len(sent) < 4:
+        sent.append(costly)
+        async with knocking(house, head + costly):
+            await eventually(lambda: len(took_s) == len(sent))
+
+    assert time.monotonic() - began > 4 * sum(took_s)
 
 
 async def test_the_first_words_come_before_the_upstream_says_its_last(house: House, upstream: FakeUpstream) -> None:
