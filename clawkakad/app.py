@@ -112,23 +112,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     """Open what has to be opened and build the parts, from the ground up."""
     registry = await stack.enter_async_context(open_registry(settings.state_dir / FILE, _now))
     http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-    graph = GraphClient(
-        http,
-        base_url=settings.api_base_url,
-        version=settings.api_version,
-        phone_number_id=settings.phone_number_id,
-        access_token=settings.access_token.get_secret_value(),
-    )
-    listening = Listening()
-    receipts = Receipts()
-    delivery = Delivery(
-        registry,
-        graph,
-        _now,
-        rules=SendRules(settings.settle_s, settings.resends, settings.sends_per_s),
-        caught_up=lambda: listening.caught_up,
-        lag_s=receipts.lags.p99_s,
-    )
+    graph, listening, receipts = _graph(settings, http), Listening(), Receipts()
+    delivery = _delivery(settings, registry, graph, listening, receipts)
     reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
     pool = Pool()
     late = LateAnswers(registry, _now, on_outbox=delivery.wake)
@@ -172,6 +157,31 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         on_outbox=delivery.wake,
     )
     return Parts(registry, intake, conversations, missed, delivery, reminders, heartbeats, supervisor)
+
+
+def _graph(settings: Settings, http: aiohttp.ClientSession) -> GraphClient:
+    """The way to Meta."""
+    return GraphClient(
+        http,
+        base_url=settings.api_base_url,
+        version=settings.api_version,
+        phone_number_id=settings.phone_number_id,
+        access_token=settings.access_token.get_secret_value(),
+    )
+
+
+def _delivery(
+    settings: Settings, registry: Registry, graph: GraphClient, listening: Listening, receipts: Receipts
+) -> Delivery:
+    """Who sends; from what comes in it learns which sends have arrived."""
+    return Delivery(
+        registry,
+        graph,
+        _now,
+        rules=SendRules(settings.settle_s, settings.resends, settings.sends_per_s),
+        caught_up=lambda: listening.caught_up,
+        lag_s=receipts.lags.p99_s,
+    )
 
 
 def _rules(settings: Settings) -> Rules:

@@ -6,32 +6,23 @@ reported at once, before anything is opened. The table in the README is compared
 """
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import phonenumbers
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
 
 from clawkakad.errors import ConfigError
-
-EXAMPLES = frozenset({"changeme", "change-me", "your-token", "your-secret", "secret", "xxx", "example"})
-SOCKET_PATH_LIMIT = 107  # bytes, sun_path of Linux (man 7 unix) without its final NUL
-LEAST_DISK_MB = 64  # a new sandbox holds 2 MB
-LONGEST_SOCKET = "/s1234567890/gateway/gateway.sock"
+from clawkakad.values import Directory, DiskQuota, Hours, Identifiers, Secret, Secrets, SocketDirectory, Url
 
 PATTERNED = {  # what a setting with a pattern must be
     "WHATSAPP_SENDER_PHONE_NUMBER_ID": "must be digits alone: the id that Meta shows for the number, not the number",
@@ -80,72 +71,6 @@ class ModelKind(StrEnum):
     OPENROUTER = "openrouter, one key"
     COMPATIBLE = "an OpenAI-compatible server"
     OFFLINE = "the offline model"
-
-
-def _words(value: object) -> object:
-    """A list is written with commas."""
-    return tuple(w.strip() for w in value.split(",") if w.strip()) if isinstance(value, str) else value
-
-
-def _not_an_example(value: SecretStr) -> SecretStr:
-    if value.get_secret_value().strip().lower() in EXAMPLES:
-        raise ValueError("is still the example value; set your own")
-    return value
-
-
-def _identifier(value: str) -> str:
-    """A phone number in any human format becomes digits; a business-scoped id (US.1349…) stays."""
-    if re.fullmatch(r"[A-Z]{2}\.[A-Za-z0-9.]+", value):
-        return value
-    try:
-        number = phonenumbers.parse(value if value.startswith("+") else f"+{value}")
-    except phonenumbers.NumberParseException:
-        number = None
-    if number is None or not phonenumbers.is_possible_number(number):
-        raise ValueError(f"{value!r} is not a phone number with its country code, such as +49 151 23456789")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
-
-
-def _hours(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"(\d\d:\d\d)-(\d\d:\d\d)", value.strip())
-    if match is None:
-        raise ValueError("must look like 08:00-22:00")
-    return tuple(time.fromisoformat(part) for part in match.groups())
-
-
-def _url(value: str) -> str:
-    if not re.match(r"https?://[^/\s]+", value):
-        raise ValueError("must be a URL that begins with http:// or https://")
-    return value.rstrip("/")
-
-
-def _quota(value: int) -> int:
-    if 0 < value < LEAST_DISK_MB:
-        raise ValueError(f"must be 0 for no limit, or {LEAST_DISK_MB} or more")
-    return value
-
-
-def _absolute(value: Path) -> Path:
-    if not value.is_absolute():
-        raise ValueError("must be an absolute path")
-    return value
-
-
-def _short(value: Path) -> Path:
-    longest = SOCKET_PATH_LIMIT - len(LONGEST_SOCKET)
-    if len(os.fsencode(value)) > longest:
-        raise ValueError(f"is too long for unix sockets: at most {longest} bytes")
-    return value
-
-
-Secret = Annotated[SecretStr, AfterValidator(_not_an_example)]
-Url = Annotated[str, AfterValidator(_url)]
-Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier)], ...], BeforeValidator(_words)]
-Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_words), Field(min_length=1)]
-Hours = Annotated[tuple[time, time], BeforeValidator(_hours)]
-Directory = Annotated[Path, AfterValidator(_absolute)]
 
 
 class Settings(BaseModel):
@@ -213,7 +138,7 @@ class Settings(BaseModel):
     state_dir: Directory = Field(
         Path("/var/lib/clawkakad"), alias="CLAWKAKA_STATE_DIR", description="Where the registry and the keys are."
     )
-    runtime_dir: Annotated[Directory, AfterValidator(_short)] = Field(
+    runtime_dir: SocketDirectory = Field(
         Path("/run/clawkakad"), alias="CLAWKAKA_RUNTIME_DIR", description="Where the sockets are; keep it short."
     )
 
@@ -277,7 +202,7 @@ class Settings(BaseModel):
     sandbox_cpus: float = Field(
         2.0, alias="CLAWKAKA_SANDBOX_CPUS", gt=0, description="How many CPUs a sandbox may use."
     )
-    sandbox_disk_mb: Annotated[int, AfterValidator(_quota)] = Field(
+    sandbox_disk_mb: DiskQuota = Field(
         2048,
         alias="CLAWKAKA_SANDBOX_DISK_MB",
         ge=0,

@@ -184,11 +184,9 @@ async def _restore(place: Place, found: _Found, note: making.Progress) -> None:
     if done.aside is not None:
         say(f"what was there is in {done.aside}")
     if done.aside_in_volumes:
-        size, whose_too = (
-            f"{done.aside_in_volumes / MIB:.1f} MiB",
-            "" if person is None else f" --user {person.id}",
-        )
-        say(f"what was in their sandboxes takes {size} of their disks until: clawkakad restore --clean{whose_too}")
+        size, clean = f"{done.aside_in_volumes / MIB:.1f} MiB", "clawkakad restore --clean"
+        clean += "" if person is None else f" --user {person.id}"
+        say(f"what was in their sandboxes takes {size} of their disks until: {clean}")
     if held:
         say("what was on its way is held: clawkakad outbox list")
     if parked:

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clawkakad.config import LONGEST_SOCKET, SOCKET_PATH_LIMIT
 from clawkakad.directories import OUTLIVES, claim, is_ours
 from clawkakad.errors import UsageError
 from clawkakad.registry import locked
 from clawkakad.simulator.server import Secrets
+from clawkakad.values import LONGEST_SOCKET, SOCKET_PATH_LIMIT
 
 MARK = "trial.json"  # says that a directory is a trial's: only such a one is ever removed
 DRAFT = "trial.new"

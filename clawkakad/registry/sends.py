@@ -20,12 +20,13 @@ _RECENT = 20_000  # rows that are looked through for the sends of the last minut
 
 @dataclass(frozen=True)
 class Head:
-    """A person's oldest message that is not settled yet, and what is known of the person."""
+    """A person's oldest message that is not settled yet, and what is known of the person.
+
+    `address`: the phone number that came with the latest business-scoped id or after it, else that id.
+    """
 
     row: OutboxRow
-    address: (
-        Identifier | None
-    )  # the phone number that came with the latest business-scoped id or after it, else that id
+    address: Identifier | None
     last_inbound_at: datetime | None
     is_unreachable: bool
 

@@ -7,7 +7,7 @@ import shutil
 import stat
 import tarfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +27,6 @@ from tests.fakes.engine import FakeContainer
 
 ANN, BOB = "4915123456789", "919876543210"
 OLD = "2026-01-01T00:00:00.000Z"
-
-
-@pytest.fixture
-async def home() -> AsyncIterator[Installation]:
-    async with installation() as made:
-        yield made
 
 
 def say(host: Installation, user: str, text: str, state: str = "answered") -> None:

@@ -1,23 +1,14 @@
 """A disk that takes no more: said of the file, and not of the engine."""
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from tests.backups.test_backup import ANN
 from tests.backups.test_interrupted import clawkakad, ended
-from tests.backups.world import Installation, installation
+from tests.backups.world import Installation
 
 # A limit for files stands in for the disk: 400 blocks of 512 bytes, more than a registry and less than Ann's data.
 ON_A_SMALL_DISK = ("sh", "-c", 'ulimit -f 400; exec "$@"', "sh")
-
-
-@pytest.fixture
-async def home() -> AsyncIterator[Installation]:
-    async with installation() as made:
-        yield made
 
 
 async def test_an_export_that_does_not_fit_is_no_trouble_of_the_engine(home: Installation, tmp_path: Path) -> None:

@@ -12,19 +12,13 @@ import pytest
 
 from clawkakad.registry import FILE
 from tests.backups.test_backup import ANN, BOB
-from tests.backups.world import Installation, installation
+from tests.backups.world import Installation
 from tests.fakes.engine import FakeContainer
 from tests.support import eventually
 
 STARTS_WITHIN_S = 20  # Python and all imports, on a busy machine
 AS_IN_A_SESSION = ("env", "--default-signal")  # whatever started the tests: a job in the background ignores Ctrl-C
 IN_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")  # as a shell does with `command &`
-
-
-@pytest.fixture
-async def home() -> AsyncIterator[Installation]:
-    async with installation() as made:
-        yield made
 
 
 @contextlib.asynccontextmanager

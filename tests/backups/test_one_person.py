@@ -1,22 +1,13 @@
 """`clawkakad restore --user`: one person's records come into a registry whose ids are not those of the backup."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-import pytest
 
 from clawkakad.model import UserId
 from tests.backups.test_backup import ANN, BOB, OLD, remind, say
 from tests.backups.world import Installation, installation
 
 LATER = "2999-01-01T00:00:00.000Z"
-
-
-@pytest.fixture
-async def home() -> AsyncIterator[Installation]:
-    async with installation() as made:
-        yield made
 
 
 def send_for(host: Installation, user: str, source: str) -> None:

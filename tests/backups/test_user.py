@@ -4,7 +4,6 @@ import asyncio
 import json
 import stat
 import tarfile
-from collections.abc import AsyncIterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -14,16 +13,10 @@ from clawkakad.errors import UsageError
 from clawkakad.registry import locked
 from clawkakad.sandboxes.profile import volume_name
 from tests.backups.test_backup import ANN, BOB, OLD, remind, say, send
-from tests.backups.world import Installation, installation
+from tests.backups.world import Installation
 from tests.support import eventually
 
 CANARY = "CANARY-7d1f"
-
-
-@pytest.fixture
-async def home() -> AsyncIterator[Installation]:
-    async with installation() as made:
-        yield made
 
 
 async def test_an_export_has_what_was_said_and_the_files(home: Installation, tmp_path: Path) -> None:

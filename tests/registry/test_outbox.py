@@ -38,6 +38,15 @@ class Queue:
     async def sent(self, row: OutboxRow, wamid: Wamid = WAMID) -> bool:
         return await self.registry.db.write(lambda tx: sends.sent(tx, row, wamid, self.clock()))
 
+    async def taken_back(self, why: Hold | None = None) -> OutboxRow:
+        """One that was sent, and that a status says was not delivered."""
+        await self.add()
+        await self.sent(await self.begin())
+        (row,) = await self.rows()
+        now = self.clock()
+        await self.registry.db.write(lambda tx: outbox.retract(tx, row, WAMID, why, "131057", not_before=now, now=now))
+        return row
+
     async def unknown(self, row: OutboxRow) -> None:
         await self.registry.db.write(lambda tx: sends.unknown(tx, row, "reset", self.clock()))
 
@@ -222,14 +231,8 @@ async def test_a_failure_of_the_first_send_says_nothing_of_the_second(queue: Que
     assert await queue.status(OutboxState.FAILED, wamid=Wamid("second"), key=row.key)
 
 
-async def test_a_failure_that_is_told_twice_takes_nothing_back_that_is_sent_anew(
-    queue: Queue, registry: Registry, clock: Clock
-) -> None:
-    await queue.add()
-    await queue.sent(await queue.begin())
-    (row,) = await queue.rows()
-    now = clock()
-    await registry.db.write(lambda tx: outbox.retract(tx, row, WAMID, None, "131057", not_before=now, now=now))
+async def test_a_failure_that_is_told_twice_takes_nothing_back_that_is_sent_anew(queue: Queue) -> None:
+    row = await queue.taken_back()
 
     for begin in (False, True):
         if begin:
@@ -241,14 +244,8 @@ async def test_a_failure_that_is_told_twice_takes_nothing_back_that_is_sent_anew
 
 
 @pytest.mark.parametrize("why", [None, Hold.WINDOW])
-async def test_that_a_message_was_sent_is_no_news_after_it_was_taken_back(
-    queue: Queue, registry: Registry, clock: Clock, why: Hold | None
-) -> None:
-    await queue.add()
-    await queue.sent(await queue.begin())
-    (row,) = await queue.rows()
-    now = clock()
-    await registry.db.write(lambda tx: outbox.retract(tx, row, WAMID, why, "131047", not_before=now, now=now))
+async def test_that_a_message_was_sent_is_no_news_after_it_was_taken_back(queue: Queue, why: Hold | None) -> None:
+    row = await queue.taken_back(why)
 
     assert not await queue.status(OutboxState.SENT, key=row.key)
     assert await queue.state() is (OutboxState.QUEUED if why is None else OutboxState.HELD)
@@ -256,14 +253,8 @@ async def test_that_a_message_was_sent_is_no_news_after_it_was_taken_back(
     assert await queue.status(OutboxState.DELIVERED, key=row.key)
 
 
-async def test_that_the_first_send_was_taken_says_nothing_of_the_second_in_flight(
-    queue: Queue, registry: Registry, clock: Clock
-) -> None:
-    await queue.add()
-    await queue.sent(await queue.begin())
-    (row,) = await queue.rows()
-    now = clock()
-    await registry.db.write(lambda tx: outbox.retract(tx, row, WAMID, None, "131057", not_before=now, now=now))
+async def test_that_the_first_send_was_taken_says_nothing_of_the_second_in_flight(queue: Queue) -> None:
+    row = await queue.taken_back()
     await queue.begin()
 
     assert not await queue.status(OutboxState.SENT, key=row.key)

@@ -24,11 +24,12 @@ from clawkakad.cli.trial import DIRECTORY, MARK, Trial, daemon_environ, opened_t
 from clawkakad.cli.try_ import _say_what_stays
 from clawkakad.cli.welcome import Welcome
 from clawkakad.cli.where import is_trial_here
-from clawkakad.config import LONGEST_SOCKET, SOCKET_PATH_LIMIT, load_settings
+from clawkakad.config import load_settings
 from clawkakad.errors import UsageError
 from clawkakad.model import IdentifierKind
 from clawkakad.registry import FILE, open_registry
 from clawkakad.registry.users import ensure_user
+from clawkakad.values import LONGEST_SOCKET, SOCKET_PATH_LIMIT
 from tests.simulator.conftest import Pair
 from tests.simulator.daemon import echo
 from tests.support import NOWHERE, SCALE, eventually, short_directory
