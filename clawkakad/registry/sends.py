@@ -81,12 +81,13 @@ def begin(tx: Transaction, ids: Iterable[int], now: datetime) -> set[int]:
 def sent(tx: Transaction, row: OutboxRow, wamid: Wamid, now: datetime) -> bool:
     """The Graph API took it; a status may have come first. True where more waits for the same person.
 
-    An id that it has given before is left to the message that has it: this one was taken all the same.
+    This is the last send, and the row's id is that of it, also where such a status was about the send before. An id
+    that Meta has given before is left to the message that has it: this one was taken all the same.
     """
     tx.execute(
         "UPDATE outbox SET wamid = CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE wamid = :wamid AND id <> :id)"
-        " THEN wamid WHEN state = 'sending' THEN :wamid ELSE coalesce(wamid, :wamid) END, changed_at = :now,"
-        " sent_at = iif(state = 'sending', :now, coalesce(sent_at, :now)),"
+        " THEN wamid WHEN state IN ('sending', 'ambiguous', 'sent') THEN :wamid ELSE coalesce(wamid, :wamid) END,"
+        " changed_at = :now, sent_at = iif(state = 'sending', :now, coalesce(sent_at, :now)),"
         " reason = iif(state IN ('sending', 'ambiguous'), '', reason),"
         " state = iif(state IN ('sending', 'ambiguous'), 'sent', state) WHERE id = :id",
         {"id": row.id, "wamid": wamid, "now": times.to_text(now)},
