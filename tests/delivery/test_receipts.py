@@ -28,7 +28,7 @@ class Desk:
     async def begin(self) -> OutboxRow:
         await self.registry.outbox.add(self.user, ["hi"], origin="reply", source="s")
         row = await self.row()
-        await self.registry.db.write(lambda tx: sends.begin(tx, [row.id], self.clock()))
+        await self.registry.db.write(lambda tx: sends.begin(tx, sends.due(tx).heads, self.clock()))
         return row
 
     async def answered(self, row: OutboxRow, wamid: str) -> None:

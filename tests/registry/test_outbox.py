@@ -32,9 +32,8 @@ class Queue:
         return [head.row for head in (await self.registry.db.read(sends.due)).heads]
 
     async def begin(self) -> OutboxRow:
-        (row,) = await self.heads()
-        assert await self.registry.db.write(lambda tx: sends.begin(tx, [row.id], self.clock())) == {row.id}
-        return row
+        (head,) = await self.registry.db.write(lambda tx: sends.begin(tx, sends.due(tx).heads, self.clock()))
+        return head.row
 
     async def sent(self, row: OutboxRow, wamid: Wamid = WAMID) -> bool:
         return await self.registry.db.write(lambda tx: sends.sent(tx, row, wamid, self.clock()))
