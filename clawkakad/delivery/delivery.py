@@ -180,10 +180,10 @@ class Delivery:
             raise
         finally:
             is_written = writing.done() and not writing.cancelled() and writing.exception() is None
-            begun = writing.result() if is_written else set()
+            begun = {head.row.id: head for head in writing.result()} if is_written else {}
             writing.cancel()
             for head in step.start:
-                self._goes(head.row.user_id, head if head.row.id in begun else None, is_trial=is_trial)
+                self._goes(head.row.user_id, begun.get(head.row.id), is_trial=is_trial)
         self._lookout.started(step.start)
         steps.tell(step)
 

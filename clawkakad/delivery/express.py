@@ -34,8 +34,8 @@ class Express:
         """Begin the send of the person's oldest message, if it may go now. The last call counts."""
         self.anew()
         head = sends.head_of(tx, self._user_id)
-        if head is not None and planning.sort_out([head], (), now).queued and sends.begin(tx, [head.row.id], now):
-            self._head = head
+        if head is not None and planning.sort_out([head], (), now).queued:
+            self._head = next(iter(sends.begin(tx, [head], now)), None)
 
     def go(self, *, stored: bool) -> bool:
         """Send what was begun and stored. False where that is nothing: the delivery has to look for itself."""

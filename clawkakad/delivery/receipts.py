@@ -48,7 +48,7 @@ class Receipts:
             return False  # sent by another tool, or before this installation
         if state is OutboxState.FAILED:
             return self._failed(tx, row, status, now)
-        if state is OutboxState.SENT and row.sent_at is not None:
+        if state is OutboxState.SENT and row.sent_at is not None and row.wamid == status.wamid:
             self.lags.note((now - row.sent_at).total_seconds())
         outbox.apply_status(tx, row, wamid=status.wamid, state=state, reason="", now=now)
         return self._ends_pause(tx, row, status) or row.state in _OPEN

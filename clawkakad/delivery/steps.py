@@ -36,8 +36,8 @@ class Step:
         return bool(self.found.closed or self.found.homeless or self.verdicts)
 
 
-def write(tx: Transaction, *, step: Step, now: datetime, is_trial: bool = False) -> set[int]:
-    """One commit for all that was decided; returns the rows whose requests may be written."""
+def write(tx: Transaction, *, step: Step, now: datetime, is_trial: bool = False) -> list[Head]:
+    """One commit for all that was decided; returns those whose requests may be written, as they go out."""
     if is_trial and step.start:
         pauses.trying(tx, now)
     still = _still(tx, step.found, now)
@@ -52,7 +52,7 @@ def write(tx: Transaction, *, step: Step, now: datetime, is_trial: bool = False)
             sends.again(tx, head.row, now)
         else:
             sends.hold(tx, head.row, Hold.UNKNOWN, UNSETTLED, now)
-    return sends.begin(tx, [head.row.id for head in step.start], now)
+    return sends.begin(tx, step.start, now)
 
 
 def _still(tx: Transaction, found: Sorted, now: datetime) -> Sorted:

@@ -1,10 +1,13 @@
-"""A reminder that goes out late says so, whatever kept it: a downtime of ours, the service window, a backup."""
+"""A reminder that goes out late says so, whatever kept it: a downtime of ours, an outage, the service window, a backup.
+
+Its words are those of the moment in which its send begins, but for one that may have gone out before.
+"""
 
 from datetime import datetime, timedelta
 
 from clawkakad.model import UserId
 from clawkakad.registry import times
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.database import Row, Transaction
 
 LATE = timedelta(minutes=5)  # later than this, the message says so
 
@@ -25,7 +28,18 @@ def tell(tx: Transaction, now: datetime, user_id: UserId | None = None) -> None:
     """Whatever reminder is queued by now, for this person or for anybody, tells that it is late, where it is."""
     whose = "" if user_id is None else " AND o.user_id = :user"
     for row in tx.all(_QUEUED + whose, {"user": user_id}):
-        in_time = message(row["text"], row["wall"], timedelta(0))
-        text = message(row["text"], row["wall"], now - times.from_text(row["due_at"]))
-        if row["queued"] == in_time != text:
-            tx.execute("UPDATE outbox SET text = :text WHERE id = :id", {"id": row["id"], "text": text})
+        _tell(tx, row, now)
+
+
+def tell_at_last(tx: Transaction, row_id: int, now: datetime) -> None:
+    """The same for one whose send begins. What may have gone out before goes in the same words again."""
+    row = tx.one(_QUEUED + " AND o.id = :id AND o.unknowns = 0", {"id": row_id})
+    if row is not None:
+        _tell(tx, row, now)
+
+
+def _tell(tx: Transaction, row: Row, now: datetime) -> None:
+    in_time = message(row["text"], row["wall"], timedelta(0))
+    text = message(row["text"], row["wall"], now - times.from_text(row["due_at"]))
+    if row["queued"] == in_time != text:
+        tx.execute("UPDATE outbox SET text = :text WHERE id = :id", {"id": row["id"], "text": text})

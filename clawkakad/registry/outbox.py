@@ -3,7 +3,8 @@
 queued → sending → sent → delivered → read;  → failed;  sending → ambiguous → sent | queued | held;  queued → held.
 Statuses of Meta arrive late, early, twice and out of order: good news is believed in any state and only moves a row
 forward, bad news only where it is about the row's last send. That a message was sent under an id that its row has is
-no news: where bad news has taken the row back since, it waits to be sent again. See `sends` for the half that sends.
+no news: where bad news has taken the row back since, it waits to be sent again. A row that is sent anew keeps the id of
+the send before until an answer or a status names another one. See `sends` for the half that sends.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -27,10 +28,12 @@ _RANK = {
     OutboxState.READ: 5,
 }
 _UNANSWERED = (OutboxState.QUEUED, OutboxState.SENDING, OutboxState.AMBIGUOUS, OutboxState.HELD)
+_IN_FLIGHT = (OutboxState.SENDING, OutboxState.AMBIGUOUS)
+_TWO = 2  # attempts: one whose id the row has, and the last one
 _LATEST = 50
 _CONCLUDE = (
-    "UPDATE outbox SET {} state = :state, hold = :hold, reason = :reason, sent_at = coalesce(sent_at, :now),"
-    " not_before = :not_before, changed_at = :now WHERE id = :id"
+    "UPDATE outbox SET {} state = :state, hold = :hold, reason = :reason,"
+    " sent_at = iif(:is_new, :now, coalesce(sent_at, :now)), not_before = :not_before, changed_at = :now WHERE id = :id"
 )
 
 
@@ -74,12 +77,19 @@ class Subject(NamedTuple):
     def was_last_sent_as(self, wamid: Wamid) -> bool:
         """Whether the fate of this wamid is the fate of the row: not that of a send before the last one.
 
-        Before an answer was read only our key leads here: then there must have been one send only.
+        Before an answer was read only our key leads here: then this must be the only send without an id, and there
+        must have been none before the one whose id the row has, for its id is forgotten.
         """
-        if self.wamid is not None:
-            return self.wamid == wamid and self.state is OutboxState.SENT
+        if self.wamid == wamid:
+            return self.state is OutboxState.SENT
         in_flight = self.unknowns + (self.state is OutboxState.SENDING)
-        return in_flight == 1 and self.state in _UNANSWERED
+        if self.wamid is None:
+            return in_flight == 1 and self.state in _UNANSWERED
+        return in_flight == 1 and self.state in _IN_FLIGHT and self.attempt <= _TWO
+
+    def is_news_of_another_send(self, wamid: Wamid) -> bool:
+        """Whether this is a send that the row has not heard of, while it is not known to be sent."""
+        return self.wamid != wamid and _RANK[self.state] < _RANK[OutboxState.SENT]
 
 
 def add(tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, source: str, now: datetime) -> bool:
@@ -224,10 +234,13 @@ def _conclude(
     not_before: datetime,
     now: datetime,
 ) -> None:
+    is_new = row.is_news_of_another_send(wamid)
+    is_named = is_new or row.wamid is None
     tx.execute(
-        _CONCLUDE.format("wamid = :wamid," if row.wamid is None else ""),  # its index is written only where it must be
+        _CONCLUDE.format("wamid = :wamid," if is_named else ""),  # its index is written only where it must be
         {
             "id": row.id,
+            "is_new": is_new,
             "state": state.value,
             "hold": None if why is None else why.value,
             "wamid": wamid,

@@ -4,6 +4,7 @@ A row leaves `queued` only by `begin`, which is on disk before the request is wr
 answer means for its row, and does nothing where a status, or the operator, has settled the row meanwhile.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from datetime import datetime
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
 from clawkakad.registry import lateness, pauses, times
 from clawkakad.registry.database import Row, Transaction
-from clawkakad.registry.outbox import OutboxRow, outbound
+from clawkakad.registry.outbox import OutboxRow, get, outbound
 from clawkakad.registry.pauses import Pause
 from clawkakad.registry.users import Identifier
 
@@ -62,31 +63,32 @@ def head_of(tx: Transaction, user_id: UserId) -> Head | None:
     return None if row is None else _head(row)
 
 
-def begin(tx: Transaction, ids: Iterable[int], now: datetime) -> set[int]:
+def begin(tx: Transaction, heads: Iterable[Head], now: datetime) -> list[Head]:
     """Their requests are about to be written: after a crash the rows tell that they may have been sent.
 
-    Returns those that were still queued; the others must not be sent.
+    Returns those that were still queued, in the words in which they go out; the others must not be sent.
     """
-    return {
-        id_
-        for id_ in ids
+    return [
+        head
+        for head in (_in_last_words(tx, head, now) for head in heads)
         if tx.execute(
             "UPDATE outbox SET state = 'sending', attempt = attempt + 1, changed_at = :now"
             " WHERE id = :id AND state = 'queued'",
-            {"id": id_, "now": times.to_text(now)},
+            {"id": head.row.id, "now": times.to_text(now)},
         )
-    }
+    ]
 
 
 def sent(tx: Transaction, row: OutboxRow, wamid: Wamid, now: datetime) -> bool:
     """The Graph API took it; a status may have come first. True where more waits for the same person.
 
-    An id that it has given before is left to the message that has it: this one was taken all the same.
+    This is the last send, and the row's id is that of it, also where such a status was about the send before. An id
+    that Meta has given before is left to the message that has it: this one was taken all the same.
     """
     tx.execute(
         "UPDATE outbox SET wamid = CASE WHEN EXISTS (SELECT 1 FROM outbox WHERE wamid = :wamid AND id <> :id)"
-        " THEN wamid WHEN state = 'sending' THEN :wamid ELSE coalesce(wamid, :wamid) END, changed_at = :now,"
-        " sent_at = iif(state = 'sending', :now, coalesce(sent_at, :now)),"
+        " THEN wamid WHEN state IN ('sending', 'ambiguous', 'sent') THEN :wamid ELSE coalesce(wamid, :wamid) END,"
+        " changed_at = :now, sent_at = iif(state = 'sending', :now, coalesce(sent_at, :now)),"
         " reason = iif(state IN ('sending', 'ambiguous'), '', reason),"
         " state = iif(state IN ('sending', 'ambiguous'), 'sent', state) WHERE id = :id",
         {"id": row.id, "wamid": wamid, "now": times.to_text(now)},
@@ -172,6 +174,15 @@ def recent(tx: Transaction, since: datetime) -> list[tuple[UserId, datetime]]:
         {"recent": _RECENT, "since": times.to_text(since)},
     )
     return [(UserId(row["user_id"]), times.from_text(row["at"])) for row in rows]
+
+
+def _in_last_words(tx: Transaction, head: Head, now: datetime) -> Head:
+    """A reminder may have become late since the head was read."""
+    if head.row.origin != "reminder":
+        return head
+    lateness.tell_at_last(tx, head.row.id, now)
+    row = get(tx, head.row.id)
+    return head if row is None else dataclasses.replace(head, row=row)
 
 
 def _move(tx: Transaction, row: OutboxRow, state: OutboxState, why: Hold | None, reason: str, now: datetime) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import aiohttp
 import pytest
@@ -22,7 +23,8 @@ from clawkakad.delivery.pacing import BURST
 from clawkakad.delivery.receipts import Receipts
 from clawkakad.delivery.steps import Step
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
-from clawkakad.registry import Registry, outbox, pauses, sends, users
+from clawkakad.registry import Registry, lateness, outbox, pauses, sends, users
+from clawkakad.registry.lateness import LATE
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.registry.pauses import NEXT_TRY
 from clawkakad.whatsapp.delivery import Status
@@ -34,6 +36,7 @@ from tests.support import NOWHERE, eventually, free_port
 QUEUED, SENT, FAILED = OutboxState.QUEUED, OutboxState.SENT, OutboxState.FAILED
 AMBIGUOUS, HELD, DELIVERED = OutboxState.AMBIGUOUS, OutboxState.HELD, OutboxState.DELIVERED
 ROBIN = "+15550100123"
+LATE_REMINDER = "⏰ stretch\n_(this was for 2026-11-22 10:00; I couldn't send it then)_"
 UNKNOWN = Reply(status=502, body=b"<html>bad gateway</html>")
 
 
@@ -116,6 +119,15 @@ class Post:
         if self.delivery is not None:
             self.delivery.wake()
 
+    async def reminds(self, user: UserId, *, due: timedelta = timedelta(0)) -> None:
+        """A reminder fires, as long after it was due as is said."""
+        due_at = self.clock() - due
+        wall = f"{due_at:%Y-%m-%d %H:%M}"
+        reminder, _ = await self.registry.reminders.add(
+            user, key="k", due_at=due_at, wall=wall, zone="UTC", text="stretch"
+        )
+        await self.registry.reminders.fire(reminder, lateness.message(reminder.text, wall, due))
+
     async def rows(self) -> list[OutboxRow]:
         return list(reversed(await self.registry.outbox.all(1000)))
 
@@ -141,10 +153,10 @@ class Post:
         if self.delivery is not None:
             self.delivery.wake()
 
-    async def hears(self, word: str, row: OutboxRow) -> None:
+    async def hears(self, word: str, row: OutboxRow, code: int | None = None) -> None:
         """A status comes, and what it says is acted on."""
         assert row.wamid is not None
-        status = Status(row.wamid, word, self.clock(), row.key, None, "")
+        status = Status(row.wamid, word, self.clock(), row.key, code, "")
         if await self.registry.db.write(lambda tx: Receipts().take(tx, status, self.clock())):
             assert self.delivery is not None
             self.delivery.wake()
@@ -180,6 +192,10 @@ async def post(registry: Registry, clock: Clock, robin: UserId) -> AsyncIterator
         made = Post(registry, graph, http, clock)
         await made.writes(robin)
         yield made
+
+
+async def any_reason(post: Post) -> bool:
+    return any(row.reason for row in await post.rows())
 
 
 async def count(post: Post, requests: int) -> None:
@@ -576,8 +592,7 @@ async def test_seconds_in_which_webhooks_wait_to_be_stored_do_not_count(post: Po
 
 async def test_what_the_last_process_left_in_flight_is_not_sent_blindly(post: Post, robin: UserId) -> None:
     await post.add(robin, "hi")
-    (row,) = await post.rows()
-    await post.registry.db.write(lambda tx: sends.begin(tx, [row.id], post.clock()))
+    await post.registry.db.write(lambda tx: sends.begin(tx, sends.due(tx).heads, post.clock()))
 
     async with post.running(settle_s=5):
         await post.until(AMBIGUOUS)
@@ -619,6 +634,54 @@ async def test_nobody_listening_means_nothing_sent_and_probes_until_it_is_back(p
             assert graph.requests[0].path == "/v25.0/100"
             post.pass_time(2)
             await post.until(*[SENT] * 6)
+
+
+@pytest.mark.parametrize(("minutes", "says"), [(4, "⏰ stretch"), (180, LATE_REMINDER)])
+async def test_a_reminder_that_waited_for_whatsapp_says_what_time_it_was_for(
+    post: Post, robin: UserId, minutes: int, says: str
+) -> None:
+    port = free_port()
+    post.url = f"http://127.0.0.1:{port}"
+    await post.reminds(robin)
+
+    async with post.running():
+        await eventually(lambda: any_reason(post), within_s=15)
+        await post.until(QUEUED, within_s=15)
+        async with fake_graph(port) as graph:
+            for _ in range(2):  # a probe may have to come first
+                post.pass_time(30 * minutes)
+                await post.quiet()
+            await post.until(SENT)
+
+    assert graph.texts == [says]
+    assert [row.text for row in await post.rows()] == [says]
+
+
+async def test_a_reminder_of_unknown_outcome_is_sent_again_in_the_same_words(post: Post, robin: UserId) -> None:
+    post.graph.script = [UNKNOWN]
+    await post.reminds(robin, due=LATE - timedelta(seconds=2))
+
+    async with post.running(settle_s=5):
+        await post.until(AMBIGUOUS)
+        await post.listen_for(8)
+        await post.until(SENT)
+
+    assert post.graph.texts == ["⏰ stretch"] * 2
+
+
+async def test_a_reminder_that_was_not_delivered_says_when_it_is_sent_anew_what_time_it_was_for(
+    post: Post, robin: UserId
+) -> None:
+    await post.reminds(robin)
+
+    async with post.running():
+        await post.until(SENT)
+        post.pass_time(3600)
+        await post.hears("failed", (await post.rows())[0], 131000)
+        post.pass_time(60)
+        await count(post, 2)
+
+    assert post.graph.texts == ["⏰ stretch", LATE_REMINDER]
 
 
 @pytest.mark.parametrize("people", [1, 2, 3])

@@ -4,11 +4,13 @@ import asyncio
 
 import pytest
 
+from clawkakad.delivery.express import Express
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import OutboxState, UserId
 from clawkakad.registry import outbox
 from clawkakad.registry.database import Transaction
-from tests.delivery.test_delivery import HELD, QUEUED, SENT, Post, post
+from clawkakad.registry.sends import Head
+from tests.delivery.test_delivery import HELD, LATE_REMINDER, QUEUED, SENT, Post, post
 
 __all__ = ["post"]
 SENDING = OutboxState.SENDING
@@ -121,6 +123,18 @@ async def test_the_pair_limit_holds_for_it(post: Post, robin: UserId) -> None:
         await post.until(*[SENT] * 45, QUEUED)
 
     assert went[-1] is False
+
+
+async def test_a_reminder_that_it_takes_along_says_what_time_it_was_for(post: Post, robin: UserId) -> None:
+    await post.reminds(robin)
+    post.clock.advance(hours=3)
+    went: list[Head | None] = []
+    express = Express(robin, went.append)
+
+    await post.registry.db.write(lambda tx: express.begin(tx, post.clock()))
+
+    assert express.go(stored=True)
+    assert [head and head.row.text for head in went] == [LATE_REMINDER]
 
 
 async def test_while_sending_is_paused_it_waits_its_turn(post: Post, robin: UserId) -> None:

@@ -22,12 +22,17 @@ class Desk:
         self.receipts = Receipts()
 
     async def send(self, wamid: str = "w1") -> OutboxRow:
+        await self.answered(await self.begin(), wamid)
+        return await self.row()
+
+    async def begin(self) -> OutboxRow:
         await self.registry.outbox.add(self.user, ["hi"], origin="reply", source="s")
         row = await self.row()
-        now = self.clock()
-        await self.registry.db.write(lambda tx: sends.begin(tx, [row.id], now))
-        await self.registry.db.write(lambda tx: sends.sent(tx, row, Wamid(wamid), now))
-        return await self.row()
+        await self.registry.db.write(lambda tx: sends.begin(tx, sends.due(tx).heads, self.clock()))
+        return row
+
+    async def answered(self, row: OutboxRow, wamid: str) -> None:
+        await self.registry.db.write(lambda tx: sends.sent(tx, row, Wamid(wamid), self.clock()))
 
     async def status(
         self,
@@ -93,6 +98,34 @@ async def test_the_lag_is_learned_from_the_first_news(desk: Desk, clock: Clock) 
     await desk.status("read")
 
     assert desk.receipts.lags.p99_s() == 4
+
+
+async def test_news_of_a_second_send_before_its_answer_teaches_no_lag(desk: Desk, clock: Clock) -> None:
+    await desk.send()
+    await desk.status("failed", 131000)
+    clock.advance(hours=3)
+    row = await desk.begin()
+
+    await desk.status("sent", wamid="w2", key=row.key)
+
+    assert desk.receipts.lags.p99_s() == 0
+
+
+@pytest.mark.parametrize("words", [["failed"], ["sent", "failed"]])
+@pytest.mark.parametrize("is_answered", [False, True])
+async def test_a_second_send_that_fails_before_its_answer_is_sent_once_more(
+    desk: Desk, words: list[str], is_answered: bool
+) -> None:
+    await desk.send()
+    await desk.status("failed", 131000)
+    row = await desk.begin()
+
+    for word in words:
+        await desk.status(word, 131000 if word == "failed" else None, wamid="w2", key=row.key)
+    if is_answered:
+        await desk.answered(row, "w2")
+
+    assert ((await desk.row()).state, (await desk.row()).wamid) == (OutboxState.QUEUED, "w2")
 
 
 async def test_a_message_of_somebody_else_is_none_of_ours(desk: Desk) -> None:
@@ -181,6 +214,23 @@ async def test_a_pause_that_a_status_began_ends_with_news_of_what_was_sent_since
     assert not await desk.status("sent", wamid="w1", key=row.key)
     assert await desk.pauses() != []
     assert await desk.status("sent", wamid="w2")
+    assert await desk.pauses() == []
+
+
+async def test_a_message_that_began_a_pause_ends_it_also_where_news_of_its_second_send_came_before_the_answer(
+    desk: Desk,
+) -> None:
+    await desk.send()
+    await desk.status("failed", 131042)
+    desk.clock.advance(minutes=31)
+    await desk.is_tried()
+    row = await desk.begin()
+    desk.clock.advance(seconds=1)
+
+    await desk.status("sent", wamid="w2", key=row.key)
+    await desk.answered(row, "w2")
+
+    assert await desk.status("delivered", wamid="w2", key=row.key)
     assert await desk.pauses() == []
 
 

@@ -173,7 +173,7 @@ async def test_statuses_move_the_outbox(registry: Registry, clock: Clock, robin:
     desk = Desk(registry, clock, open_door())
     await registry.outbox.add(robin, ["hi"], origin="reply", source="s")
     (row,) = await registry.outbox.all()
-    await registry.db.write(lambda tx: sends.begin(tx, [row.id], clock()))
+    await registry.db.write(lambda tx: sends.begin(tx, sends.due(tx).heads, clock()))
 
     def status(word: str) -> Status:
         return Status(wamid=Wamid("out"), status=word, at=SENT, callback_data=row.key, error_code=None, error_text="")

@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
-from clawkakad.registry import Registry, outbox, overview, sends
+from clawkakad.registry import Registry, outbox, overview, quotes, sends
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import OutboxRow
 from tests.conftest import Clock
 
 WAMID = Wamid("wamid.out")
+SECOND = Wamid("wamid.out.2")
 SENT = OutboxState.SENT
 
 
@@ -31,9 +32,8 @@ class Queue:
         return [head.row for head in (await self.registry.db.read(sends.due)).heads]
 
     async def begin(self) -> OutboxRow:
-        (row,) = await self.heads()
-        assert await self.registry.db.write(lambda tx: sends.begin(tx, [row.id], self.clock())) == {row.id}
-        return row
+        (head,) = await self.registry.db.write(lambda tx: sends.begin(tx, sends.due(tx).heads, self.clock()))
+        return head.row
 
     async def sent(self, row: OutboxRow, wamid: Wamid = WAMID) -> bool:
         return await self.registry.db.write(lambda tx: sends.sent(tx, row, wamid, self.clock()))
@@ -42,9 +42,19 @@ class Queue:
         """One that was sent, and that a status says was not delivered."""
         await self.add()
         await self.sent(await self.begin())
-        (row,) = await self.rows()
+        return await self.retracted(WAMID, why)
+
+    async def retracted(self, wamid: Wamid, why: Hold | None = None) -> OutboxRow:
+        """A status says that it was not delivered, and it may be sent again."""
         now = self.clock()
-        await self.registry.db.write(lambda tx: outbox.retract(tx, row, WAMID, why, "131057", not_before=now, now=now))
+
+        def work(tx: Transaction) -> None:
+            row = outbox.find(tx, wamid, None)
+            assert row is not None
+            outbox.retract(tx, row, wamid, why, "131057", not_before=now, now=now)
+
+        await self.registry.db.write(work)
+        (row,) = await self.rows()
         return row
 
     async def unknown(self, row: OutboxRow) -> None:
@@ -261,6 +271,80 @@ async def test_that_the_first_send_was_taken_says_nothing_of_the_second_in_fligh
     assert await queue.state() is OutboxState.SENDING
 
     assert await queue.status(OutboxState.SENT, wamid=Wamid("second"), key=row.key)
+
+
+@pytest.mark.parametrize("news", [OutboxState.SENT, OutboxState.DELIVERED])
+@pytest.mark.parametrize("answer", ["taken", "lost", "not there yet"])
+async def test_news_of_a_second_send_before_its_answer_gives_the_row_its_id_and_time(
+    queue: Queue, clock: Clock, registry: Registry, news: OutboxState, answer: str
+) -> None:
+    row = await queue.taken_back()
+    clock.advance(hours=1)
+    await queue.begin()
+
+    assert await queue.status(news, wamid=SECOND, key=row.key)
+    if answer == "taken":
+        await queue.sent(row, SECOND)
+    elif answer == "lost":
+        await queue.unknown(row)
+
+    assert [(r.state, r.wamid, r.sent_at) for r in await queue.rows()] == [(news, SECOND, clock())]
+    assert await registry.db.read(lambda tx: quotes.said(tx, queue.user, [SECOND])) == {SECOND: "hi"}
+    assert not await queue.status(OutboxState.FAILED, key=row.key)
+    assert await queue.status(OutboxState.FAILED, wamid=SECOND) is (news is OutboxState.SENT)
+
+
+async def test_the_answer_to_a_second_send_counts_more_than_late_news_of_the_first(queue: Queue) -> None:
+    await queue.add()
+    row = await queue.begin()
+    await queue.unknown(row)
+    await queue.again(row)
+    await queue.begin()
+
+    await queue.status(OutboxState.SENT, key=row.key)
+    await queue.sent(row, SECOND)
+
+    assert [(r.state, r.wamid) for r in await queue.rows()] == [(OutboxState.SENT, SECOND)]
+    assert not await queue.status(OutboxState.FAILED, key=row.key)
+    assert await queue.status(OutboxState.FAILED, wamid=SECOND)
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_failure_of_a_second_send_is_believed_before_its_answer(queue: Queue, is_lost: bool) -> None:
+    row = await queue.taken_back()
+    await queue.begin()
+    if is_lost:
+        await queue.unknown(row)
+
+    assert await queue.status(OutboxState.FAILED, wamid=SECOND, key=row.key)
+    await queue.sent(row, SECOND)
+
+    assert [(r.state, r.wamid) for r in await queue.rows()] == [(OutboxState.FAILED, SECOND)]
+
+
+async def test_a_failure_is_not_believed_where_it_may_be_that_of_a_send_before_the_last_two(queue: Queue) -> None:
+    row = await queue.taken_back()
+    await queue.sent(await queue.begin(), SECOND)
+    await queue.retracted(SECOND)
+    await queue.begin()
+
+    assert not await queue.status(OutboxState.FAILED, key=row.key)
+
+
+@pytest.mark.parametrize("begin", [False, True])
+async def test_a_failure_of_an_unknown_send_says_nothing_after_a_later_one_was_answered(
+    queue: Queue, begin: bool
+) -> None:
+    await queue.add()
+    row = await queue.begin()
+    await queue.unknown(row)
+    await queue.again(row)
+    await queue.sent(await queue.begin(), SECOND)
+    await queue.retracted(SECOND)
+    if begin:
+        await queue.begin()
+
+    assert not await queue.status(OutboxState.FAILED, key=row.key)
 
 
 async def test_a_status_of_somebody_elses_message_changes_nothing(queue: Queue) -> None:
