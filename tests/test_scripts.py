@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from clawkakad.cli.commands import commands
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "scripts").iterdir())
@@ -81,6 +85,57 @@ def test_a_message_may_be_the_word_for_help(checkout: Path) -> None:
     done = sourced(checkout, "answer_help hi -- --help", "echo went on")
 
     assert done.stdout == "went on\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--frsh"], "no such option: --frsh;"),
+        (["hi", "-5 refund"], "no such option: -5 refund;"),
+        ([""], "an empty message"),
+        (["hi", " \t"], "an empty message"),
+        (["--", "-5", ""], "an empty message"),
+        (["--port"], "--port needs a value"),
+        (["--port", "many"], "from 1 to 65535, not 'many'"),
+        (["--port=0"], "from 1 to 65535, not '0'"),
+        (["--port", "65536"], "from 1 to 65535, not '65536'"),
+        (["--state", ""], "--state needs a value"),
+        (["--person="], "--person needs a value"),
+    ],
+)
+def test_a_trial_that_cannot_be_is_refused_before_anything_is_made(checkout: Path, words: list[str], why: str) -> None:
+    before = set(checkout.rglob("*"))
+
+    done = run("scripts/try", *words, cwd=checkout)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("try: ")
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert set(checkout.rglob("*")) == before
+
+
+def test_a_trial_takes_every_option_that_the_command_has(checkout: Path) -> None:
+    (checkout / "scripts" / "setup.sh").write_text(
+        "for f in answer_help ensure_{venv,engine,image}; do eval $f'() { :; }'; done"
+    )
+    program(checkout / ".venv" / "bin" / "clawkakad", 'printf "%s\\n" "$@"')
+    group = get_command(commands(80))
+    assert isinstance(group, TyperGroup)
+    options = [one for one in group.commands["try"].params if one.param_type_name == "option"]
+    assert "--state" in [name for one in options for name in one.opts]
+    words = [
+        word
+        for one in options
+        for name in (*one.opts, *one.secondary_opts)
+        for word in ([name] if getattr(one, "is_flag", False) else [name, "3002", f"{name}=3002"])
+    ]
+    words = [*words, "hello", "-", "--", "--frsh", "-5 refund"]
+
+    done = run("scripts/try", *words, cwd=checkout)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["try", *words]
 
 
 def test_the_launcher_works_wherever_the_checkout_is(checkout: Path) -> None:

@@ -9,7 +9,7 @@ crash left is removed by the next one, and with its sandbox.
 import contextlib
 import json
 import tarfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -36,9 +36,14 @@ class Copier:
     image: str
 
     @contextlib.asynccontextmanager
-    async def packed(self, sandbox_id: SandboxId) -> AsyncIterator[tuple[dict[str, Any], int, AsyncIterator[bytes]]]:
-        """A sandbox's data: the report, the size of its tar.gz, and its bytes. Raises Transient, Rejected."""
-        async with self._container(sandbox_id, ["out", "/data", EXCHANGE]) as name:
+    async def packed(
+        self, sandbox_id: SandboxId, *, without: Collection[str] = ()
+    ) -> AsyncIterator[tuple[dict[str, Any], int, AsyncIterator[bytes]]]:
+        """A sandbox's data: the report, the size of its tar.gz, and its bytes. Raises Transient, Rejected.
+
+        `without`: names at the top of the data that are passed over, and so are in no report either.
+        """
+        async with self._container(sandbox_id, ["out", "/data", EXCHANGE, *sorted(without)]) as name:
             report = await self._work(name)
             async with self.engine.archive(name, f"{EXCHANGE}/{PACKED}") as stream:
                 size, content = await _only_file(stream)

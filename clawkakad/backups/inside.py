@@ -2,7 +2,8 @@
 
 Run as `python3 -c <this text> MODE DATA EXCHANGE …`; its last line of output is a report in JSON.
 
-  out DATA EXCHANGE                    DATA → EXCHANGE/data.tar.gz, its SQLite databases copied by SQLite itself
+  out DATA EXCHANGE WITHOUT…           DATA → EXCHANGE/data.tar.gz, its SQLite databases copied by SQLite itself; what
+                                       has such a name at the top of DATA is passed over
   stage DATA EXCHANGE DAMAGED          EXCHANGE/data.tar.gz → DATA/.restoring, and every database is checked but
                                        those that the archive marks, or DAMAGED names, as damaged when packed
   swap DATA EXCHANGE STAMP             what is in DATA → DATA/.before-restore-STAMP, then DATA/.restoring → DATA
@@ -115,12 +116,12 @@ class Packing:
                 raise SystemExit(f"the copy cannot be written: {error.strerror}") from error
 
 
-def copy_out(data: Path, exchange: Path) -> dict[str, object]:
-    """Pack everything but the leavings of restores. Ends with an error where the archive cannot be written."""
+def copy_out(data: Path, exchange: Path, without: tuple[str, ...] = ()) -> dict[str, object]:
+    """Pack everything but restores' leavings and `without`. Ends with an error if the archive cannot be written."""
     archive = exchange / "data.tar.gz"
     with tarfile.open(archive, "w:gz", compresslevel=3) as tar:
         packing = Packing(tar, exchange / "one")
-        for path in _walk(data, packing.left_out):
+        for path in _walk(data, packing.left_out, without):
             packing.add(path, str(path.relative_to(data)))
     (exchange / "one").unlink(missing_ok=True)
     with gzip.open(archive) as written:  # as it lies on the disk, with its checksum
@@ -185,7 +186,7 @@ def _cut(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"…{name[-LONGEST_NAME:]}"
 
 
-def _walk(root: Path, left_out: list[str]) -> Iterator[Path]:
+def _walk(root: Path, left_out: list[str], without: tuple[str, ...] = ()) -> Iterator[Path]:
     """Everything below, each directory before what is in it; what is too deep or closed is added to `left_out`."""
 
     def note(error: OSError) -> None:
@@ -194,7 +195,8 @@ def _walk(root: Path, left_out: list[str]) -> Iterator[Path]:
 
     for where, directories, files in os.walk(root, onerror=note):
         if Path(where) == root:
-            directories[:], files[:] = ([n for n in names if not n.startswith(OWN)] for names in (directories, files))
+            for names in (directories, files):
+                names[:] = [name for name in names if not name.startswith(OWN) and name not in without]
         if len(Path(where).relative_to(root).parts) >= DEEPEST and directories:
             left_out.append(f"{os.path.relpath(where, root)}: too deep")
             directories.clear()
@@ -284,7 +286,7 @@ def _is_whole(path: Path) -> bool:
 def main(mode: str, data: str, exchange: str, *more: str) -> None:
     """One of the four; its report on standard output."""
     if mode == "out":
-        report = copy_out(Path(data), Path(exchange))
+        report = copy_out(Path(data), Path(exchange), more)
     elif mode == "stage":
         report = stage(Path(data), Path(exchange), frozenset(json.loads(more[0])))
     elif mode == "swap":

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,8 +36,10 @@ from clawkakad.whatsapp.errors import rule_of
 from clawkakad.whatsapp.graph import GraphClient
 
 LOOK_AGAIN_S = 1.0  # a process may outlive its container for a moment
-DEADLINE_S = 10.0
+DEADLINE_S = 5.0  # of whoever is asked for something
+LOCAL_S = 30.0  # of what is looked at here: a large registry is read whole
 REFUSED = "look at WHATSAPP_SENDER_PHONE_NUMBER_ID and WHATSAPP_ACCESS_TOKEN"
+SILENT = "try again; if it stays so, restart that part, or look at the way to it"
 MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]look[/yellow]", "fail": "[red]no[/red]"}
 
 
@@ -52,12 +54,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Patient:
-    """What is looked at. `settings` is None where they have problems, which then are the first finding."""
+    """What is looked at. `settings` is None where they have problems, which then are the first finding.
+
+    `engine_answers`: False where it was asked, and did not; then nothing else is asked of it.
+    """
 
     place: Place
     settings: Settings | None
     problems: str
     is_trial: bool = False
+    engine_answers: bool = True
 
 
 UNASKED = Finding("warn", "not checked: the engine first")
@@ -71,21 +77,26 @@ def doctor(context: typer.Context) -> None:
 
 
 async def _examine() -> bool:
-    patient = _patient()
+    findings = await _findings(_patient())
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")  # names of settings are never cut off
-    healthy = engine_answers = True
-    with Console(stderr=True).status("") as shown:  # on a terminal: what does not answer is waited for ten seconds
-        for name, check in CHECKS.items():
-            shown.update(f"{name} …")
-            finding = await _bounded(check, patient) if engine_answers or name not in OF_THE_ENGINE else UNASKED
-            engine_answers = engine_answers and (check is not _engine or finding.verdict == "ok")
-            healthy = healthy and finding.verdict != "fail"
-            table.add_row(name, MARKS[finding.verdict], _lines(finding))
+    for name in CHECKS:
+        table.add_row(name, MARKS[findings[name].verdict], _lines(findings[name]))
     Console().print(table)
-    return healthy
+    return all(finding.verdict != "fail" for finding in findings.values())
+
+
+async def _findings(patient: Patient) -> dict[str, Finding]:
+    """Of all checks. Those that wait for others do so side by side; one that computes would make them late."""
+    found: dict[str, Finding] = {}
+    with Console(stderr=True).status("") as shown:  # on a terminal: one may wait for some seconds
+        for names in (*TOGETHER, *([name] for name in CHECKS if not any(name in names for names in TOGETHER))):
+            shown.update(f"{', '.join(names)} …")
+            found |= zip(names, await asyncio.gather(*(_bounded(name, patient) for name in names)), strict=True)
+            patient = replace(patient, engine_answers=found["engine"].verdict == "ok")
+    return found
 
 
 def _lines(finding: Finding) -> Text:
@@ -112,14 +123,29 @@ def _place(environ: Mapping[str, str], problems: str) -> Place:
         return load_place({k: v for k, v in environ.items() if not {k, k.removesuffix("_FILE")} & wrong})
 
 
-async def _bounded(check: Check, patient: Patient) -> Finding:
+async def _bounded(name: str, patient: Patient) -> Finding:
+    if not patient.engine_answers and name in OF_THE_ENGINE:
+        return UNASKED
+    asked = _asked(name, patient)
+    within_s = DEADLINE_S if asked else LOCAL_S
     try:
-        async with asyncio.timeout(DEADLINE_S):
-            return await check(patient)
+        async with asyncio.timeout(within_s):
+            return await CHECKS[name](patient)
     except TimeoutError:
-        return Finding("fail", f"no answer within {DEADLINE_S:g} s", "try again; if it stays so, restart that part")
+        advice = ENGINE_ADVICE if name == "engine" else SILENT
+        return Finding("fail", f"{asked or name} did not answer within {within_s:g} s", advice)
     except (ClawkakaError, OSError, aiohttp.ClientError, sqlite3.Error) as error:
         return Finding("fail", str(error) or type(error).__name__)
+
+
+def _asked(name: str, patient: Patient) -> str:
+    """The address that a check asks; nothing where it looks at what is here."""
+    s = patient.settings
+    if name in OF_THE_ENGINE or name == "engine":
+        return patient.place.engine
+    if s is None or name not in ELSEWHERE:
+        return ""
+    return {"daemon": f"port {s.port}", "WhatsApp": s.api_base_url, "model": _model_url(s)}[name]
 
 
 async def _settings(patient: Patient) -> Finding:
@@ -163,9 +189,10 @@ def _private(path: Path, setting: str) -> Finding:
 async def _disk(patient: Patient) -> Finding:
     """Of the registry, of the sockets and of the engine's data: whichever stands worst."""
     places = [patient.place.state_dir, patient.place.runtime_dir]
-    with contextlib.suppress(ClawkakaError):  # of the engine there is a check of its own
-        async with open_engine(patient.place.engine) as engine:
-            places.append(Path(await engine.root_dir()))
+    if patient.engine_answers:
+        with contextlib.suppress(ClawkakaError, TimeoutError):  # of the engine there is a check of its own
+            async with asyncio.timeout(DEADLINE_S), open_engine(patient.place.engine) as engine:
+                places.append(Path(await engine.root_dir()))
     rooms = {path: room for path in places if (room := room_at(path)) is not None}
     if not rooms:
         rooms = {Path("/"): room_at(Path("/")) or Room(0, 0)}
@@ -371,8 +398,12 @@ async def _model(patient: Patient) -> Finding:
         )
     key = s.model_api_key if s.model_base_url else s.openrouter_api_key
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-    status = await _get(f"{s.model_base_url or s.openrouter_base_url}/models", headers)
+    status = await _get(_model_url(s), headers)
     return Finding("ok", f"{s.model_kind.value}: reached") if status == 200 else Finding("fail", f"answers {status}")
+
+
+def _model_url(s: Settings) -> str:
+    return f"{s.model_base_url or s.openrouter_base_url}/models"
 
 
 async def _get(url: str, headers: dict[str, str]) -> int:
@@ -399,4 +430,6 @@ CHECKS: dict[str, Check] = {
     "WhatsApp": _whatsapp,
     "model": _model,
 }
-OF_THE_ENGINE = frozenset({"sleep", "sandbox image", "orphan processes", "stray sandboxes"})
+ELSEWHERE = ("engine", "daemon", "WhatsApp", "model")
+OF_THE_ENGINE = ("sleep", "sandbox image", "orphan processes", "stray sandboxes")
+TOGETHER = (ELSEWHERE, ("disk", *OF_THE_ENGINE))

@@ -4,6 +4,7 @@ On a terminal a bar with the current step; elsewhere a line for each step. Nothi
 """
 
 import asyncio
+import ssl
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from clawkakad.cli.common import harmless
-from clawkakad.errors import ClawkakaError, ImageBuildFailed
+from clawkakad.errors import ClawkakaError, ImageBuildFailed, UsageError
 from clawkakad.sandboxes import image, image_build
 from clawkakad.sandboxes.image import Step
 
@@ -23,6 +24,22 @@ app = typer.Typer(help="Build the sandbox image.", no_args_is_help=True)
 
 HOST_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 """What the build trusts where nothing else is asked for: the same as the host."""
+
+
+def certificates(text: str) -> Path:
+    """The path of a file of CA certificates. Raises UsageError for any other: the build would find out at its end."""
+    path = Path(text)
+    store = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        store.load_verify_locations(path)
+        why = "" if store.cert_store_stats()["x509"] else "it holds no certificate"
+    except ssl.SSLError:
+        why = "it holds no certificate, or a broken one"
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    if why:
+        raise UsageError(f"{path} is of no use as --ca-bundle (or SSL_CERT_FILE, NODE_EXTRA_CA_CERTS): {why}")
+    return path
 
 
 @app.callback()
@@ -46,8 +63,8 @@ def build(
         Path | None,
         typer.Option(
             envvar=["SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"],
-            exists=True,
-            dir_okay=False,
+            parser=certificates,
+            metavar="<file>",
             help="CA certificates that the build trusts, not the image. Default: what this host trusts.",
         ),
     ] = None,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
@@ -142,15 +142,11 @@ async def _export(place: Place, person: UserRow, target: Path) -> tuple[list[str
                 packed = drafts / "data.tar.gz"
                 copier = Copier(engine, instance, place.image)
                 with packed.open("wb") as file:
-                    async with copier.packed(sandbox.id) as (report, _, content):
+                    async with copier.packed(sandbox.id, without=exporting.MACHINERY) as (report, _, content):
                         async for piece in content:
                             _put(file, piece)
         _write(target, told, packed)
-    return _theirs(report.get("left_out", [])), _theirs(report.get("damaged", []))
-
-
-def _theirs(files: list[str]) -> list[str]:
-    return [file for file in files if exporting.is_theirs(PurePosixPath(file))]
+    return report.get("left_out", []), report.get("damaged", [])
 
 
 def _put(file: BinaryIO, piece: bytes) -> None:

@@ -6,16 +6,23 @@ again six to eight times over more than a minute. So the proxy retries what may 
 """
 
 import json
+import re
 from collections.abc import Mapping
 
 from clawkakad.errors import Rejected, Transient
 from clawkakad.sandboxes.bodies import structure
 from clawkakad.sandboxes.modelrequest import allowed
 
+REFUSED_KEY = "The model is not set up: its key is refused."
 PASSED_ON = frozenset({400, 404, 422})  # the gateway has its own answers to these (a shorter context, say)
 STRUCTURE_LIMIT = 100_000
 """Brackets, braces and commas of a request, together: they say what it grows to as objects in memory, and how long
 reading it holds up everybody else. A real request has 18 of them in a kilobyte, 11,000 when its context is full."""
+
+_LIMIT = re.compile(
+    r"\blimit\b.*\b(exceeded|reached)|exceeded.*\blimit\b|quota|budget|spend|credits?\b|balance|billing", re.I
+)
+_MODERATION = re.compile(r"moderation|flagged|content.?(policy|filter)", re.I)
 
 
 class UpstreamBusy(Transient):
@@ -36,7 +43,16 @@ class UpstreamRefused(Rejected):
 
 
 class KeyUnknown(UpstreamRefused):
-    """The upstream does not know the key. A 403 is none of this: OpenRouter says so of a key whose limit is reached."""
+    """The upstream does not know the key. A 403 is none of this: that key is known, and may not."""
+
+
+class AllowanceUsedUp(UpstreamRefused):
+    """The key is fine, its money is gone: the operator can give more. 400, since 402 would rest the key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The allowance for the model is used up: the limit of its key or the credit of its account.", status=400
+        )
 
 
 def upstream_body(raw: bytes, model: str) -> bytes:
@@ -64,12 +80,22 @@ def decipher(status: int, headers: Mapping[str, str], text: str) -> UpstreamBusy
         return UpstreamRefused(_message(text) or "The model refused the request.", status=status)
     if status == 413:
         return UpstreamRefused("The request is too large.", status=400)
-    if status in (401, 403):
-        refusal = KeyUnknown if status == 401 else UpstreamRefused
-        return refusal("The model is not set up: its key is refused.", status=401, grave=True)
     if status == 402:
-        return UpstreamRefused("The allowance for the model is used up.", status=400)
+        return AllowanceUsedUp()
+    if status == 403:
+        return _forbidden(_message(text)[:1000])  # the patterns take time with the square of it
+    if status == 401:
+        return KeyUnknown(REFUSED_KEY, status=401, grave=True)
     return UpstreamBusy(f"the model answered {status}", retry_after_s=_seconds(headers.get("Retry-After")))
+
+
+def _forbidden(message: str) -> UpstreamRefused:
+    """OpenRouter says 403 of a key whose limit is reached, and of a message that it does not like, in words alone."""
+    if _LIMIT.search(message):
+        return AllowanceUsedUp()
+    if _MODERATION.search(message):
+        return UpstreamRefused("The message was refused by the moderation of the model's provider.", status=400)
+    return UpstreamRefused(REFUSED_KEY, status=401, grave=True)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -155,6 +155,8 @@ class ProvisionedKeys:
                     return {}
                 if answer.status == 429 or answer.status >= 500:
                     raise Transient(f"OpenRouter's key API answered {answer.status}")
+                if answer.status in (401, 403):  # in words that a failed turn is known by
+                    raise Rejected("OpenRouter's key API: its key is refused; check OPENROUTER_PROVISIONING_KEY")
                 if answer.status >= 300:
                     raise Rejected(f"OpenRouter's key API answered {answer.status}: check OPENROUTER_PROVISIONING_KEY")
                 document = await answer.json()

@@ -24,7 +24,14 @@ from clawkakad.model import SandboxId, UserId
 from clawkakad.sandboxes.allowance import Allowance
 from clawkakad.sandboxes.bodies import read_body
 from clawkakad.sandboxes.metering import BodyMeter, Cost, StreamMeter
-from clawkakad.sandboxes.modelcalls import KeyUnknown, UpstreamBusy, UpstreamRefused, decipher, upstream_body
+from clawkakad.sandboxes.modelcalls import (
+    AllowanceUsedUp,
+    KeyUnknown,
+    UpstreamBusy,
+    UpstreamRefused,
+    decipher,
+    upstream_body,
+)
 from clawkakad.sandboxes.openclaw import MODEL_ID
 
 BODY_LIMIT = 2 * 1024 * 1024  # bytes of a request; a full context is some 600 KB of text
@@ -37,6 +44,7 @@ CONNECT_S = 10.0
 SILENCE_S = 180.0  # longest wait for the next bytes; a slow model thinks for a minute before its first
 ATTEMPTS = 3
 RETRY_AFTER_MAX_S = 10.0
+MORE_MONEY = "at the model's provider raise the limit of this key, or add credit; a monthly limit ends with the month"
 
 KeyFor = Callable[[SandboxId], Awaitable[str | None]]
 OtherKey = Callable[[SandboxId, str | None], Awaitable[str | None]]
@@ -106,6 +114,7 @@ class ModelProxy:
         self._over_all = asyncio.Semaphore(OVER_ALL)
         self._of_sandbox: dict[SandboxId, _Share] = {}
         self._refusals: dict[SandboxId, str] = {}
+        self._used_up: set[SandboxId] = set()
         self._counting: set[asyncio.Task[None]] = set()
         self._troubled = False
 
@@ -113,6 +122,7 @@ class ModelProxy:
         """A sandbox is gone."""
         self._of_sandbox.pop(sandbox_id, None)
         self._refusals.pop(sandbox_id, None)
+        self._used_up.discard(sandbox_id)
 
     def refusal_of(self, sandbox_id: SandboxId) -> str | None:
         """Why the last call of a sandbox failed; None where it was answered. Its gateway keeps that to itself."""
@@ -136,6 +146,8 @@ class ModelProxy:
             self._refusals[sandbox_id] = str(refused)
             if refused.grave:
                 self._note_trouble(str(refused))
+            if isinstance(refused, AllowanceUsedUp):
+                self._note_used_up(sandbox_id)
             return _error(refused.status, str(refused))
         except ClawkakaError as error:
             self._refusals[sandbox_id] = str(error)
@@ -177,6 +189,7 @@ class ModelProxy:
         try:
             self._note_recovery()
             self._refusals.pop(sandbox_id, None)
+            self._used_up.discard(sandbox_id)
             yield answer
         finally:
             answer.close()
@@ -251,6 +264,12 @@ class ModelProxy:
         """Once per stretch of trouble, so that a dead upstream is one line and not a thousand."""
         logger.log("DEBUG" if self._troubled else "ERROR", "the model does not answer", error=text)
         self._troubled = True
+
+    def _note_used_up(self, sandbox_id: SandboxId) -> None:
+        """Once for each sandbox, until it is answered again: the next one may have a key of its own."""
+        if sandbox_id not in self._used_up:
+            self._used_up.add(sandbox_id)
+            logger.error("the allowance for the model is used up", sandbox=sandbox_id, advice=MORE_MONEY)
 
     def _note_recovery(self) -> None:
         if self._troubled:

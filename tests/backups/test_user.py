@@ -61,6 +61,24 @@ async def test_an_export_says_which_of_their_files_it_lacks(home: Installation, 
     assert 1 == len(list(tmp_path.iterdir()))
 
 
+async def test_however_much_machinery_an_export_lacks_it_is_whole(home: Installation, tmp_path: Path) -> None:
+    _, anns = await home.person(ANN)
+    for folder in ("home", "state"):
+        (home.volume(anns) / folder).mkdir()
+        for number in range(20):
+            (home.volume(anns) / folder / f"{number:0240}").touch(mode=0)
+            (home.volume(anns) / folder / f"{number}.sqlite").write_bytes(b"SQLite format 3\0junk")
+    whole = await home.ok("user", "export", ANN, tmp_path / "1.tar.gz")
+
+    assert "in it:" not in whole.output
+    for number in range(12):
+        (home.volume(anns) / f"{number}").touch(mode=0)
+    result = await home.clawkakad("user", "export", ANN, tmp_path / "2.tar.gz")
+
+    assert 1 == result.exit_code
+    assert "; and 2 more\n" in result.output
+
+
 async def test_an_export_goes_into_a_directory_and_git_leaves_it_alone(home: Installation, tmp_path: Path) -> None:
     await home.person(ANN)
     await home.ok("user", "export", ANN, tmp_path)

@@ -1,16 +1,21 @@
 """`clawkakad doctor`: a check is ok only where what it stands for works; else it says what to do."""
 
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from clawkakad.cli import doctor
 from clawkakad.cli.doctor import CHECKS, Finding, Patient
 from clawkakad.config import load_place, load_settings
 from clawkakad.registry import FILE, open_registry, pauses
 from clawkakad.registry.pauses import Scope
 from tests.fakes.graph import Reply, fake_graph
-from tests.support import free_port
+from tests.support import SCALE, free_port
 
 GOOD = {
     "WHATSAPP_APP_SECRET": "app-one",
@@ -81,6 +86,55 @@ async def test_a_daemon_that_does_not_run_is_started_as_it_was_installed(
     found = await CHECKS["daemon"](patient(is_trial=is_trial, PORT=str(free_port())))
 
     assert (found.verdict, found.advice) == ("warn", advice)
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port that takes connections, and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+async def test_who_is_silent_is_named_and_all_of_them_are_waited_for_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: int
+) -> None:
+    monkeypatch.setattr(doctor, "DEADLINE_S", SCALE)
+    url = f"http://127.0.0.1:{silent}"
+    places = {"CLAWKAKA_STATE_DIR": str(tmp_path), "PORT": str(silent), "DOCKER_HOST": url}
+    addresses = {"WHATSAPP_API_BASE_URL": url, "MODEL_BASE_URL": f"{url}/v1", "MODEL": "m"}
+
+    began = time.monotonic()
+    found = await doctor._findings(patient(**places, **addresses))
+
+    assert time.monotonic() - began < 3 * SCALE
+    wanted = {"engine": url, "daemon": f"port {silent}", "WhatsApp": url, "model": f"{url}/v1/models"}
+    said = {name: f"{asked} did not answer within {SCALE:g} s" for name, asked in wanted.items()}
+    assert {name: found[name].seen for name in wanted} == said
+    assert {found[name].verdict for name in wanted} == {"fail"}
+    assert all(found[name].advice for name in wanted)
+    assert found["sandbox image"] == doctor.UNASKED
+    assert "GB free at" in found["disk"].seen
+    assert found.keys() == CHECKS.keys()
+
+
+async def test_an_engine_that_falls_silent_halfway_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: int
+) -> None:
+    async def answers(_: Patient) -> Finding:
+        await asyncio.sleep(0)
+        return Finding("ok", "it did a moment ago")
+
+    monkeypatch.setattr(doctor, "DEADLINE_S", SCALE)
+    monkeypatch.setitem(CHECKS, "engine", answers)
+    url, nobody = f"http://127.0.0.1:{silent}", free_port()
+    places = {"CLAWKAKA_STATE_DIR": str(tmp_path), "PORT": str(nobody), "DOCKER_HOST": url}
+
+    began = time.monotonic()
+    found = await doctor._findings(patient(**places, WHATSAPP_API_BASE_URL=f"http://127.0.0.1:{nobody}"))
+
+    assert time.monotonic() - began < 3 * SCALE
+    assert found["sandbox image"].seen == f"{url} did not answer within {SCALE:g} s"
+    assert "GB free at" in found["disk"].seen
 
 
 async def test_a_pause_is_told_without_numbers_and_keys(tmp_path: Path) -> None:

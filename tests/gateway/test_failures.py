@@ -170,7 +170,9 @@ def said(message: str) -> dict[str, object]:
     ("status", "body", "kind"),
     [
         (401, said("No auth credentials found"), FailureKind.AUTH),
-        (403, said("Key limit exceeded"), FailureKind.AUTH),
+        (403, said("This key may not use that model"), FailureKind.AUTH),
+        (403, said("Key limit exceeded (monthly limit)."), FailureKind.BILLING),
+        (403, said("Your chosen model requires moderation and your input was flagged"), FailureKind.CONTENT),
         (402, said("Insufficient credits"), FailureKind.BILLING),
         (429, said("slow down"), FailureKind.RATE_LIMIT),
         (503, said("try later"), FailureKind.OVERLOADED),

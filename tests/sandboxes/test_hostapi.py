@@ -624,7 +624,8 @@ async def test_a_refused_key_is_asked_once(house: House, upstream: FakeUpstream)
     [
         ([401], 200, [f"key-of-{BOB[0]}", "other-key"]),
         ([401, 401], 401, [f"key-of-{BOB[0]}", "other-key"]),
-        ([403], 401, [f"key-of-{BOB[0]}"]),  # its limit is reached
+        ([403], 401, [f"key-of-{BOB[0]}"]),  # it is known, and may not
+        ([402], 400, [f"key-of-{BOB[0]}"]),  # its limit is reached
     ],
 )
 async def test_a_key_that_is_not_known_any_more_is_replaced_once(
@@ -635,6 +636,20 @@ async def test_a_key_that_is_not_known_any_more_is_replaced_once(
         assert seen == answer.status
 
     assert [f"Bearer {key}" for key in keys] == [headers["Authorization"] for headers in upstream.headers]
+
+
+async def test_an_allowance_that_is_used_up_is_told_once_for_each_sandbox(
+    house: House, upstream: FakeUpstream, logged: Callable[[], list[str]]
+) -> None:
+    limit = (403, {}, {"error": {"message": "Key limit exceeded (monthly limit)."}})
+    for who, refusals in ((ANN, [limit]), (ANN, [limit]), (BOB, [limit]), (ANN, []), (ANN, [limit])):
+        upstream.refusals = list(refusals)
+        async with house.knock(who, "POST", "/v1/chat/completions", json=STREAM) as answer:
+            await answer.read()
+
+    lines = [json.loads(line) for line in logged()]
+    assert [ANN[0], BOB[0], ANN[0]] == [line["sandbox"] for line in lines]
+    assert all("used up" in line["message"] and "raise the limit" in line["advice"] for line in lines)
 
 
 async def test_nobody_home_ends_the_turn_too() -> None:

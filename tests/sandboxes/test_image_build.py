@@ -1,13 +1,14 @@
 """Building the image, with a docker command of our own on the path: what is asked of it, and what is told of it."""
 
 import asyncio
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from clawkakad.cli.image import app
+from clawkakad.cli.image import HOST_BUNDLE, app
 from clawkakad.errors import EngineUnavailable, ImageBuildFailed, UsageError
 from clawkakad.sandboxes import commands, image_base, image_build
 from clawkakad.sandboxes.image import Step
@@ -217,11 +218,39 @@ async def test_a_command_that_reads_nothing_of_its_input_is_no_error() -> None:
     await commands.run(["true"], lambda line: None, within_s=10, what="it", stdin=b"x" * 1_000_000)
 
 
-@pytest.mark.parametrize("way", ["option", "environment"])
-def test_a_bundle_that_is_not_there_is_said_before_anything_is_done(way: str) -> None:
-    words = ["--ca-bundle", "/nowhere.pem"] if way == "option" else []
-    env = {"SSL_CERT_FILE": "/nowhere.pem"} if way == "environment" else {}
+BROKEN = "-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize("way", ["option", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS"])
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "No such file"), ("", "no certificate"), ("no certificate", "no certificate"), (BROKEN, "broken")],
+)
+def test_a_bundle_that_is_none_is_said_in_a_line_before_anything_is_done(
+    docker: Path, tmp_path: Path, way: str, content: str | None, why: str
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_text(content)
+    words = ["--ca-bundle", str(bundle)] if way == "option" else []
+    env = {"SSL_CERT_FILE": None, "NODE_EXTRA_CA_CERTS": None} | ({} if words else {way: str(bundle)})
     outcome = CliRunner().invoke(app, ["build", *words], env=env)
 
-    assert outcome.exit_code == 2
-    assert "/nowhere.pem" in outcome.output
+    assert isinstance(outcome.exception, UsageError)
+    said = str(outcome.exception)
+    assert said.startswith(f"{bundle} is of no use")
+    assert why in said
+    assert "\n" not in said
+    assert not (docker / "calls").exists()
+
+
+@pytest.mark.skipif(not HOST_BUNDLE.is_file(), reason="this host has no bundle")
+def test_a_bundle_of_certificates_is_given_to_the_build(docker: Path, order: image_build.Order) -> None:
+    (docker / "base").touch()
+    words = ["--source", str(order.source), "--tag", "test:1", "--ca-bundle", str(HOST_BUNDLE)]
+
+    assert CliRunner().invoke(app, ["build", *words]).exit_code == 0
+    with tarfile.open(docker / "context.tar") as context:
+        given = context.extractfile("extra-ca/bundle.crt")
+        assert given is not None
+        assert given.read() == HOST_BUNDLE.read_bytes()

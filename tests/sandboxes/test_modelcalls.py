@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from clawkakad.sandboxes.modelcalls import STRUCTURE_LIMIT, UpstreamBusy, UpstreamRefused, decipher, upstream_body
+from clawkakad.sandboxes.modelcalls import (
+    STRUCTURE_LIMIT,
+    AllowanceUsedUp,
+    UpstreamBusy,
+    UpstreamRefused,
+    decipher,
+    upstream_body,
+)
 
 CALL = {"model": "assistant", "messages": [{"role": "user", "content": "hi"}], "tools": [], "stream": True}
 
@@ -83,6 +90,45 @@ def test_a_refused_key_is_for_the_operator_and_its_words_stay_outside() -> None:
     assert isinstance(error, UpstreamRefused)
     assert error.grave
     assert "sk-123" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Key limit exceeded (monthly limit). Manage it using https://openrouter.ai/settings/keys",
+        "Key limit exceeded",
+        "Your organization has reached its spending limit.",
+        "You exceeded your current quota",
+        "Insufficient credits",
+        "Your budget for this month is used up",
+    ],
+)
+@pytest.mark.parametrize("status", [402, 403])
+def test_a_limit_that_is_reached_is_no_refused_key(status: int, words: str) -> None:
+    error = decipher(status, {}, json.dumps({"error": {"code": status, "message": words}}))
+
+    assert isinstance(error, AllowanceUsedUp)
+    assert (error.status, error.grave) == (400, False)
+
+
+@pytest.mark.parametrize(
+    "words", ["No auth credentials found", "This key may not use that model", "Your country is not supported", ""]
+)
+def test_any_other_403_is_a_refused_key(words: str) -> None:
+    error = decipher(403, {}, json.dumps({"error": {"message": words}}))
+
+    assert isinstance(error, UpstreamRefused)
+    assert (error.status, error.grave) == (401, True)
+    assert "its key is refused" in str(error)
+
+
+def test_a_message_that_the_provider_does_not_like_is_no_refused_key() -> None:
+    words = "Your chosen model requires moderation and your input was flagged"
+    error = decipher(403, {}, json.dumps({"error": {"message": words}}))
+
+    assert isinstance(error, UpstreamRefused)
+    assert (error.status, error.grave) == (400, False)
+    assert "moderation" in str(error)
 
 
 @pytest.mark.parametrize("status", [300, 408, 409, 429, 500, 502, 503, 529])

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from clawkakad.errors import Rejected, Transient
+from clawkakad.gateway.failures import FailureKind, failure_kind
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes.modelkeys import ProvisionedKeys, SharedKey
 
@@ -215,6 +216,7 @@ async def test_a_wrong_provisioning_key_is_for_the_operator(bench: Bench) -> Non
         await bench.source(provisioning_key="wrong").key(ANN)
 
     assert "wrong" not in str(raised.value)
+    assert failure_kind(None, str(raised.value)) is FailureKind.AUTH
 
 
 async def test_a_key_that_was_deleted_there_is_made_anew_once(bench: Bench) -> None:
