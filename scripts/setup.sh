@@ -143,6 +143,8 @@ ensure_venv() {
   if setup_venv_is_current "$kind"; then return 0; fi
   setup_require_space "$SETUP_ROOT"
   "$SETUP_VENV/bin/python" -m pip --version > /dev/null 2>&1 || setup_make_venv
+  # From here on it is of neither kind until it is whole: it may be interrupted, or the checkout go back a version.
+  rm -f "$SETUP_VENV"/.made-from-*
   setup_say "Installing the Python packages of requirements/$kind.txt"
   setup_quietly "pip install" "$SETUP_VENV/bin/python" -m pip install --disable-pip-version-check --require-hashes -r "$lock"
   setup_install_project

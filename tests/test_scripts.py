@@ -1,6 +1,7 @@
 """What the scripts are made of, without making anything: in directories with spaces, with stand-ins on PATH."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -103,6 +104,63 @@ def test_the_launcher_imports_nothing_from_where_it_is_called(checkout: Path, tm
     done = run(checkout / ".venv" / "bin" / "clawkakad", "--version", cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+class TestVirtualEnvironment:
+    """`ensure_venv run`, with a stand-in for the Python in .venv that notes what is installed."""
+
+    @pytest.fixture
+    def place(self, checkout: Path) -> Path:
+        (checkout / "clawkakad").mkdir()
+        (checkout / "clawkakad" / "__init__.py").touch()
+        (checkout / "requirements").mkdir()
+        for kind in ("run", "dev"):
+            (checkout / "requirements" / f"{kind}.txt").write_text("# first\n")
+        site, noted = checkout / ".venv" / "site", checkout / "noted"
+        site.mkdir(parents=True)
+        program(
+            checkout / ".venv" / "bin" / "python",
+            f"here={shlex.quote(str(checkout))}",
+            'case "$*" in *purelib*) echo "$here/.venv/site" ;;',
+            f'  *"pip install"*) echo "${{*##*/}}" >> {shlex.quote(str(noted))}; [ ! -e "$here/no-network" ] ;;',
+            '  "-P -c import clawkakad") [ -e "$here/.venv/site/clawkakad.pth" ] ;;',
+            "esac",
+        )
+        return checkout
+
+    @staticmethod
+    def installed(place: Path, kind: str = "run") -> list[str]:
+        """What is installed from now on until that kind is there."""
+        (place / "noted").unlink(missing_ok=True)
+        sourced(place, f"ensure_venv {kind}")
+        return (place / "noted").read_text().split() if (place / "noted").exists() else []
+
+    def test_it_is_made_once(self, place: Path) -> None:
+        assert self.installed(place) == ["run.txt"]
+        assert self.installed(place) == []
+
+    def test_what_an_interrupted_installation_left_is_not_taken_for_the_older_one(self, place: Path) -> None:
+        assert self.installed(place) == ["run.txt"]
+        (place / "requirements" / "run.txt").write_text("# second\n")
+        (place / "no-network").touch()
+        assert self.installed(place) == ["run.txt"]
+
+        (place / "requirements" / "run.txt").write_text("# first\n")  # the operator goes back
+        (place / "no-network").unlink()
+
+        assert self.installed(place) == ["run.txt"]
+
+    def test_the_packages_of_the_tests_are_no_older_ones_of_the_daemon(self, place: Path) -> None:
+        assert self.installed(place, "dev") == ["dev.txt"]
+        assert self.installed(place, "run") == []  # they are among those of the tests
+        for kind in ("run", "dev"):
+            (place / "requirements" / f"{kind}.txt").write_text("# second\n")
+        assert self.installed(place, "run") == ["run.txt"]
+
+        for kind in ("run", "dev"):
+            (place / "requirements" / f"{kind}.txt").write_text("# first\n")
+
+        assert self.installed(place, "dev") == ["dev.txt"]
 
 
 def test_a_docker_that_works_is_found_behind_one_that_does_not(checkout: Path, tmp_path: Path) -> None:
