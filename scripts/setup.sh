@@ -129,8 +129,10 @@ setup_write_launcher() {
 
 setup_venv_wanted() { printf '%s@%s\n' "$(sha256sum < "$SETUP_ROOT/requirements/$1.txt" | cut -c1-16)" "$SETUP_ROOT"; }
 
+# The import fails where the Python behind .venv was upgraded with the system: a newer one has its packages elsewhere.
 setup_venv_is_current() {
-  [ -x "$SETUP_VENV/bin/python" ] && [ "$(cat "$SETUP_VENV/.made-from-$1" 2> /dev/null)" = "$(setup_venv_wanted "$1")" ]
+  [ "$(cat "$SETUP_VENV/.made-from-$1" 2> /dev/null)" = "$(setup_venv_wanted "$1")" ] \
+    && "$SETUP_VENV/bin/python" -P -c 'import clawkakad' 2> /dev/null
 }
 
 ensure_venv() {

@@ -162,6 +162,18 @@ class TestVirtualEnvironment:
 
         assert self.installed(place, "dev") == ["dev.txt"]
 
+    def test_it_is_made_anew_for_a_python_that_was_upgraded(self, place: Path) -> None:
+        shutil.rmtree(place / ".venv")
+        imported = '"$SETUP_VENV/bin/python" -P -c "import clawkakad"'
+        done = sourced(place, "ensure_venv run", imported)
+        assert done.returncode == 0, done.stderr
+        (site,) = (place / ".venv" / "lib").iterdir()
+        site.rename(site.with_name("python3.2"))  # the same link leads to a newer one, which looks elsewhere
+
+        done = sourced(place, "ensure_venv run", imported)
+
+        assert done.returncode == 0, done.stderr
+
 
 def test_a_docker_that_works_is_found_behind_one_that_does_not(checkout: Path, tmp_path: Path) -> None:
     broken = program(tmp_path / "first one" / "docker", "exit 1")
