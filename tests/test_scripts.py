@@ -175,6 +175,22 @@ class TestVirtualEnvironment:
         assert done.returncode == 0, done.stderr
 
 
+def test_an_image_is_built_from_a_checkout_that_was_moved(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "requirements").mkdir()
+    (checkout / "requirements" / "run.txt").touch()
+    (checkout / ".venv" / "site").mkdir(parents=True)
+    purelib = shlex.quote(str(checkout / ".venv" / "site"))
+    program(
+        checkout / ".venv" / "bin" / "python", f'case "$*" in *purelib*) echo {purelib} ;; *build*) echo "$*" ;; esac'
+    )
+    program(checkout / ".venv" / "bin" / "clawkakad", "exec '/where/it/was/.venv/bin/python' -P -m clawkakad \"$@\"")
+    docker = program(tmp_path / "programs" / "docker", "exit 0")
+
+    done = run("scripts/image", "--force", cwd=checkout, PATH=f"{docker.parent}:{PATH}")
+
+    assert (done.returncode, done.stdout) == (0, "-P -m clawkakad image build --force\n"), done.stderr
+
+
 def test_a_docker_that_works_is_found_behind_one_that_does_not(checkout: Path, tmp_path: Path) -> None:
     broken = program(tmp_path / "first one" / "docker", "exit 1")
     working = program(tmp_path / "second one" / "docker", "exit 0")
