@@ -238,6 +238,20 @@ async def test_enter_sends_and_shift_enter_begins_a_line(pair: Pair, browser: Br
         await expect(page.locator(".bubble")).to_have_count(1)
 
 
+async def test_an_emoji_is_no_way_beyond_the_longest_message(pair: Pair, browser: Browser) -> None:
+    async with shown(browser, pair.simulator.url, "longest") as page:
+        text = page.get_by_label("Message", exact=True)
+        await text.fill("x" * 4094)
+        await page.locator("#smile").click()
+        await page.locator("#emoji button").first.click()
+        await page.locator("#emoji button").first.click()
+        await expect(text).to_have_value("x" * 4094 + "😀")
+
+        await page.get_by_role("button", name="Send").click()
+
+        await eventually(lambda: pair.daemon.texts == ["x" * 4094 + "😀"])
+
+
 async def test_it_works_by_touch_alone(pair: Pair, browser: Browser) -> None:
     pair.daemon.on_text = echo
     async with shown(browser, pair.simulator.url, "touch", has_touch=True, is_mobile=True) as page:

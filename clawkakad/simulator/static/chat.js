@@ -477,7 +477,8 @@ $("emoji").append(...EMOJI.map((sign) => {
   const button = element("button", sign);
   button.type = "button";
   button.onclick = () => {
-    const text = $("text");
+    const text = $("text"), chosen = text.selectionEnd - text.selectionStart;
+    if (text.value.length - chosen + sign.length > text.maxLength) return; // the browser limits only what is typed
     text.setRangeText(sign, text.selectionStart, text.selectionEnd, "end");
     grow();
   };
