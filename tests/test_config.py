@@ -141,6 +141,9 @@ def test_a_list_whose_file_is_not_there_is_told_once(tmp_path: Path) -> None:
         ("CLAWKAKA_SLEEP_AFTER_HOURS", "inf", "must be a number"),
         ("CLAWKAKA_SANDBOX_CPUS", "1e999", "must be a number"),
         ("WHATSAPP_APP_SECRET", ",", "names nothing"),
+        ("WHATSAPP_APP_SECRET", "a1b2\nc3d4", "holds a line break, or another sign that cannot be seen"),
+        ("WHATSAPP_ACCESS_TOKEN", "EAAB # of\nOctober", "holds a line break, or another sign that cannot be seen"),
+        ("OPENROUTER_API_KEY", "\ufeffsk-or-1", "holds a line break, or another sign that cannot be seen"),
     ],
 )
 def test_what_to_write_is_said_in_words(name: str, value: str, words: str) -> None:
