@@ -285,6 +285,61 @@ WHATSAPP_SENDER_PHONE_NUMBER_ID="""
         assert "CREDENTIALS_DIRECTORY" not in self.seen(command)
 
 
+class TestInstall:
+    """scripts/install, into a directory of the test, with stand-ins for what would change the machine."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        """The directory: `checkout`, and what is the machine's."""
+        checkout, root = tmp_path / "checkout", tmp_path / "root"
+        for name in ("scripts", "systemd"):
+            shutil.copytree(ROOT / name, checkout / name)
+        script = checkout / "scripts" / "install"
+        script.write_text(re.sub("(?<=[ =])/(?=(etc|run|usr)/)", f"{root}/", script.read_text()))
+        for directory in ("etc/systemd/system", "run/systemd/system", "usr/lib/sysusers.d", "usr/local/bin"):
+            (root / directory).mkdir(parents=True)
+        with (checkout / "scripts" / "setup.sh").open("a") as setup:
+            setup.write("ensure_engine() { :; }; ensure_image() { :; }\n")
+            setup.write("ensure_venv() { mkdir -p .venv/bin; install -m 755 /dev/null .venv/bin/clawkakad; }\n")
+        program(tmp_path / "programs" / "id", "echo 0")
+        for name in ("systemd-sysusers", "systemctl", "setpriv"):
+            program(tmp_path / "programs" / name)
+        return tmp_path
+
+    @staticmethod
+    def install(place: Path, umask: str = "022") -> subprocess.CompletedProcess[str]:
+        script, path = place / "checkout" / "scripts" / "install", f"{place / 'programs'}:{PATH}"
+        return run("sh", "-c", f'umask {umask}; exec "$1"', "sh", script, PATH=path)
+
+    @pytest.mark.parametrize("umask", ["002", "022", "077"])
+    def test_the_service_can_read_what_it_is_made_of_and_nobody_its_secrets(self, place: Path, umask: str) -> None:
+        done = self.install(place, umask)
+
+        assert done.returncode == 0, done.stderr
+        made = [place / "checkout" / ".venv", *(place / "checkout" / ".venv").rglob("*")]
+        made += [path for path in (place / "root").rglob("*") if path.is_file() and path.parent.name != "secrets"]
+        assert {path.name: path.stat().st_mode & 0o4 for path in made} == {path.name: 0o4 for path in made}
+        secrets = place / "root" / "etc" / "clawkakad" / "secrets"
+        assert [path.stat().st_mode & 0o77 for path in (secrets, *secrets.iterdir())] == 7 * [0]
+
+    def test_a_second_time_keeps_what_was_filled_in(self, place: Path) -> None:
+        self.install(place)
+        filled_in = place / "root" / "etc" / "clawkakad" / "clawkakad.env"
+        filled_in.write_text("CLAWKAKA_ALLOW=+49 151 23456789\n")
+
+        assert self.install(place).returncode == 0
+        assert filled_in.read_text() == "CLAWKAKA_ALLOW=+49 151 23456789\n"
+
+    def test_a_checkout_that_its_account_cannot_read_is_refused(self, place: Path) -> None:
+        program(place / "programs" / "setpriv", "exit 127")
+
+        done = self.install(place)
+
+        assert done.returncode == 2
+        assert f"the account clawkakad cannot run {place}/checkout/.venv/bin/clawkakad" in done.stderr
+        assert not list((place / "root" / "etc" / "systemd" / "system").iterdir())
+
+
 @pytest.mark.parametrize("unit", ["clawkakad.service", "clawkakad-backup.service"])
 def test_the_documentation_of_a_unit_is_in_the_checkout(unit: str) -> None:
     found = re.findall(
