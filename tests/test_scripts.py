@@ -214,6 +214,33 @@ def test_who_may_not_use_the_engine_is_told_how(checkout: Path, tmp_path: Path) 
     assert "sudo usermod -aG docker robin" in done.stderr
 
 
+class TestNuke:
+    """scripts/nuke, beside a service that is installed below a directory of the test."""
+
+    @pytest.fixture
+    def place(self, checkout: Path, tmp_path: Path) -> Path:
+        script = checkout / "scripts" / "nuke"
+        script.write_text(script.read_text().replace("/usr/local/bin", str(tmp_path / "installed")))
+        with (checkout / "scripts" / "setup.sh").open("a") as setup:
+            setup.write("ensure_venv() { :; }\n")
+        program(checkout / ".venv" / "bin" / "clawkakad", 'echo "trial: $*"')
+        program(tmp_path / "installed" / "clawkakad", 'echo "service: $*"')
+        (checkout / ".clawkaka").mkdir()
+        return checkout
+
+    def test_a_trial_goes_before_the_service(self, place: Path) -> None:
+        (place / ".clawkaka" / "trial.json").touch()
+
+        done = run("scripts/nuke", "--yes", cwd=place)
+
+        assert (done.stdout, done.stderr) == ("trial: nuke --images --state .clawkaka --yes\n", "")
+
+    def test_backups_of_a_trial_that_is_gone_do_not_hide_the_service(self, place: Path) -> None:
+        (place / ".clawkaka" / "backups").mkdir()
+
+        assert run("scripts/nuke", "--yes", cwd=place).stdout == "service: nuke --images --yes\n"
+
+
 class TestInstalledCommand:
     """systemd/clawkakad.sh, installed below a directory of the test."""
 
