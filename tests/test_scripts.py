@@ -240,6 +240,17 @@ class TestNuke:
 
         assert run("scripts/nuke", "--yes", cwd=place).stdout == "service: nuke --images --yes\n"
 
+    def test_it_is_said_how_the_service_itself_goes(self, place: Path) -> None:
+        (place / ".clawkaka").rmdir()
+
+        done = run("scripts/nuke", "--yes", cwd=place)
+
+        installer = (ROOT / "scripts" / "install").read_text()
+        for made in ("/etc/clawkakad", "/etc/systemd/system/clawkakad", "/usr/lib/sysusers.d/clawkakad.conf"):
+            assert made in done.stderr
+            assert made.rpartition("/")[0] in installer
+        assert "userdel clawkakad" in done.stderr
+
 
 class TestInstalledCommand:
     """systemd/clawkakad.sh, installed below a directory of the test."""
