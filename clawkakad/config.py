@@ -36,6 +36,7 @@ IN_WORDS = {  # by the type of pydantic's error
     "enum": "must be {expected}",
     "int_parsing": "must be a whole number",
     "float_parsing": "must be a number",
+    "finite_number": "must be a number",
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be {ge:g} or more",
     "less_than_equal": "must be {le:g} or less",
@@ -76,7 +77,7 @@ class ModelKind(StrEnum):
 class Settings(BaseModel):
     """Everything that an operator can set. What two fields say together is checked at the later one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
     app_secrets: Secrets = Field(
         alias="WHATSAPP_APP_SECRET",

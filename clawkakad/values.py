@@ -26,6 +26,12 @@ def _not_an_example(value: SecretStr) -> SecretStr:
     return value
 
 
+def _visible(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().isprintable():  # no header could carry it; or an editor put a byte order mark first
+        raise ValueError("holds a line break, or another sign that cannot be seen")
+    return value
+
+
 def _identifier(value: str) -> str:
     """A phone number in any human format becomes digits; a business-scoped id (US.1349…) stays."""
     if re.fullmatch(r"[A-Z]{2}\.[A-Za-z0-9.]+", value):
@@ -73,7 +79,7 @@ def _short(value: Path) -> Path:
     return value
 
 
-Secret = Annotated[SecretStr, AfterValidator(_not_an_example)]
+Secret = Annotated[SecretStr, AfterValidator(_not_an_example), AfterValidator(_visible)]
 Url = Annotated[str, AfterValidator(_url)]
 Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier)], ...], BeforeValidator(_words)]
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_words), Field(min_length=1)]

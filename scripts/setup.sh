@@ -129,8 +129,10 @@ setup_write_launcher() {
 
 setup_venv_wanted() { printf '%s@%s\n' "$(sha256sum < "$SETUP_ROOT/requirements/$1.txt" | cut -c1-16)" "$SETUP_ROOT"; }
 
+# The import fails where the Python behind .venv was upgraded with the system: a newer one has its packages elsewhere.
 setup_venv_is_current() {
-  [ -x "$SETUP_VENV/bin/python" ] && [ "$(cat "$SETUP_VENV/.made-from-$1" 2> /dev/null)" = "$(setup_venv_wanted "$1")" ]
+  [ "$(cat "$SETUP_VENV/.made-from-$1" 2> /dev/null)" = "$(setup_venv_wanted "$1")" ] \
+    && "$SETUP_VENV/bin/python" -P -c 'import clawkakad' 2> /dev/null
 }
 
 ensure_venv() {
@@ -143,6 +145,8 @@ ensure_venv() {
   if setup_venv_is_current "$kind"; then return 0; fi
   setup_require_space "$SETUP_ROOT"
   "$SETUP_VENV/bin/python" -m pip --version > /dev/null 2>&1 || setup_make_venv
+  # From here on it is of neither kind until it is whole: it may be interrupted, or the checkout go back a version.
+  rm -f "$SETUP_VENV"/.made-from-*
   setup_say "Installing the Python packages of requirements/$kind.txt"
   setup_quietly "pip install" "$SETUP_VENV/bin/python" -m pip install --disable-pip-version-check --require-hashes -r "$lock"
   setup_install_project

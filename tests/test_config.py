@@ -138,14 +138,19 @@ def test_a_list_whose_file_is_not_there_is_told_once(tmp_path: Path) -> None:
         ("CLAWKAKA_SANDBOX_MEMORY_MB", "1000", "must be 1024 or more"),
         ("CLAWKAKA_SANDBOX_CPUS", "0", "must be more than 0"),
         ("CLAWKAKA_BURST_S", "a while", "must be a number"),
+        ("CLAWKAKA_SLEEP_AFTER_HOURS", "inf", "must be a number"),
+        ("CLAWKAKA_SANDBOX_CPUS", "1e999", "must be a number"),
         ("WHATSAPP_APP_SECRET", ",", "names nothing"),
+        ("WHATSAPP_APP_SECRET", "a1b2\nc3d4", "holds a line break, or another sign that cannot be seen"),
+        ("WHATSAPP_ACCESS_TOKEN", "EAAB # of\nOctober", "holds a line break, or another sign that cannot be seen"),
+        ("OPENROUTER_API_KEY", "\ufeffsk-or-1", "holds a line break, or another sign that cannot be seen"),
     ],
 )
 def test_what_to_write_is_said_in_words(name: str, value: str, words: str) -> None:
     assert problems_of({**GOOD, name: value}) == [f"{name}: {words}"]
 
 
-@pytest.mark.parametrize("value", ["-1", "?!", "1e9", "nan", "0.5"])
+@pytest.mark.parametrize("value", ["-1", "?!", "1e9", "nan", "inf", "0.5"])
 def test_no_setting_answers_in_the_words_of_a_library(value: str) -> None:
     problems = "\n".join(problems_of(dict.fromkeys(names(), value)))
 

@@ -1,6 +1,7 @@
 """What the scripts are made of, without making anything: in directories with spaces, with stand-ins on PATH."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -160,6 +161,91 @@ def test_the_launcher_imports_nothing_from_where_it_is_called(checkout: Path, tm
     assert (done.returncode, done.stderr) == (0, "")
 
 
+class TestVirtualEnvironment:
+    """`ensure_venv run`, with a stand-in for the Python in .venv that notes what is installed."""
+
+    @pytest.fixture
+    def place(self, checkout: Path) -> Path:
+        (checkout / "clawkakad").mkdir()
+        (checkout / "clawkakad" / "__init__.py").touch()
+        (checkout / "requirements").mkdir()
+        for kind in ("run", "dev"):
+            (checkout / "requirements" / f"{kind}.txt").write_text("# first\n")
+        site, noted = checkout / ".venv" / "site", checkout / "noted"
+        site.mkdir(parents=True)
+        program(
+            checkout / ".venv" / "bin" / "python",
+            f"here={shlex.quote(str(checkout))}",
+            'case "$*" in *purelib*) echo "$here/.venv/site" ;;',
+            f'  *"pip install"*) echo "${{*##*/}}" >> {shlex.quote(str(noted))}; [ ! -e "$here/no-network" ] ;;',
+            '  "-P -c import clawkakad") [ -e "$here/.venv/site/clawkakad.pth" ] ;;',
+            "esac",
+        )
+        return checkout
+
+    @staticmethod
+    def installed(place: Path, kind: str = "run") -> list[str]:
+        """What is installed from now on until that kind is there."""
+        (place / "noted").unlink(missing_ok=True)
+        sourced(place, f"ensure_venv {kind}")
+        return (place / "noted").read_text().split() if (place / "noted").exists() else []
+
+    def test_it_is_made_once(self, place: Path) -> None:
+        assert self.installed(place) == ["run.txt"]
+        assert self.installed(place) == []
+
+    def test_what_an_interrupted_installation_left_is_not_taken_for_the_older_one(self, place: Path) -> None:
+        assert self.installed(place) == ["run.txt"]
+        (place / "requirements" / "run.txt").write_text("# second\n")
+        (place / "no-network").touch()
+        assert self.installed(place) == ["run.txt"]
+
+        (place / "requirements" / "run.txt").write_text("# first\n")  # the operator goes back
+        (place / "no-network").unlink()
+
+        assert self.installed(place) == ["run.txt"]
+
+    def test_the_packages_of_the_tests_are_no_older_ones_of_the_daemon(self, place: Path) -> None:
+        assert self.installed(place, "dev") == ["dev.txt"]
+        assert self.installed(place, "run") == []  # they are among those of the tests
+        for kind in ("run", "dev"):
+            (place / "requirements" / f"{kind}.txt").write_text("# second\n")
+        assert self.installed(place, "run") == ["run.txt"]
+
+        for kind in ("run", "dev"):
+            (place / "requirements" / f"{kind}.txt").write_text("# first\n")
+
+        assert self.installed(place, "dev") == ["dev.txt"]
+
+    def test_it_is_made_anew_for_a_python_that_was_upgraded(self, place: Path) -> None:
+        shutil.rmtree(place / ".venv")
+        imported = '"$SETUP_VENV/bin/python" -P -c "import clawkakad"'
+        done = sourced(place, "ensure_venv run", imported)
+        assert done.returncode == 0, done.stderr
+        (site,) = (place / ".venv" / "lib").iterdir()
+        site.rename(site.with_name("python3.2"))  # the same link leads to a newer one, which looks elsewhere
+
+        done = sourced(place, "ensure_venv run", imported)
+
+        assert done.returncode == 0, done.stderr
+
+
+def test_an_image_is_built_from_a_checkout_that_was_moved(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "requirements").mkdir()
+    (checkout / "requirements" / "run.txt").touch()
+    (checkout / ".venv" / "site").mkdir(parents=True)
+    purelib = shlex.quote(str(checkout / ".venv" / "site"))
+    program(
+        checkout / ".venv" / "bin" / "python", f'case "$*" in *purelib*) echo {purelib} ;; *build*) echo "$*" ;; esac'
+    )
+    program(checkout / ".venv" / "bin" / "clawkakad", "exec '/where/it/was/.venv/bin/python' -P -m clawkakad \"$@\"")
+    docker = program(tmp_path / "programs" / "docker", "exit 0")
+
+    done = run("scripts/image", "--force", cwd=checkout, PATH=f"{docker.parent}:{PATH}")
+
+    assert (done.returncode, done.stdout) == (0, "-P -m clawkakad image build --force\n"), done.stderr
+
+
 def test_a_docker_that_works_is_found_behind_one_that_does_not(checkout: Path, tmp_path: Path) -> None:
     broken = program(tmp_path / "first one" / "docker", "exit 1")
     working = program(tmp_path / "second one" / "docker", "exit 0")
@@ -181,6 +267,44 @@ def test_who_may_not_use_the_engine_is_told_how(checkout: Path, tmp_path: Path) 
 
     assert done.returncode == 1
     assert "sudo usermod -aG docker robin" in done.stderr
+
+
+class TestNuke:
+    """scripts/nuke, beside a service that is installed below a directory of the test."""
+
+    @pytest.fixture
+    def place(self, checkout: Path, tmp_path: Path) -> Path:
+        script = checkout / "scripts" / "nuke"
+        script.write_text(script.read_text().replace("/usr/local/bin", str(tmp_path / "installed")))
+        with (checkout / "scripts" / "setup.sh").open("a") as setup:
+            setup.write("ensure_venv() { :; }\n")
+        program(checkout / ".venv" / "bin" / "clawkakad", 'echo "trial: $*"')
+        program(tmp_path / "installed" / "clawkakad", 'echo "service: $*"')
+        (checkout / ".clawkaka").mkdir()
+        return checkout
+
+    def test_a_trial_goes_before_the_service(self, place: Path) -> None:
+        (place / ".clawkaka" / "trial.json").touch()
+
+        done = run("scripts/nuke", "--yes", cwd=place)
+
+        assert (done.stdout, done.stderr) == ("trial: nuke --images --state .clawkaka --yes\n", "")
+
+    def test_backups_of_a_trial_that_is_gone_do_not_hide_the_service(self, place: Path) -> None:
+        (place / ".clawkaka" / "backups").mkdir()
+
+        assert run("scripts/nuke", "--yes", cwd=place).stdout == "service: nuke --images --yes\n"
+
+    def test_it_is_said_how_the_service_itself_goes(self, place: Path) -> None:
+        (place / ".clawkaka").rmdir()
+
+        done = run("scripts/nuke", "--yes", cwd=place)
+
+        installer = (ROOT / "scripts" / "install").read_text()
+        for made in ("/etc/clawkakad", "/etc/systemd/system/clawkakad", "/usr/lib/sysusers.d/clawkakad.conf"):
+            assert made in done.stderr
+            assert made.rpartition("/")[0] in installer
+        assert "userdel clawkakad" in done.stderr
 
 
 class TestInstalledCommand:
@@ -252,6 +376,61 @@ WHATSAPP_SENDER_PHONE_NUMBER_ID="""
         shutil.rmtree(command.parent / "etc")
 
         assert "CREDENTIALS_DIRECTORY" not in self.seen(command)
+
+
+class TestInstall:
+    """scripts/install, into a directory of the test, with stand-ins for what would change the machine."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        """The directory: `checkout`, and what is the machine's."""
+        checkout, root = tmp_path / "checkout", tmp_path / "root"
+        for name in ("scripts", "systemd"):
+            shutil.copytree(ROOT / name, checkout / name)
+        script = checkout / "scripts" / "install"
+        script.write_text(re.sub("(?<=[ =])/(?=(etc|run|usr)/)", f"{root}/", script.read_text()))
+        for directory in ("etc/systemd/system", "run/systemd/system", "usr/lib/sysusers.d", "usr/local/bin"):
+            (root / directory).mkdir(parents=True)
+        with (checkout / "scripts" / "setup.sh").open("a") as setup:
+            setup.write("ensure_engine() { :; }; ensure_image() { :; }\n")
+            setup.write("ensure_venv() { mkdir -p .venv/bin; install -m 755 /dev/null .venv/bin/clawkakad; }\n")
+        program(tmp_path / "programs" / "id", "echo 0")
+        for name in ("systemd-sysusers", "systemctl", "setpriv"):
+            program(tmp_path / "programs" / name)
+        return tmp_path
+
+    @staticmethod
+    def install(place: Path, umask: str = "022") -> subprocess.CompletedProcess[str]:
+        script, path = place / "checkout" / "scripts" / "install", f"{place / 'programs'}:{PATH}"
+        return run("sh", "-c", f'umask {umask}; exec "$1"', "sh", script, PATH=path)
+
+    @pytest.mark.parametrize("umask", ["002", "022", "077"])
+    def test_the_service_can_read_what_it_is_made_of_and_nobody_its_secrets(self, place: Path, umask: str) -> None:
+        done = self.install(place, umask)
+
+        assert done.returncode == 0, done.stderr
+        made = [place / "checkout" / ".venv", *(place / "checkout" / ".venv").rglob("*")]
+        made += [path for path in (place / "root").rglob("*") if path.is_file() and path.parent.name != "secrets"]
+        assert {path.name: path.stat().st_mode & 0o4 for path in made} == {path.name: 0o4 for path in made}
+        secrets = place / "root" / "etc" / "clawkakad" / "secrets"
+        assert [path.stat().st_mode & 0o77 for path in (secrets, *secrets.iterdir())] == 7 * [0]
+
+    def test_a_second_time_keeps_what_was_filled_in(self, place: Path) -> None:
+        self.install(place)
+        filled_in = place / "root" / "etc" / "clawkakad" / "clawkakad.env"
+        filled_in.write_text("CLAWKAKA_ALLOW=+49 151 23456789\n")
+
+        assert self.install(place).returncode == 0
+        assert filled_in.read_text() == "CLAWKAKA_ALLOW=+49 151 23456789\n"
+
+    def test_a_checkout_that_its_account_cannot_read_is_refused(self, place: Path) -> None:
+        program(place / "programs" / "setpriv", "exit 127")
+
+        done = self.install(place)
+
+        assert done.returncode == 2
+        assert f"the account clawkakad cannot run {place}/checkout/.venv/bin/clawkakad" in done.stderr
+        assert not list((place / "root" / "etc" / "systemd" / "system").iterdir())
 
 
 @pytest.mark.parametrize("unit", ["clawkakad.service", "clawkakad-backup.service"])

@@ -86,6 +86,7 @@ class _Visit(web.RequestHandler):
 
     def __init__(self, manager: web.Server, door: _Door) -> None:
         super().__init__(manager, loop=asyncio.get_running_loop(), **OPTIONS)
+        self._max_msg_queue_size -= 1  # else aiohttp may read on without end: see `web/connection.py`
         self.door = door
         self._resting: asyncio.TimerHandle | None = None
 

@@ -155,12 +155,12 @@ class People:
             self._replay(path.read_text(encoding="utf-8"))
         draft = path.with_suffix(".new")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(event, ensure_ascii=False) + "\n" for event in self._events())
+            file.writelines(json.dumps(event) + "\n" for event in self._events())
         draft.replace(path)
         self._file = path.open("a", encoding="utf-8")
 
     def _replay(self, text: str) -> None:
-        for line in text.splitlines():
+        for line in text.split("\n"):  # and nowhere else, as splitlines() would: a message may hold U+2028
             # A line that cannot be read is a torn one: the rest of the chat is worth more than it.
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 self._apply(json.loads(line))
@@ -189,7 +189,7 @@ class People:
 
     def _append(self, event: dict[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(event) + "\n")
             self._file.flush()
 
 

@@ -100,13 +100,14 @@ async def running_simulator(
         courier = Courier(session, url=webhook_url, app_secret=secret.app_secret, retry_delays_s=retry_delays_s)
         exchange = Exchange(people, courier, Business(secret.phone_number_id), clock, knobs)
         openrouter = OpenRouter(secret.provisioning_key)
-        app = simulator_app(exchange, openrouter, secret.access_token, names=names | {host})
+        own_name = f"[{host}]" if ":" in host else host  # an IPv6 address has brackets in a URL
+        app = simulator_app(exchange, openrouter, secret.access_token, names=names | {own_name})
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_S)
         await runner.setup()
         try:
             bound = await _listen(runner, host, port)
             exchange.resume()
-            yield Simulator(f"http://{host}:{bound}", exchange, openrouter, secret)
+            yield Simulator(f"http://{own_name}:{bound}", exchange, openrouter, secret)
         finally:
             await runner.cleanup()
             await exchange.aclose()

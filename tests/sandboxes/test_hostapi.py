@@ -30,7 +30,7 @@ from clawkakad.sandboxes.modelcalls import upstream_body
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream
 from clawkakad.sandboxes.paths import SandboxPaths
 from tests.fakes.upstream import FakeUpstream, fake_upstream
-from tests.support import eventually, short_directory
+from tests.support import SCALE, eventually, short_directory
 
 ANN, BOB = (SandboxId("s00000000aa"), UserId("u00000000aa")), (SandboxId("s00000000bb"), UserId("u00000000bb"))
 PROFILE = Profile(name=None, time_zone="Europe/Berlin", currency="EUR", language="de", country="DE")
@@ -310,6 +310,18 @@ async def test_who_floods_waits_for_itself(
 
         assert 200 == (await house.ask(BOB, "GET", "/v1/models"))[0]
         assert await flood > 0.9  # 40 requests cost 120 ms, and 104 connections that are not in the backlog 104
+
+
+async def test_requests_behind_a_body_that_came_later_are_all_answered(house: House) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(house.paths(ANN).host_socket))
+    writer.write(b"PUT /pa/v1/nothing HTTP/1.1\r\nHost: host\r\nContent-Length: 4\r\n\r\n")
+    await asyncio.sleep(0.1 * SCALE)
+    writer.write(b"body" + (GET + b"\r\n") * 50 + GET + b"Connection: close\r\n\r\n")
+    try:
+        async with asyncio.timeout(5 * SCALE):
+            assert (await reader.read(-1)).count(b"HTTP/1.1 ") == 52
+    finally:
+        writer.close()
 
 
 SENDER = """

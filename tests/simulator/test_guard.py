@@ -4,6 +4,7 @@ import aiohttp
 import pytest
 
 from clawkakad.simulator.guard import host_of, is_same_origin
+from clawkakad.simulator.server import running_simulator
 from tests.simulator.conftest import Pair
 
 
@@ -33,6 +34,12 @@ def test_origins_are_compared_whole() -> None:
 async def test_a_name_that_is_not_ours_is_refused(pair: Pair, path: str) -> None:
     async with pair.daemon.session.get(pair.simulator.url + path, headers={"Host": "evil.example"}) as answer:
         assert answer.status == 421
+
+
+async def test_its_own_address_may_be_of_ipv6(pair: Pair) -> None:
+    running = running_simulator(pair.simulator.secrets, host="::1", names=frozenset())
+    async with running as simulator, pair.daemon.session.get(simulator.url) as answer:
+        assert answer.status == 200
 
 
 @pytest.mark.parametrize("path", ["/simulator/messages", "/simulator/people", "/simulator/knobs"])

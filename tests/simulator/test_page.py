@@ -238,6 +238,42 @@ async def test_enter_sends_and_shift_enter_begins_a_line(pair: Pair, browser: Br
         await expect(page.locator(".bubble")).to_have_count(1)
 
 
+async def test_an_emoji_is_no_way_beyond_the_longest_message(pair: Pair, browser: Browser) -> None:
+    async with shown(browser, pair.simulator.url, "longest") as page:
+        text = page.get_by_label("Message", exact=True)
+        await text.fill("x" * 4094)
+        await page.locator("#smile").click()
+        await page.locator("#emoji button").first.click()
+        await page.locator("#emoji button").first.click()
+        await expect(text).to_have_value("x" * 4094 + "😀")
+
+        await page.get_by_role("button", name="Send").click()
+
+        await eventually(lambda: pair.daemon.texts == ["x" * 4094 + "😀"])
+
+
+async def test_who_is_gone_after_a_restart_has_no_unread_messages(pair: Pair, browser: Browser) -> None:
+    async with running_simulator(pair.simulator.secrets) as first:
+        join(pair.daemon, first)
+        first.exchange.add_person("Mika", "+49 1512 3456789")
+        bo = first.exchange.add_person("Bo", "+44 7700 900123")
+        first.exchange.write(bo, "hi")
+        port = int(first.url.rpartition(":")[2])
+        context = await browser.new_context(viewport=DESKTOP)
+        page = await context.new_page()
+        await page.goto(f"{first.url}/?as=4915123456789")
+        await expect(page.locator("#holder")).to_have_text("as Mika")
+        await pair.daemon.send("+447700900123", "for Bo")
+        await expect(page).to_have_title("(1) clawkakad · simulated chat")
+    async with running_simulator(pair.simulator.secrets, port=port) as second:
+        second.exchange.add_person("Mika", "+49 1512 3456789")
+
+        await expect(page.locator("#connection")).to_be_hidden()
+
+        await expect(page).to_have_title("clawkakad · simulated chat")
+        await context.close()
+
+
 async def test_it_works_by_touch_alone(pair: Pair, browser: Browser) -> None:
     pair.daemon.on_text = echo
     async with shown(browser, pair.simulator.url, "touch", has_touch=True, is_mobile=True) as page:

@@ -51,6 +51,20 @@ def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
     third.close()
 
 
+@pytest.mark.parametrize("text", ["two\u2028lines", "next\x85line", "page\x0cbreak", "half a sign \ud83d"])
+def test_a_text_with_signs_that_are_rare_is_there_again_too(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "people.jsonl"
+    people = People(path)
+    robin = people.add("Robin", "+91 98765 43210")
+    people.keep(message(robin.wa_id, text))
+    people.close()
+
+    again = People(path)
+
+    assert [kept.text for kept in again.of(robin.wa_id)] == [text]
+    again.close()
+
+
 def test_a_state_only_moves_on() -> None:
     people = People()
     kept = people.keep(message("919876543210"))

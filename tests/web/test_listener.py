@@ -122,6 +122,16 @@ async def test_pipelined_requests_are_all_answered(port: int) -> None:
             assert (await client.answer())[0] == 200
 
 
+async def test_pipelined_requests_behind_a_body_that_came_later_are_all_answered(port: int) -> None:
+    head, body = post("/", b"body")[:-4], b"body"
+    async with wire(port) as client:
+        await client.send(head)
+        await asyncio.sleep(0.1 * SCALE)
+        await client.send(body + GET * 100)
+        for _ in range(101):
+            assert (await client.answer())[0] == 200
+
+
 @pytest.mark.parametrize(
     "noise",
     [

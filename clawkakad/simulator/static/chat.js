@@ -51,6 +51,7 @@ const HANDLERS = {
     state.chats = new Map(Object.entries(event.chats));
     state.typing = new Set(event.typing);
     state.typing.forEach(wait);
+    for (const wa_id of state.unread.keys()) if (!state.people.has(wa_id)) state.unread.delete(wa_id);
     $("title").textContent = event.business.name;
     const confirmed = new Set([...state.chats.values()].flat().map((message) => message.client_id));
     state.unsent = state.unsent.filter((message) => !confirmed.has(message.client_id));
@@ -477,7 +478,8 @@ $("emoji").append(...EMOJI.map((sign) => {
   const button = element("button", sign);
   button.type = "button";
   button.onclick = () => {
-    const text = $("text");
+    const text = $("text"), chosen = text.selectionEnd - text.selectionStart;
+    if (text.value.length - chosen + sign.length > text.maxLength) return; // the browser limits only what is typed
     text.setRangeText(sign, text.selectionStart, text.selectionEnd, "end");
     grow();
   };
