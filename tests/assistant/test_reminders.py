@@ -211,6 +211,16 @@ async def test_a_profile_takes_only_what_is_true(
     assert (await services.change_profile(robin, {"currency": "inr"})).currency == "INR"
 
 
+async def test_two_changes_of_a_profile_at_once_both_stay(services: PaServices, robin: UserId) -> None:
+    await asyncio.gather(
+        services.change_profile(robin, {"name": "Robin"}),
+        services.change_profile(robin, {"time_zone": "Asia/Kolkata"}),
+    )
+
+    profile = await services.profile(robin)
+    assert (profile.name, profile.time_zone) == ("Robin", "Asia/Kolkata")
+
+
 async def test_the_clock_sleeps_until_the_next_one(registry: Registry, services: PaServices, robin: UserId) -> None:
     """On the real clock: a reminder half a second away comes without anybody waking the loop."""
     real = PaServices(registry, lambda: datetime.now(UTC), on_reminder=lambda: None)
