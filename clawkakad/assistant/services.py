@@ -103,4 +103,5 @@ def _as_json(reminder: Reminder) -> dict[str, object]:
         "wall": reminder.wall,
         "zone": reminder.zone,
         "text": reminder.text,
+        "state": reminder.state.value,
     }
