@@ -5,6 +5,7 @@ a NUL (which would cut the text in its tools) and bytes that were not UTF-8.
 """
 
 import re
+import unicodedata
 
 from .errors import PaError
 
@@ -33,8 +34,8 @@ def quoted(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """For comparing without case, in every script."""
-    return text.casefold()
+    """For comparing without case, in every script, however a phone puts its letters together (é, ड़)."""
+    return unicodedata.normalize("NFC", text.casefold())
 
 
 def plural(count: int, noun: str) -> str:
