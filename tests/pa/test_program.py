@@ -44,6 +44,13 @@ def test_what_is_shown_stays_on_one_line(pa: Program) -> None:
     pa.refusal("a\nb")
 
 
+@pytest.mark.parametrize(
+    "joined", ["\u0dc1\u0dca\u200d\u0dbb\u0dd3", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "👩\u200d👧"]
+)
+def test_what_joins_letters_is_shown_as_it_was_written(pa: Program, joined: str) -> None:
+    assert pa.line("task", "add", joined) == f'ok task 1: "{joined}"'
+
+
 def test_long_text_is_refused_and_long_lines_are_cut(pa: Program) -> None:
     assert "4000" in pa.refusal("task", "add", "x" * 4001)
     assert len(pa.line("task", "add", "x" * 4000)) < 230
