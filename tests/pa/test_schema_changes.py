@@ -27,7 +27,7 @@ def test_a_change_is_recorded_with_its_reason_beside_a_copy(pa: Program) -> None
 def test_columns_and_indexes_are_added(pa: Program) -> None:
     pa.line("evolve", "alter table expenses add column shop TEXT DEFAULT ''", "--why", "asks where")
     pa.line("evolve", "ALTER TABLE tasks ADD place TEXT;", "--why", "errands by place")
-    pa.line("evolve", "CREATE INDEX expenses_by_shop ON expenses (shop)", "--reason", "asks where")
+    pa.line("evolve", "CREATE INDEX expenses_by_shop ON expenses (shop, day DESC)", "--reason", "asks where")
     assert pa.line("expense", "add", "280").startswith("ok expense 1")
     assert pa.row("SELECT shop FROM expenses") == {"shop": ""}
     assert len(pa.rows("SELECT * FROM schema_changes")) == 3
@@ -44,6 +44,9 @@ def test_columns_and_indexes_are_added(pa: Program) -> None:
         "ALTER TABLE expenses ADD COLUMN shop TEXT CHECK (amount_minor < 5)",
         "ALTER TABLE expenses ADD COLUMN t INTEGER REFERENCES tasks(id)",
         "CREATE UNIQUE INDEX one_a_day ON expenses (day)",
+        "CREATE INDEX by_what ON tasks (json_extract(what, '$.a'))",
+        "CREATE INDEX some ON tasks (what) WHERE json_extract(what, '$.a') = 1",
+        "ALTER TABLE expenses ADD COLUMN rowid INTEGER",
         "ALTER TABLE journal ADD COLUMN x TEXT",
         "CREATE INDEX j ON schema_changes (why)",
         "CREATE TRIGGER t AFTER INSERT ON expenses BEGIN DELETE FROM expenses; END",

@@ -35,6 +35,7 @@ CREATE_INDEX = re.compile(
 PLAIN_COLUMN = re.compile(
     rf"{WORD}\s+(?:INTEGER|INT|REAL|TEXT|BLOB|ANY)(?:\s+DEFAULT\s+(?:-?[0-9.]+|'[^']*'|NULL))?", re.IGNORECASE
 )
+PLAIN_INDEX = re.compile(rf"\s*{WORD}(?:\s+(?:ASC|DESC))?(?:\s*,\s*{WORD}(?:\s+(?:ASC|DESC))?)*\s*\)", re.I)
 OWN_ID = re.compile(r"\bid\s+INTEGER\s+PRIMARY\s+KEY\b", re.I)
 
 
@@ -78,10 +79,12 @@ def _check(args: Arguments, statement: str) -> None:
         raise args.wrong("a table needs the column: id INTEGER PRIMARY KEY")
     if re.search(r"\)\s*WITHOUT\s+ROWID|\bAS\s+SELECT\b", statement, re.I):
         raise args.wrong("WITHOUT ROWID and AS SELECT are not possible")
+    if re.search(r"\browid\b", statement, re.I):
+        raise args.wrong("rowid is the database's own name for a row; choose another")
     if table in CORE and pattern is ADD_COLUMN and not PLAIN_COLUMN.fullmatch(match["rest"].strip()):
         raise args.wrong(f"a column of {table} must be plain: NAME INTEGER|REAL|TEXT [DEFAULT value], nothing else")
-    if table in CORE and pattern is CREATE_INDEX and match["unique"]:
-        raise args.wrong(f"{table} cannot get a UNIQUE index: it would refuse rows")
+    if table in CORE and pattern is CREATE_INDEX and (match["unique"] or not PLAIN_INDEX.fullmatch(match["rest"])):
+        raise args.wrong(f"{table} cannot get a UNIQUE index, nor one of anything but columns: it could refuse rows")
 
 
 def _schema_of(db: sqlite3.Connection) -> list[tuple[str, str]]:
