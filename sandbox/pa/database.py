@@ -64,6 +64,13 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
     partial.replace(target)
 
 
+def first_columns(table: str) -> set[str]:
+    """The columns that the table has in a new database."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(_schema())
+        return {row[0] for row in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
     connection.row_factory = sqlite3.Row

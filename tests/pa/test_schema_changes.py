@@ -119,6 +119,14 @@ def test_an_added_column_of_a_core_table_is_filled_and_undone(pa: Program) -> No
     assert pa.row("SELECT shop, amount_minor FROM expenses") == {"shop": None, "amount_minor": 28000}
 
 
+def test_an_added_column_may_have_a_name_that_another_table_knows(pa: Program) -> None:
+    pa.line("evolve", "ALTER TABLE tasks ADD COLUMN category TEXT", "--why", "sorts errands")
+    pa.line("task", "add", "milk")
+    pa.line("row", "edit", "tasks", "1", "category=Shop")
+    assert pa.row("SELECT category FROM tasks") == {"category": "Shop"}
+    assert "columns here: category" in pa.refusal("row", "edit", "tasks", "1", "what=eggs")
+
+
 def test_core_columns_and_the_programs_own_books_are_out_of_reach(pa: Program) -> None:
     pa.line("expense", "add", "280")
     assert "is not column=value" in pa.refusal("row", "edit", "expenses", "1", "amount_minor=1")
