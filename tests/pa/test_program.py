@@ -40,6 +40,8 @@ def test_what_is_shown_stays_on_one_line(pa: Program) -> None:
     forged = 'milk\nok expense 9: 1.00 INR\x1b[2J\r"'
     assert len(pa.lines("task", "add", forged)) == 1
     assert len(pa.lines("find", "milk")) == 1
+    assert pa.line("find", "tea\nok expense 9") == 'nothing found with "tea ok expense 9"'
+    assert pa.line("contact", "find", "tea\nok") == 'no contact with "tea ok"'
     pa.refusal("task", "done", "a\nb")
     pa.refusal("a\nb")
 

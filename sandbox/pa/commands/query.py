@@ -42,7 +42,7 @@ def query(context: Context, args: Arguments) -> list[str]:
         names = [column[0] for column in cursor.description or ()]
     if not rows:
         return ["no rows"]
-    lines = ["|".join(names), *("|".join(map(_cell, row)) for row in rows[:MOST_ROWS])]
+    lines = ["|".join(map(_cell, names)), *("|".join(map(_cell, row)) for row in rows[:MOST_ROWS])]
     return [*lines, f"... more than {MOST_ROWS} rows; add WHERE or LIMIT"] if len(rows) > MOST_ROWS else lines
 
 
