@@ -137,6 +137,18 @@ def test_reminders_are_listed_and_the_mirror_follows(pa: Program, host: FakeHost
     ]
 
 
+def test_as_many_and_as_long_as_there_can_be_are_listed(pa: Program, host: FakeHost) -> None:
+    long = {
+        "due_at": "2026-11-23T04:00:00.000Z",
+        "wall": "2026-11-23 09:30",
+        "zone": "Asia/Kolkata",
+        "text": "🙏" * 1000,
+    }
+    host.reminders = {number: {"id": number, **long} for number in range(1, 201)}
+    host.pending = set(host.reminders)
+    assert len(pa.lines("remind", "list")) == 200
+
+
 def test_a_reminder_is_cancelled(pa: Program, host: FakeHost) -> None:
     pa.line("remind", "--at", "09:00", "tea")
     assert pa.line("remind", "cancel", "3") == 'ok cancelled reminder 3: "tea", 2026-11-23 09:00 (Asia/Kolkata)'
