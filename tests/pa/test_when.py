@@ -112,7 +112,7 @@ def test_what_has_been(words: str, meant: str) -> None:
             "monday tuesday",
         ),
         *("in 99999 months", "in 20m ago", "0001-01-01", "9999-12-31 23:59", "09:00 tomorrow 10:00"),
-        *("half a day", "'; DROP TABLE tasks"),
+        *("tonight 8:30", "8:30 tonight", "half a day", "'; DROP TABLE tasks"),
     ],
 )
 def test_what_is_no_time_is_refused_with_the_forms(words: str) -> None:
