@@ -1,6 +1,7 @@
 """`pa evolve` and `pa row`: the database grows, nothing that is there gets lost or narrower."""
 
 import sqlite3
+import subprocess
 from contextlib import closing
 
 import pytest
@@ -93,6 +94,16 @@ def test_only_the_last_copies_are_kept(pa: Program) -> None:
         pa.line("evolve", f"ALTER TABLE tasks ADD COLUMN c{number} TEXT", "--why", "trying")
     copies = sorted(path.name for path in (pa.database_path.parent / "copies").iterdir())
     assert copies == [f"pa-before-change-000{number}.sqlite" for number in range(3, 8)]
+
+
+def test_a_copy_that_finds_no_room_leaves_nothing(pa: Program) -> None:
+    pa.line("task", "add", "x")
+    small = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]  # no file may grow beyond 50 KiB
+    full = subprocess.run(
+        [*small, *pa.command("evolve", BOOKS, "--why", "x")], env=pa.environment, capture_output=True, check=False
+    )
+    assert (full.returncode, full.stderr[:6]) == (2, b"error:")
+    assert list((pa.database_path.parent / "copies").iterdir()) == []
 
 
 def test_rows_of_an_own_table_are_added_edited_deleted_and_undone(pa: Program) -> None:
