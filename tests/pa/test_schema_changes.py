@@ -2,6 +2,7 @@
 
 import sqlite3
 import subprocess
+import time
 from contextlib import closing
 
 import pytest
@@ -104,6 +105,24 @@ def test_a_copy_that_finds_no_room_leaves_nothing(pa: Program) -> None:
     )
     assert (full.returncode, full.stderr[:6]) == (2, b"error:")
     assert list((pa.database_path.parent / "copies").iterdir()) == []
+
+
+def test_two_changes_at_once_have_a_copy_each(pa: Program) -> None:
+    pa.line("task", "add", "x")
+    statements = (BOOKS, "CREATE TABLE walks (id INTEGER PRIMARY KEY, km REAL)")
+    with closing(sqlite3.connect(pa.database_path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")  # both come so far, and wait for their turn
+        running = [
+            subprocess.Popen(pa.command("evolve", statement, "--why", "x"), env=pa.environment, stdout=subprocess.PIPE)
+            for statement in statements
+        ]
+        time.sleep(1)
+        db.execute("ROLLBACK")
+    said = [process.communicate(timeout=30)[0] for process in running]
+    assert all(line.startswith(b"ok schema changed") for line in said), said
+    named = {row["copy_file"] for row in pa.rows("SELECT copy_file FROM schema_changes")}
+    there = {path.name for path in (pa.database_path.parent / "copies").iterdir()}
+    assert (len(named), there) == (2, named)
 
 
 def test_rows_of_an_own_table_are_added_edited_deleted_and_undone(pa: Program) -> None:

@@ -7,11 +7,12 @@ just before lies beside it.
 
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from ..arguments import Arguments, Shape
 from ..context import Context
-from ..database import copy_database, transaction
+from ..database import copy_database, open_database, transaction
 from ..errors import PaError
 from ..text import clean, one_line
 
@@ -46,17 +47,17 @@ def evolve(context: Context, args: Arguments) -> list[str]:
     if not statement or not why:
         raise args.wrong("a statement and --why are needed")
     _check(args, statement)
-    before = _schema_of(context.db)
-    copy = _copy(context)
-    try:
-        with transaction(context.db) as db:
+    with transaction(context.db) as db:  # from here on: another change at the same time makes a copy of its own
+        before = _schema_of(db)
+        copy = _copy(context)
+        try:
             db.execute(statement)
             changed = _schema_of(db) != before
             if changed:
                 _write_down(db, statement, why, copy.name, context.stamp)
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        copy.unlink(missing_ok=True)
-        raise PaError(f"SQL: {one_line(str(error))}; nothing was changed") from error
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            copy.unlink(missing_ok=True)
+            raise PaError(f"SQL: {one_line(str(error))}; nothing was changed") from error
     if not changed:
         copy.unlink(missing_ok=True)
         return ["ok nothing to change, it is there already"]
@@ -92,11 +93,12 @@ def _schema_of(db: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def _copy(context: Context) -> Path:
-    """The database as it is, beside itself."""
+    """The database as it is, beside itself. Read past our own transaction, which a copy may not be made from."""
     number = context.db.execute("SELECT coalesce(max(id), 0) + 1 FROM schema_changes").fetchone()[0]
     path = context.database_path
     target = path.parent / "copies" / f"{path.stem}-before-change-{number:04d}{path.suffix}"
-    copy_database(context.db, target)
+    with closing(open_database(path)) as source:
+        copy_database(source, target)
     return target
 
 
