@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from .fake_host import FakeHost
 from .program import Program
 
 HOSTILE = (
@@ -70,6 +71,25 @@ def test_an_unknown_command_names_the_known_ones(pa: Program) -> None:
         'error: there is no command "expence"; there are: expense, income'
     )
     assert "usage: pa row add" in pa.refusal("row")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("contact", "edit", "3", "--phone", "1"),
+        ("contact", "update", "Asha", "--phone", "1"),
+        ("contact", "search", "asha"),
+        ("task", "cancel", "3"),
+        ("goal", "edit", "kcal", "2000"),
+        ("remind", "edit", "3", "--at", "10:00"),
+        ("reminder", "snooze", "3", "--at", "in 10m"),
+    ],
+)
+def test_what_a_subject_does_not_know_is_not_taken_for_something_new(
+    pa: Program, host: FakeHost, words: tuple[str, ...]
+) -> None:
+    assert "usage: pa " in pa.refusal(*words)
+    assert host.posts == []
 
 
 def test_a_clock_that_makes_no_sense_is_one_line_too(pa: Program) -> None:
