@@ -51,6 +51,13 @@ def test_undo_goes_back_one_change_at_a_time_and_never_twice(pa: Program) -> Non
     assert "nothing to undo" in pa.refusal("undo")
 
 
+def test_undo_of_a_certain_row_does_not_take_back_another(pa: Program) -> None:
+    pa.line("expense", "add", "280")
+    pa.line("task", "add", "rent")
+    assert "only the last change" in pa.refusal("undo", "expense", "1")
+    assert len(pa.rows("SELECT * FROM tasks")) == 1
+
+
 def test_two_undos_at_once_take_back_two_changes(pa: Program) -> None:
     for what in ("one", "two", "three"):
         pa.line("task", "add", what)

@@ -15,6 +15,8 @@ DAEMONS = {"reminders": undo_reminder, "profile": undo_profile}
 
 def undo(context: Context, args: Arguments) -> list[str]:
     """The newest change that has not been taken back. Reminders and the profile are the daemon's, so it is asked."""
+    if args.words:
+        raise args.wrong("only the last change is taken back; to remove another row use: pa expense delete ID, ...")
     more = None
     with transaction(context.db) as db:  # from the look on: another undo may run at the same time
         entry = newest(db)
