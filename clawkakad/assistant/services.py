@@ -1,6 +1,5 @@
 """The PA services: what an agent may ask of the daemon for its own person, and nothing else."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
@@ -33,9 +32,7 @@ class PaServices:
 
     async def change_profile(self, user_id: UserId, changes: Mapping[str, str]) -> Profile:
         """Change name, time_zone, currency or language; the whole profile after it."""
-        profile = dataclasses.replace(await self.profile(user_id), **_checked(changes))
-        await self._registry.users.set_profile(user_id, profile)
-        return profile
+        return await self._registry.users.change_profile(user_id, _checked(changes))
 
     async def add_reminder(
         self, user_id: UserId, *, at: str, zone: str | None, text: str, key: str
@@ -106,4 +103,5 @@ def _as_json(reminder: Reminder) -> dict[str, object]:
         "wall": reminder.wall,
         "zone": reminder.zone,
         "text": reminder.text,
+        "state": reminder.state.value,
     }

@@ -1,6 +1,7 @@
 """Users: one row for each person, keyed by an id of ours. `identifiers.py` has what stands for them at WhatsApp."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,13 +45,9 @@ class Users:
             raise LookupError(user_id)
         return user.profile
 
-    async def set_profile(self, user_id: UserId, profile: Profile) -> None:
-        """Replace the whole profile."""
-        await self._db.execute(
-            "UPDATE users SET name = :name, time_zone = :zone, currency = :currency, language = :language,"
-            " country = :country WHERE id = :id",
-            {"id": user_id, **_profile_params(profile)},
-        )
+    async def change_profile(self, user_id: UserId, changes: Mapping[str, str]) -> Profile:
+        """Change these fields of the profile of a person who must exist; the whole of it after that."""
+        return await self._db.write(lambda tx: _change_profile(tx, user_id, changes))
 
 
 def get(tx: Transaction, user_id: UserId) -> UserRow | None:
@@ -90,6 +87,19 @@ def wrote_after(tx: Transaction, user_id: UserId, at: datetime | None) -> bool:
     """Whether a person has written later than at `at`; None: at all."""
     sql = "SELECT 1 FROM users WHERE id = :id AND last_inbound_at > :at"
     return tx.one(sql, {"id": user_id, "at": "" if at is None else times.to_text(at)}) is not None
+
+
+def _change_profile(tx: Transaction, user_id: UserId, changes: Mapping[str, str]) -> Profile:
+    user = get(tx, user_id)
+    if user is None:
+        raise LookupError(user_id)
+    profile = dataclasses.replace(user.profile, **changes)
+    tx.execute(
+        "UPDATE users SET name = :name, time_zone = :zone, currency = :currency, language = :language,"
+        " country = :country WHERE id = :id",
+        {"id": user_id, **_profile_params(profile)},
+    )
+    return profile
 
 
 def _everybody(tx: Transaction) -> list[UserRow]:

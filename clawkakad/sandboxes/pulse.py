@@ -11,7 +11,7 @@ from clawkakad.sandboxes.profile import container_name
 LOGGED = ["/usr/local/lib/clawkaka/logged", "--no-errors"]
 PULSE = ["timeout", "-k", "2", "20", "pa", "pulse"]
 DEADLINE_S = 30.0
-LIMIT = 4096  # bytes
+LIMIT = 16 * 1024  # bytes; eleven lines of emoji are nine thousand
 
 
 async def pulse(engine: Engine, sandbox_id: SandboxId, *, mark: bool) -> Ran:

@@ -16,7 +16,6 @@ DOUBLE_WITHIN = timedelta(minutes=2)
 # What makes two rows the same thing said twice; times differ even then.
 SAMENESS = ("what", "name", "amount_minor", "currency", "kcal", "due_at", "due_day", "source_text", "day")
 SINGULAR = {"expenses": "expense", "income": "income", "meals": "meal", "tasks": "task", "contacts": "contact"}
-NUMBER = re.compile(r"(?:[a-z_]+ )?#?(\d{1,15})")
 
 
 def add_row(context: Context, table: str, values: dict[str, Value]) -> list[str]:
@@ -67,9 +66,10 @@ def existing(context: Context, table: str, row_id: int) -> dict[str, Value]:
 
 
 def row_number(args: Arguments, words: list[str] | None = None) -> int:
-    """The ID in what was typed: `3`, `#3`, `task 3`."""
+    """The ID in what was typed: `3`, `#3`, and of a task `task 3`, but neither `chapter 3` nor `expense 3`."""
     typed = " ".join(args.words if words is None else words).strip().lower()
-    match = NUMBER.fullmatch(typed)
+    subject = args.shape.usage.split()[1]  # pa task done ID
+    match = re.fullmatch(rf"(?:(?:{subject}(?:er)?s?|id) )?#?(\d{{1,15}})", typed)
     if match is None:
         raise args.wrong(f'ID must be a number such as 3, not "{typed[:40]}"')
     return int(match[1])

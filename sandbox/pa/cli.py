@@ -14,7 +14,7 @@ from .arguments import Shape, parse
 from .context import Context
 from .errors import PaError
 from .profile import read_profile
-from .table import COMMANDS, FIRST_WORDS, MEANT, SECOND_WORDS, Run
+from .table import COMMANDS, FIRST_WORDS, MEANT, SECOND_WORDS, VERBS, Run
 from .text import one_line
 
 DATABASE = "/data/pa/pa.sqlite"
@@ -62,7 +62,7 @@ def _find(typed: list[str]) -> tuple[Shape, Run, list[str]]:
     if second and (first, second) in COMMANDS:
         return *COMMANDS[first, second], typed[2:]
     meant = MEANT.get(first, ("", ""))[0 if typed[1:] else 1]
-    if (first, meant) not in COMMANDS:
+    if (first, meant) not in COMMANDS or (first in MEANT and second in VERBS):
         raise PaError(f"usage: {' | '.join(shape.usage for shape in _shapes(first))}")
     return *COMMANDS[first, meant], typed[1:]
 

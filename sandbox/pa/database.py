@@ -57,11 +57,27 @@ def copy_database(connection: sqlite3.Connection, target: Path) -> None:
     """A whole, consistent copy at `target`, which appears only when complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    with closing(sqlite3.connect(partial)) as copy:
-        connection.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # one file, no companions
-    partial.replace(target)
+    _remove(partial)
+    try:
+        with closing(sqlite3.connect(partial)) as copy:
+            connection.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, no companions
+        partial.replace(target)
+    except BaseException:
+        _remove(partial)  # what fills a full disk
+        raise
+
+
+def _remove(path: Path) -> None:
+    for companion in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + companion).unlink(missing_ok=True)
+
+
+def first_columns(table: str) -> set[str]:
+    """The columns that the table has in a new database."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(_schema())
+        return {row[0] for row in db.execute("SELECT name FROM pragma_table_info(?)", (table,))}
 
 
 def _connect(path: Path) -> sqlite3.Connection:

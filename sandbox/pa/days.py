@@ -31,7 +31,7 @@ MONTHS = (
     *("august", "september", "october", "november", "december"),
 )
 ISO_DATE = re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})")
-WEEKDAY = re.compile(r"(?:(?P<which>next|this|coming|last|past) )?(?P<name>[a-z]{3,9})")
+WEEKDAY = re.compile(r"(?:this |(?P<which>next|coming|last|past) )?(?P<name>[a-z]{3,9})")
 DAY_MONTH = re.compile(r"(?P<day>\d{1,2})(?:st|nd|rd|th)? (?:of )?(?P<month>[a-z]{3,9})(?: (?P<year>\d{4}))?")
 MONTH_DAY = re.compile(r"(?P<month>[a-z]{3,9}) (?P<day>\d{1,2})(?:st|nd|rd|th)?(?: (?P<year>\d{4}))?")
 YEARS_TO_A_LEAP_DAY = 8  # 1896 to 1904, and 2096 to 2104
@@ -64,7 +64,7 @@ def _first_of(month_number: int) -> date:
 
 
 def _weekday(number: int, which: str | None, today: date, lean: Lean, today_counts: bool) -> date:
-    """The nearest such weekday ahead or behind; today only by its bare name, and only if it counts."""
+    """The nearest such weekday ahead or behind; today only by its bare name (or with `this`), and only if it counts."""
     if which is None and number == today.weekday() and today_counts:
         return today
     ahead = (number - today.weekday()) % 7 or 7

@@ -16,7 +16,7 @@ from .text import one_line
 DEADLINE_S = 10.0  # for both tries together
 FIRST_TRY_S = 6.0  # so that a first try that hangs leaves time for a second
 PAUSE_S = 0.3  # the relay answers at once while the daemon restarts
-LARGEST_ANSWER = 1_000_000
+LARGEST_ANSWER = 4_000_000  # two hundred reminders of a thousand emoji each, twelve bytes in JSON, are 2.4 MB
 
 JsonObject = dict[str, object]
 

@@ -4,6 +4,8 @@ Rules:
 
 * an amount is an INTEGER in the minor unit of its currency (ISO 4217: most have 2 decimals, JPY 0, KWD 3);
 * nothing is a float and nothing is rounded: more decimals than the currency has is an error;
+* three digits behind the only separator that could be either are asked about: `50.000` is how fifty thousand is
+  written in half of the world, and `1,200 TND` is little more than one dinar in Tunis;
 * with both separators the last one is the decimal point (`1,200.50`, `1.200,50`); commas alone in front of groups of
   digits are thousands (`1,200`, `1,20,000`), one comma before other digits is a decimal comma (`4,50`).
 """
@@ -26,8 +28,9 @@ WRITTEN = re.compile(r"(?P<before>[^\d.,-]*[^\W\d_]\.|[^\d.,-]*)\s*(?P<number>[.
 TIMES = re.compile(r"(?P<word>k|lakh|lac|crore|cr)s?\b\s*(?P<after>.*)")
 PLAIN = re.compile(r"\d*\.?\d+")
 BLANKS = re.compile(r"\d{1,3}([ '_]\d{3})+([.,]\d+)?")
-COMMAS = re.compile(r"\d{1,3}(,\d{2,3})*,\d{3}")
-DOTS = re.compile(r"\d{1,3}(\.\d{3})+")
+COMMAS = re.compile(r"[^\D0]\d{0,2}(,\d{2,3})*,\d{3}")
+COMMA_AND_THREE = re.compile(r"[^\D0]\d{0,2},\d{3}")
+DOTS = re.compile(r"[^\D0]\d{0,2}(\.\d{3})+")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,10 @@ def parse_amount(text: str, home: str | None, named: str | None = None) -> Money
     if word := TIMES.fullmatch(after):
         times, after = MULTIPLIERS[word["word"]], word["after"]
     currency = _currency([match["before"], after.removeprefix("/-")], home, named)
-    return Money(_minor(_decimal(match["number"]) * times, currency), currency)
+    number = _decimal(match["number"])
+    if times == 1:
+        _require_plain(match["number"].rstrip(" .,'_"), number, currency)
+    return Money(_minor(number * times, currency), currency)
 
 
 def format_amount(minor: int, currency: str) -> str:
@@ -100,6 +106,16 @@ def _currency(written: list[str], home: str | None, named: str | None) -> str:
     if not home:
         raise PaError("the person's currency is not known yet; ask them, then: pa profile set --currency INR")
     return home
+
+
+def _require_plain(written: str, number: Decimal, currency: str) -> None:
+    """Neither decimals that may be thousands nor thousands that may be decimals."""
+    decimals, most = -int(number.as_tuple().exponent), digits_of(currency)
+    if 2 < decimals > most or (most == 3 and COMMA_AND_THREE.fullmatch(written)):
+        raise PaError(
+            f"{written} {currency} may be two amounts; write thousands without separators, such as 50000,"
+            f" and at most {most} decimals after a dot"
+        )
 
 
 def _minor(number: Decimal, currency: str) -> int:

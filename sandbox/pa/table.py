@@ -82,3 +82,8 @@ SECOND_WORDS = {
     "remove": "delete",
     "rm": "delete",
 }
+# A second word that a subject has no command for is not the beginning of something new: `pa contact edit 3`.
+VERBS = {second for _, second in COMMANDS if second} | {
+    *("cancel", "change", "clear", "close", "finish", "get", "modify", "move"),
+    *("postpone", "reopen", "reschedule", "search", "snooze", "view"),
+}

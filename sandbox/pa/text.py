@@ -5,11 +5,13 @@ a NUL (which would cut the text in its tools) and bytes that were not UTF-8.
 """
 
 import re
+import unicodedata
 
 from .errors import PaError
 
 MOST_CHARACTERS = 4000  # a WhatsApp message ends at 4096; longer means something else went wrong
 SHOWN_CHARACTERS = 200  # a line of output is for a small model's eyes
+JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # letters of Persian, Sinhala and others, and of emoji
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # NUL, and what Python makes of bytes that are no UTF-8
 
 
@@ -23,7 +25,7 @@ def clean(text: str) -> str:
 
 def one_line(text: str, most: int = SHOWN_CHARACTERS) -> str:
     """The text on a single line: no line breaks or control characters, cut with an ellipsis."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    flat = " ".join("".join(c if c.isprintable() or c in JOINERS else " " for c in text).split())
     return flat if len(flat) <= most else flat[: most - 1] + "…"
 
 
@@ -33,8 +35,8 @@ def quoted(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """For comparing without case, in every script."""
-    return text.casefold()
+    """For comparing without case, in every script, however a phone puts its letters together (é, ड़)."""
+    return unicodedata.normalize("NFC", text.casefold())
 
 
 def plural(count: int, noun: str) -> str:

@@ -20,6 +20,7 @@ from .days import Lean, add_months, parse_day
 from .errors import PaError
 
 TEACH = 'WHEN is such as "2026-11-23 09:00", "09:00", "tomorrow 9:00", "monday 18:30", "in 20m", "in 2h", "in 3 days"'
+EVENING = time(17)
 FARTHEST_YEARS = 150  # somebody's birthday, somebody's last pension payment
 
 
@@ -148,6 +149,8 @@ def _wall(words: str, now: datetime, zone: ZoneInfo, lean: Lean) -> Moment:
         raise ValueError(words)
     spoken = match["early"] or match["late"]
     clock = _clock(spoken) if spoken else None
+    if match["day"].strip() == "tonight" and clock is not None and clock < EVENING:
+        raise ValueError(words)  # 8:30 tonight is 20:30, and 1:00 tomorrow's
     today = now.astimezone(zone).date()
     if match["day"]:
         today_counts = clock is not None and _lies(wall_to_instant(today, clock, zone), now, lean)

@@ -153,6 +153,15 @@ async def test_the_same_key_is_the_same_reminder_also_where_no_other_could_be_se
     assert again == (first, False)
 
 
+async def test_the_same_key_tells_what_became_of_it(services: PaServices, robin: UserId) -> None:
+    made, _ = await services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="stretch", key="k")
+    await services.cancel_reminder(robin, int(str(made["id"])))
+
+    again, new = await services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="stretch", key="k")
+
+    assert (made["state"], again["state"], new) == ("pending", "cancelled", False)
+
+
 async def test_nobody_sees_or_cancels_anothers(services: PaServices, robin: UserId) -> None:
     made, _ = await services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="stretch", key="k")
     other = UserId("u-other")
@@ -209,6 +218,16 @@ async def test_a_profile_takes_only_what_is_true(
     assert await services.profile(robin) == before
 
     assert (await services.change_profile(robin, {"currency": "inr"})).currency == "INR"
+
+
+async def test_two_changes_of_a_profile_at_once_both_stay(services: PaServices, robin: UserId) -> None:
+    await asyncio.gather(
+        services.change_profile(robin, {"name": "Robin"}),
+        services.change_profile(robin, {"time_zone": "Asia/Kolkata"}),
+    )
+
+    profile = await services.profile(robin)
+    assert (profile.name, profile.time_zone) == ("Robin", "Asia/Kolkata")
 
 
 async def test_the_clock_sleeps_until_the_next_one(registry: Registry, services: PaServices, robin: UserId) -> None:

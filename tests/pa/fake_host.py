@@ -19,7 +19,9 @@ class FakeHost:
         self.reminders: dict[int, dict[str, Any]] = {}
         self.by_key: dict[str, dict[str, Any]] = {}
         self.pending: set[int] = set()
-        self.faults: list[str] = []  # "lose": do it, close without an answer; "drop": close before; "503"; "nonsense"
+        # "lose": do it, close without an answer; "fire": that, and it was sent by then; "drop": close before; "503";
+        # "nonsense"
+        self.faults: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -58,7 +60,8 @@ class FakeHost:
 
     def _make(self, body: dict[str, Any]) -> tuple[int, Any]:
         if body["key"] in self.by_key:
-            return 200, self.by_key[body["key"]]
+            known = self.by_key[body["key"]]
+            return 200, known | {"state": "pending" if known["id"] in self.pending else "cancelled"}
         if body["text"] == "refuse me":
             return 400, {"error": "that is more than 5 years away; choose a nearer time"}
         zone = ZoneInfo(body["zone"] or self._read_profile()["time_zone"])
@@ -95,7 +98,9 @@ class FakeHost:
                     ) if fault == "nonsense" else None
                     return
                 status, answer = host.answer(self.command, self.path, body)
-                if fault != "lose":
+                if fault == "fire":
+                    host.pending.clear()
+                if fault not in ("lose", "fire"):
                     self._answer(status, json.dumps(answer).encode("utf-8"))
 
             def _answer(self, status: int, raw: bytes) -> None:

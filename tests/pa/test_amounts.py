@@ -77,6 +77,19 @@ def test_more_decimals_than_the_currency_has_are_never_rounded() -> None:
         parse_amount("99.5", "JPY")
 
 
+@pytest.mark.parametrize("written", ["50.000 IDR", "₫50.000", "1.200 €", "1200,500", "1.000,000 EUR", "1,200 TND"])
+def test_what_may_be_thousands_or_decimals_is_asked_about(written: str) -> None:
+    with pytest.raises(PaError, match="may be two amounts"):
+        parse_amount(written, "INR")
+
+
+def test_three_decimals_are_decimals_where_they_can_be_nothing_else() -> None:
+    assert parse_amount("1.200 KWD", "INR") == Money(1200, "KWD")
+    assert parse_amount("0,500 TND", "INR") == Money(500, "TND")
+    assert parse_amount("1.250k", "INR") == Money(125_000, "INR")
+    assert parse_amount("500.00", "JPY") == Money(500, "JPY")
+
+
 def test_an_unknown_home_currency_is_asked_for() -> None:
     with pytest.raises(PaError, match="pa profile set --currency"):
         parse_amount("280", None)

@@ -1,5 +1,7 @@
 """`pa contact`."""
 
+import unicodedata
+
 import pytest
 
 from .program import Program
@@ -40,6 +42,14 @@ def test_people_are_found_by_any_part(pa: Program) -> None:
     assert pa.lines("contact", "find", "nobody") == ['no contact with "nobody"']
     assert len(pa.lines("contact", "list")) == 2
     assert pa.line("contact", "delete", "2") == 'ok deleted contact 2: "Ravi", 123'
+
+
+def test_a_name_is_the_same_however_its_letters_are_put_together(pa: Program) -> None:
+    pa.line("contact", "add", unicodedata.normalize("NFC", "José"))
+    assert pa.line("contact", "add", unicodedata.normalize("NFD", "JOSÉ"), "--phone", "1").startswith("ok contact 1")
+    assert pa.line("contact", "find", "jos\u00e9") == pa.line("contact", "find", "jose\u0301")
+    pa.line("task", "add", "\u0958\u0930\u094d\u095b")  # क़र्ज़ with letters of its own for क़ and ज़
+    assert pa.line("find", "\u0915\u093c\u0930\u094d\u091c\u093c").startswith("task 1")
 
 
 def test_wrong_contacts_teach_the_call(pa: Program) -> None:

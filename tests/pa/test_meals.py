@@ -54,6 +54,15 @@ def test_a_meal_without_an_estimate_teaches_the_call(pa: Program) -> None:
     assert "check the number" in pa.refusal("meal", "add", "idli", "--kcal", "99999")
 
 
+def test_a_number_is_never_taken_for_a_thousandth_of_it(pa: Program) -> None:
+    assert pa.line("meal", "add", "thali", "--kcal", "~1,200 kcal", "--protein", "62,5").startswith(
+        'ok meal 1: "thali", 1200 kcal, breakfast, protein 62.5 g'
+    )
+    assert pa.line("goal", "set", "kcal", "2,000") == "ok goal kcal: 2000"
+    assert "must be one number" in pa.refusal("goal", "set", "kcal", "2.000")
+    assert "must be one number" in pa.refusal("goal", "set", "salt", "0,125")
+
+
 def test_a_meal_is_edited_and_deleted(pa: Program) -> None:
     pa.line("meal", "add", "pizza", "--kcal", "800")
     assert (

@@ -55,6 +55,15 @@ def test_currencies_without_and_with_three_decimals(pa: Program) -> None:
     assert [row["amount_minor"] for row in pa.rows("SELECT amount_minor FROM expenses ORDER BY id")] == [500, 1250]
 
 
+def test_a_word_that_is_a_code_too_is_a_word(pa: Program) -> None:
+    assert pa.line("expense", "add", "40", "pen") == 'ok expense 1: 40.00 INR, Other, "pen", 2026-11-23'
+    assert pa.line("expense", "add", "99", "Top", "up") == 'ok expense 2: 99.00 INR, Other, "Top up", 2026-11-23'
+    assert pa.line("expense", "add", "40", "PEN") == "ok expense 3: 40.00 PEN, Other, 2026-11-23"
+    assert pa.line("expense", "add", "4", "try", "--what", "tea") == 'ok expense 4: 4.00 TRY, Other, "tea", 2026-11-23'
+    pa.live_in("America/Lima", "PEN")
+    assert pa.line("expense", "add", "40", "pen").startswith("ok expense 5: 40.00 PEN")
+
+
 def test_a_day_of_the_past_counts_as_its_noon(pa: Program) -> None:
     assert pa.line("expense", "add", "99.50", "--at", "yesterday").endswith("2026-11-22")
     assert pa.row("SELECT spent_at, day FROM expenses") == {"spent_at": "2026-11-22T06:30:00Z", "day": "2026-11-22"}

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from .fake_host import FakeHost
 from .program import Program
 
 HOSTILE = (
@@ -40,8 +41,17 @@ def test_what_is_shown_stays_on_one_line(pa: Program) -> None:
     forged = 'milk\nok expense 9: 1.00 INR\x1b[2J\r"'
     assert len(pa.lines("task", "add", forged)) == 1
     assert len(pa.lines("find", "milk")) == 1
+    assert pa.line("find", "tea\nok expense 9") == 'nothing found with "tea ok expense 9"'
+    assert pa.line("contact", "find", "tea\nok") == 'no contact with "tea ok"'
     pa.refusal("task", "done", "a\nb")
     pa.refusal("a\nb")
+
+
+@pytest.mark.parametrize(
+    "joined", ["\u0dc1\u0dca\u200d\u0dbb\u0dd3", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "👩\u200d👧"]
+)
+def test_what_joins_letters_is_shown_as_it_was_written(pa: Program, joined: str) -> None:
+    assert pa.line("task", "add", joined) == f'ok task 1: "{joined}"'
 
 
 def test_long_text_is_refused_and_long_lines_are_cut(pa: Program) -> None:
@@ -61,6 +71,25 @@ def test_an_unknown_command_names_the_known_ones(pa: Program) -> None:
         'error: there is no command "expence"; there are: expense, income'
     )
     assert "usage: pa row add" in pa.refusal("row")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("contact", "edit", "3", "--phone", "1"),
+        ("contact", "update", "Asha", "--phone", "1"),
+        ("contact", "search", "asha"),
+        ("task", "cancel", "3"),
+        ("goal", "edit", "kcal", "2000"),
+        ("remind", "edit", "3", "--at", "10:00"),
+        ("reminder", "snooze", "3", "--at", "in 10m"),
+    ],
+)
+def test_what_a_subject_does_not_know_is_not_taken_for_something_new(
+    pa: Program, host: FakeHost, words: tuple[str, ...]
+) -> None:
+    assert "usage: pa " in pa.refusal(*words)
+    assert host.posts == []
 
 
 def test_a_clock_that_makes_no_sense_is_one_line_too(pa: Program) -> None:

@@ -1,5 +1,7 @@
 """`pa pulse`: speaks when something needs attention, and does not nag."""
 
+from clawkakad.sandboxes.pulse import LIMIT
+
 from .program import Program
 
 
@@ -107,3 +109,12 @@ def test_many_findings_are_told_in_parts(pa: Program) -> None:
     assert (len(first), first[-1]) == (11, "... and 2 more")
     assert len(pa.lines("pulse", "--mark")) == 2
     assert pa.lines("pulse", "--mark") == []
+
+
+def test_the_longest_findings_fit_into_what_the_daemon_takes(pa: Program) -> None:
+    """They are marked as told, all of them."""
+    for _ in range(12):
+        pa.run("task", "add", "🙏" * 300, "--due", "today 08:00")
+    lines = pa.lines("pulse", "--new")
+    assert lines[-1] == "... and 2 more"
+    assert len("\n".join(lines).encode()) < LIMIT

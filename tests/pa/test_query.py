@@ -64,6 +64,18 @@ def test_long_answers_are_cut(pa: Program) -> None:
     assert len(pa.lines("sql", "SELECT printf('%.*c', 5000, 'x')")[1]) == 200
 
 
+def test_the_names_are_one_line_whatever_the_question(pa: Program) -> None:
+    assert pa.lines("sql", "SELECT 1 +\n1") == ["1 + 1", "2"]
+
+
+def test_an_average_is_money_too(pa: Program) -> None:
+    pa.line("expense", "add", "40")
+    pa.line("expense", "add", "41.01")
+    asked = "SELECT money(avg(amount_minor), currency), money(total(amount_minor), currency) FROM expenses"
+    assert pa.lines("sql", asked)[1] == "40.50 INR|81.01 INR"
+    assert pa.lines("sql", "SELECT money('x', 'INR'), money(1e999, 'INR')")[1] == "|"
+
+
 def test_a_query_without_end_is_stopped(pa: Program) -> None:
     endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
     assert "took longer than" in pa.refusal("sql", endless)

@@ -74,6 +74,25 @@ def test_asking_again_after_two_lost_answers_makes_no_second_reminder(pa: Progra
     assert pa.rows("SELECT * FROM reminder_attempts") == []
 
 
+def test_asking_again_for_one_that_is_over_makes_another(pa: Program, host: FakeHost) -> None:
+    """Its answer was lost, the agent found it by listing, and the person wants it again after all."""
+    host.faults = ["lose", "lose"]
+    pa.refusal("remind", "--at", "09:00", "tea")
+    pa.line("remind", "cancel", "3")
+    assert pa.line("remind", "--at", "09:00", "tea").startswith("ok reminder 4")
+    assert host.pending == {4}
+    assert pa.rows("SELECT id, state FROM reminders ORDER BY id") == [
+        {"id": 3, "state": "cancelled"},
+        {"id": 4, "state": "pending"},
+    ]
+
+
+def test_one_that_was_sent_before_its_answer_came_is_not_made_again(pa: Program, host: FakeHost) -> None:
+    host.faults = ["fire"]
+    assert pa.line("remind", "--at", "08:31", "tea").startswith("ok reminder 3")
+    assert len({body["key"] for body in host.posts}) == 1
+
+
 def test_the_same_request_much_later_is_a_new_one(pa: Program, host: FakeHost) -> None:
     host.faults = ["drop", "drop"]
     pa.refusal("remind", "--at", "in 20m", "tea")
@@ -116,6 +135,18 @@ def test_reminders_are_listed_and_the_mirror_follows(pa: Program, host: FakeHost
         {"id": 3, "state": "pending"},
         {"id": 4, "state": "gone"},
     ]
+
+
+def test_as_many_and_as_long_as_there_can_be_are_listed(pa: Program, host: FakeHost) -> None:
+    long = {
+        "due_at": "2026-11-23T04:00:00.000Z",
+        "wall": "2026-11-23 09:30",
+        "zone": "Asia/Kolkata",
+        "text": "🙏" * 1000,
+    }
+    host.reminders = {number: {"id": number, **long} for number in range(1, 201)}
+    host.pending = set(host.reminders)
+    assert len(pa.lines("remind", "list")) == 200
 
 
 def test_a_reminder_is_cancelled(pa: Program, host: FakeHost) -> None:

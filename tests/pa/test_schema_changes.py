@@ -1,6 +1,8 @@
 """`pa evolve` and `pa row`: the database grows, nothing that is there gets lost or narrower."""
 
 import sqlite3
+import subprocess
+import time
 from contextlib import closing
 
 import pytest
@@ -27,7 +29,7 @@ def test_a_change_is_recorded_with_its_reason_beside_a_copy(pa: Program) -> None
 def test_columns_and_indexes_are_added(pa: Program) -> None:
     pa.line("evolve", "alter table expenses add column shop TEXT DEFAULT ''", "--why", "asks where")
     pa.line("evolve", "ALTER TABLE tasks ADD place TEXT;", "--why", "errands by place")
-    pa.line("evolve", "CREATE INDEX expenses_by_shop ON expenses (shop)", "--reason", "asks where")
+    pa.line("evolve", "CREATE INDEX expenses_by_shop ON expenses (shop, day DESC)", "--reason", "asks where")
     assert pa.line("expense", "add", "280").startswith("ok expense 1")
     assert pa.row("SELECT shop FROM expenses") == {"shop": ""}
     assert len(pa.rows("SELECT * FROM schema_changes")) == 3
@@ -44,6 +46,9 @@ def test_columns_and_indexes_are_added(pa: Program) -> None:
         "ALTER TABLE expenses ADD COLUMN shop TEXT CHECK (amount_minor < 5)",
         "ALTER TABLE expenses ADD COLUMN t INTEGER REFERENCES tasks(id)",
         "CREATE UNIQUE INDEX one_a_day ON expenses (day)",
+        "CREATE INDEX by_what ON tasks (json_extract(what, '$.a'))",
+        "CREATE INDEX some ON tasks (what) WHERE json_extract(what, '$.a') = 1",
+        "ALTER TABLE expenses ADD COLUMN rowid INTEGER",
         "ALTER TABLE journal ADD COLUMN x TEXT",
         "CREATE INDEX j ON schema_changes (why)",
         "CREATE TRIGGER t AFTER INSERT ON expenses BEGIN DELETE FROM expenses; END",
@@ -92,6 +97,34 @@ def test_only_the_last_copies_are_kept(pa: Program) -> None:
     assert copies == [f"pa-before-change-000{number}.sqlite" for number in range(3, 8)]
 
 
+def test_a_copy_that_finds_no_room_leaves_nothing(pa: Program) -> None:
+    pa.line("task", "add", "x")
+    small = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]  # no file may grow beyond 50 KiB
+    full = subprocess.run(
+        [*small, *pa.command("evolve", BOOKS, "--why", "x")], env=pa.environment, capture_output=True, check=False
+    )
+    assert (full.returncode, full.stderr[:6]) == (2, b"error:")
+    assert list((pa.database_path.parent / "copies").iterdir()) == []
+
+
+def test_two_changes_at_once_have_a_copy_each(pa: Program) -> None:
+    pa.line("task", "add", "x")
+    statements = (BOOKS, "CREATE TABLE walks (id INTEGER PRIMARY KEY, km REAL)")
+    with closing(sqlite3.connect(pa.database_path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")  # both come so far, and wait for their turn
+        running = [
+            subprocess.Popen(pa.command("evolve", statement, "--why", "x"), env=pa.environment, stdout=subprocess.PIPE)
+            for statement in statements
+        ]
+        time.sleep(1)
+        db.execute("ROLLBACK")
+    said = [process.communicate(timeout=30)[0] for process in running]
+    assert all(line.startswith(b"ok schema changed") for line in said), said
+    named = {row["copy_file"] for row in pa.rows("SELECT copy_file FROM schema_changes")}
+    there = {path.name for path in (pa.database_path.parent / "copies").iterdir()}
+    assert (len(named), there) == (2, named)
+
+
 def test_rows_of_an_own_table_are_added_edited_deleted_and_undone(pa: Program) -> None:
     pa.line("evolve", BOOKS, "--why", "tracks reading")
     assert (
@@ -114,6 +147,14 @@ def test_an_added_column_of_a_core_table_is_filled_and_undone(pa: Program) -> No
     assert pa.row("SELECT shop FROM expenses") == {"shop": "DMart"}
     pa.line("undo")
     assert pa.row("SELECT shop, amount_minor FROM expenses") == {"shop": None, "amount_minor": 28000}
+
+
+def test_an_added_column_may_have_a_name_that_another_table_knows(pa: Program) -> None:
+    pa.line("evolve", "ALTER TABLE tasks ADD COLUMN category TEXT", "--why", "sorts errands")
+    pa.line("task", "add", "milk")
+    pa.line("row", "edit", "tasks", "1", "category=Shop")
+    assert pa.row("SELECT category FROM tasks") == {"category": "Shop"}
+    assert "columns here: category" in pa.refusal("row", "edit", "tasks", "1", "what=eggs")
 
 
 def test_core_columns_and_the_programs_own_books_are_out_of_reach(pa: Program) -> None:

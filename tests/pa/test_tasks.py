@@ -63,6 +63,14 @@ def test_a_task_may_be_named_by_words_that_only_one_has(pa: Program) -> None:
     assert pa.line("task", "done", "rent") == 'ok done task 1: "Pay the RENT"'
 
 
+def test_a_number_in_the_words_of_a_task_is_not_its_id(pa: Program) -> None:
+    for what in ("milk", "eggs", "Chapter 1"):
+        pa.line("task", "add", what)
+    assert pa.line("task", "done", "chapter 1") == 'ok done task 3: "Chapter 1"'
+    assert pa.line("task", "done", "task 1") == 'ok done task 1: "milk"'
+    assert "ID must be a number" in pa.refusal("task", "delete", "expense 2")
+
+
 def test_a_task_is_edited_and_deleted(pa: Program) -> None:
     pa.line("task", "add", "Pay rent", "--due", "friday")
     assert pa.line("task", "edit", "1", "--due", "tomorrow 9:00") == 'ok task 1: "Pay rent", due 2026-11-24 09:00'

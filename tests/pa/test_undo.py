@@ -1,5 +1,10 @@
 """`pa undo`: the last change of any kind, one after the other."""
 
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+
 import pytest
 
 from .program import Program
@@ -44,6 +49,26 @@ def test_undo_goes_back_one_change_at_a_time_and_never_twice(pa: Program) -> Non
     assert '"four"' in pa.line("undo")
     assert '"one"' in pa.line("undo")
     assert "nothing to undo" in pa.refusal("undo")
+
+
+def test_undo_of_a_certain_row_does_not_take_back_another(pa: Program) -> None:
+    pa.line("expense", "add", "280")
+    pa.line("task", "add", "rent")
+    assert "only the last change" in pa.refusal("undo", "expense", "1")
+    assert len(pa.rows("SELECT * FROM tasks")) == 1
+
+
+def test_two_undos_at_once_take_back_two_changes(pa: Program) -> None:
+    for what in ("one", "two", "three"):
+        pa.line("task", "add", what)
+    with closing(sqlite3.connect(pa.database_path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")  # both look, and wait for their turn
+        running = [subprocess.Popen(pa.command("undo"), env=pa.environment, stdout=subprocess.PIPE) for _ in range(2)]
+        time.sleep(1)
+        db.execute("ROLLBACK")
+    said = sorted(process.communicate(timeout=30)[0] for process in running)
+    assert said == [b'ok undone: task 2: "two"\n', b'ok undone: task 3: "three"\n']
+    assert [row["what"] for row in pa.rows("SELECT what FROM tasks")] == ["one"]
 
 
 def test_a_goal_goes_back_to_what_it_was(pa: Program) -> None:

@@ -49,6 +49,8 @@ def wall(words: str, lean: Lean = Lean.FUTURE, now: datetime = MONDAY, zone: Zon
         ("monday 18:30", "2026-11-23 18:30"),
         ("monday 08:00", "2026-11-30 08:00"),
         ("monday", "2026-11-30"),
+        ("this monday 18:30", "2026-11-23 18:30"),
+        ("this friday", "2026-11-27"),
         ("next monday 18:30", "2026-11-30 18:30"),
         ("on fri at 5pm", "2026-11-27 17:00"),
         ("5pm on friday", "2026-11-27 17:00"),
@@ -84,6 +86,7 @@ def test_what_is_to_come(words: str, meant: str) -> None:
         ("monday 9:00", "2026-11-16 09:00"),
         ("friday", "2026-11-20"),
         ("last friday", "2026-11-20"),
+        ("this monday 8:00", "2026-11-23 08:00"),
         ("24 nov", "2025-11-24"),
         ("29 feb", "2024-02-29"),
         ("2h ago", "2026-11-23 06:30"),
@@ -112,7 +115,7 @@ def test_what_has_been(words: str, meant: str) -> None:
             "monday tuesday",
         ),
         *("in 99999 months", "in 20m ago", "0001-01-01", "9999-12-31 23:59", "09:00 tomorrow 10:00"),
-        *("half a day", "'; DROP TABLE tasks"),
+        *("tonight 8:30", "8:30 tonight", "half a day", "'; DROP TABLE tasks"),
     ],
 )
 def test_what_is_no_time_is_refused_with_the_forms(words: str) -> None:

@@ -149,6 +149,14 @@ def test_a_migration_that_fails_changes_nothing_and_says_why(share: Path, data: 
     assert [] == read(data / "pa/pa.sqlite", "SELECT 1 FROM pragma_table_info('expenses') WHERE name = 'shared_with'")
 
 
+def test_a_copy_that_finds_no_room_leaves_nothing(share: Path, data: Path) -> None:
+    newer(share, SECOND)
+    small = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]  # no file may grow beyond 50 KiB
+    full = subprocess.run([*small, *line(share, data)], capture_output=True, check=False)
+    assert full.returncode == 1
+    assert list((data / "pa" / "copies").iterdir()) == []
+
+
 def test_a_column_that_the_agent_added_itself_is_no_obstacle(share: Path, data: Path) -> None:
     write(data, "ALTER TABLE expenses ADD COLUMN Shared_With TEXT", "UPDATE expenses SET shared_with = 'Bo'")
     newer(share, f"-- Who shares it.\n{SECOND}")

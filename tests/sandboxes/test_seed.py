@@ -1,5 +1,6 @@
 """The first start of a sandbox: what is laid out, and what is never touched again."""
 
+import contextlib
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -90,6 +91,22 @@ def test_what_a_killed_start_left_is_made_anew(share: Path, data: Path) -> None:
     assert seed(share, data).returncode == 0
 
     assert files(data / "pa") == {"pa.sqlite"}
+
+
+def test_the_log_of_a_database_that_was_deleted_is_not_the_new_ones(share: Path, data: Path) -> None:
+    seed(share, data)
+    path, log = data / "pa/pa.sqlite", data / "pa/pa.sqlite-wal"
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("INSERT INTO tasks DEFAULT VALUES")
+    killed_with = log.read_bytes()
+    database.close()
+    path.unlink()
+    log.write_bytes(killed_with)
+
+    assert seed(share, data).returncode == 0
+
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM tasks").fetchone() == (0,)
 
 
 def test_a_broken_schema_leaves_no_database_and_says_so(share: Path, data: Path) -> None:

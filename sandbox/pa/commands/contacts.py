@@ -10,7 +10,7 @@ from ..days import Lean
 from ..errors import PaError
 from ..journal import Value
 from ..lines import contact_line
-from ..text import folded
+from ..text import folded, quoted
 from .listing import shortened
 
 CONTACT_ADD = Shape(
@@ -52,7 +52,7 @@ def find_contacts(context: Context, args: Arguments) -> list[str]:
     if not words:
         raise args.wrong("TEXT is missing")
     found = [row for row in _all(context) if words in folded(" ".join(str(row[name] or "") for name in SEARCHED))]
-    return shortened([contact_line(row) for row in found]) or [f'no contact with "{args.sentence[:40]}"']
+    return shortened([contact_line(row) for row in found]) or [f"no contact with {quoted(args.sentence[:40])}"]
 
 
 def delete_contact(context: Context, args: Arguments) -> list[str]:

@@ -28,7 +28,11 @@ GOAL_SET = Shape("pa goal set KIND VALUE", "pa goal set kcal 2000", ("from",))
 GOAL_LIST = Shape("pa goal list", "pa goal list")
 
 MEALS = ("breakfast", "lunch", "dinner", "snack")
-NUMBER = re.compile(r"[~≈]?\s*(\d{1,6}(?:[.,]\d{1,3})?)\s*(?:k?cal(?:ories)?|g|grams?|ml|l|kg)?")
+# Three digits behind a comma are thousands; behind a dot they may be, so such a number is refused.
+NUMBER = re.compile(
+    r"[~≈]?\s*(?:(?P<grouped>[1-9]\d{0,2}(?:,\d{3})+)|(?P<plain>\d{1,6}(?:[.,]\d{1,2})?))"
+    r"\s*(?:k?cal(?:ories)?|g|grams?|ml|l|kg)?"
+)
 KINDS = {"calories": "kcal", "calorie": "kcal", "cal": "kcal", "proteins": "protein", "carb": "carbs", "fats": "fat"}
 
 
@@ -117,7 +121,7 @@ def _number(args: Arguments, name: str, typed: str) -> float:
     match = NUMBER.fullmatch(typed.strip().lower())
     if match is None:
         raise args.wrong(f'{name} must be one number such as 350, not "{typed.strip()[:20]}"')
-    number = float(match[1].replace(",", "."))
+    number = float(match["grouped"].replace(",", "") if match["grouped"] else match["plain"].replace(",", "."))
     if number > 20000:
-        raise PaError(f"{name} {match[1]} is more than anybody needs; check the number")
+        raise PaError(f"{name} {typed.strip()[:20]} is more than anybody needs; check the number")
     return number

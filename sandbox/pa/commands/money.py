@@ -34,6 +34,8 @@ INCOME_EDIT = Shape(
 INCOME_DELETE = Shape("pa income delete ID", "pa income delete 1")
 INCOME_LIST = Shape("pa income list [today|yesterday|week|month|year]", "pa income list month")
 
+THINGS = frozenset("all bam bob cop cup gel mad mop pen ron sos top try".split())  # noqa: SIM905 - codes that are words
+
 
 def add_expense(context: Context, args: Arguments) -> list[str]:
     """Money spent."""
@@ -101,12 +103,20 @@ def _amount_and_what(context: Context, args: Arguments) -> tuple[Money, str]:
     if not words:
         raise PaError(TEACH)
     # The currency may be a word of its own on either side; two numbers in a row are never one amount.
-    if len(words) > 1 and sum(any(c.isdigit() for c in word) for word in words[:2]) == 1:
+    numbers = sum(any(c.isdigit() for c in word) for word in words[:2])
+    if len(words) > 1 and numbers == 1 and not any(_is_a_thing(context, args, word) for word in words[:2]):
         try:
             return _parsed(context, args, " ".join(words[:2])), _what(args, words[2:])
         except PaError:
             pass
     return _parsed(context, args, words[0]), _what(args, words[1:])
+
+
+def _is_a_thing(context: Context, args: Arguments, word: str) -> bool:
+    """`40 pen` is a pen; `40 PEN`, and `40 pen` of somebody in Peru or beside --what, are soles."""
+    return word.lower() in THINGS and not (
+        word.isupper() or word.upper() == context.profile.currency or "what" in args.options
+    )
 
 
 def _parsed(context: Context, args: Arguments, written: str) -> Money:

@@ -7,7 +7,7 @@ from ..arguments import Arguments, Shape
 from ..context import Context
 from ..lines import MACROS, Columns, reminder_line, row_line
 from ..money import format_amount
-from ..text import folded, plain_number, plural
+from ..text import folded, plain_number, plural, quoted
 from ..when import instant
 from .listing import period_of, shortened
 from .tasks import is_overdue
@@ -50,7 +50,7 @@ def find(context: Context, args: Arguments) -> list[str]:
             if all(word in held for word in words):
                 found.append((row["created_at"], _found_line(table, dict(row))))
     found.sort(key=lambda pair: pair[0], reverse=True)
-    return shortened([line for _, line in found], MOST_FOUND) or [f'nothing found with "{args.sentence[:40]}"']
+    return shortened([line for _, line in found], MOST_FOUND) or [f"nothing found with {quoted(args.sentence[:40])}"]
 
 
 def _found_line(table: str, row: Columns) -> str:

@@ -4,6 +4,7 @@ Three locks, because the question is whatever a model wrote: the file is opened 
 nothing but reading, and time, rows and sizes are bounded.
 """
 
+import math
 import sqlite3
 import time
 from contextlib import closing
@@ -42,7 +43,7 @@ def query(context: Context, args: Arguments) -> list[str]:
         names = [column[0] for column in cursor.description or ()]
     if not rows:
         return ["no rows"]
-    lines = ["|".join(names), *("|".join(map(_cell, row)) for row in rows[:MOST_ROWS])]
+    lines = ["|".join(map(_cell, names)), *("|".join(map(_cell, row)) for row in rows[:MOST_ROWS])]
     return [*lines, f"... more than {MOST_ROWS} rows; add WHERE or LIMIT"] if len(rows) > MOST_ROWS else lines
 
 
@@ -61,11 +62,11 @@ def _authorize(action: int, first: str | None, second: str | None, database: str
     return sqlite3.SQLITE_DENY
 
 
-def _money(minor: int | None, currency: str | None) -> str | None:
-    """`money(28000, 'INR')` is `280.00 INR`."""
-    if not isinstance(minor, int) or currency not in CODES:
+def _money(minor: float | None, currency: str | None) -> str | None:
+    """`money(28000, 'INR')` is `280.00 INR`. An average is shown to the nearest minor unit."""
+    if not isinstance(minor, int | float) or not math.isfinite(minor) or currency not in CODES:
         return None
-    return format_amount(minor, currency)
+    return format_amount(round(minor), currency)
 
 
 def _cell(value: object) -> str:

@@ -34,8 +34,10 @@ def add_reminder(context: Context, args: Arguments) -> list[str]:
     if not text or not asked:
         raise args.wrong("a reminder needs --at WHEN and a TEXT")
     moment = _to_come(context, args, asked)
-    request = _attempt(context, asked, moment, text)
-    made = _post(context, request, args.source)
+    made = None
+    while made is None:
+        request, is_old = _attempt(context, asked, moment, text)
+        made = _post(context, request, args.source, is_old=is_old)
     return [f"ok {reminder_line(made)}"]
 
 
@@ -100,12 +102,13 @@ def _to_come(context: Context, args: Arguments, asked: str) -> Moment:
     return moment
 
 
-def _attempt(context: Context, asked: str, moment: Moment, text: str) -> dict[str, object]:
-    """The request, on disk before it leaves; the very same one if it was left unanswered a while ago."""
+def _attempt(context: Context, asked: str, moment: Moment, text: str) -> tuple[dict[str, object], bool]:
+    """The request, on disk before it leaves; the very same one, and True, if it was left unanswered a while ago."""
     oldest = stamp(context.now - SAME_REQUEST_WITHIN)
     with transaction(context.db) as db:
         db.execute("DELETE FROM reminder_attempts WHERE created_at < ?", (oldest,))
         row = db.execute("SELECT * FROM reminder_attempts WHERE asked = ? AND text = ?", (asked, text)).fetchone()
+        is_old = row is not None
         if row is None:
             values: dict[str, Value] = {
                 "key": str(uuid.uuid4()),
@@ -117,7 +120,7 @@ def _attempt(context: Context, asked: str, moment: Moment, text: str) -> dict[st
             }
             journal.insert(db, "reminder_attempts", values)
             row = values
-    return {name: row[name] for name in ("at", "text", "key", "zone")}
+    return {name: row[name] for name in ("at", "text", "key", "zone")}, is_old
 
 
 def _as_sent(context: Context, moment: Moment) -> str:
@@ -133,15 +136,19 @@ def _as_sent(context: Context, moment: Moment) -> str:
     return here.strftime("%Y-%m-%dT%H:%M:%S") if here.second else here.strftime("%Y-%m-%dT%H:%M")
 
 
-def _post(context: Context, request: dict[str, object], source: str) -> dict[str, Value]:
+def _post(context: Context, request: dict[str, object], source: str, *, is_old: bool) -> dict[str, Value] | None:
+    """The reminder that was made. None where an old request had made one that was sent or cancelled since."""
     try:
-        row = _row(context.host.call("POST", PATH, request))
+        body = context.host.call("POST", PATH, request)
     except HostRefused:
         with transaction(context.db):
             _forget(context, request)
         raise
+    row, is_over = _row(body), is_old and body.get("state", "pending") != "pending"
     with transaction(context.db) as db:
         _forget(context, request)
+        if is_over:
+            return None
         _mirror(context, row, source)
         journal.record(db, "add", "reminders", int(row["id"] or 0), reminder_line(row), context.stamp, after=row)
     return row

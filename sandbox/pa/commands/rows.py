@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..arguments import Arguments, Shape
 from ..changes import add_row, delete_row, edit_row, row_number
 from ..context import Context
+from ..database import first_columns
 from ..errors import PaError
 from ..journal import Value
 from ..text import clean, one_line
@@ -17,11 +18,6 @@ from .schema import CORE, OWN_BOOKS
 ROW_ADD = Shape("pa row add TABLE column=value ...", 'pa row add books "title=Dune" read_on=2026-11-22')
 ROW_EDIT = Shape("pa row edit TABLE ID column=value ...", 'pa row edit books 1 "title=Dune Messiah"')
 ROW_DELETE = Shape("pa row delete TABLE ID", "pa row delete books 1")
-
-CORE_COLUMNS = frozenset(
-    """id what state due_at due_day zone done_at source_text created_at meal kcal protein_g carbs_g fat_g eaten_at day
-    kind value category amount_minor currency spent_at received_at name phone birthday note""".split()  # noqa: SIM905 - a table to read
-)
 
 
 def add_own_row(context: Context, args: Arguments) -> list[str]:
@@ -35,7 +31,7 @@ def add_own_row(context: Context, args: Arguments) -> list[str]:
 def edit_own_row(context: Context, args: Arguments) -> list[str]:
     """Columns of a row: any of an own table's, the added ones of a core table's."""
     table, columns = _table(context, args)
-    allowed = columns - CORE_COLUMNS if table in CORE else columns
+    allowed = columns - first_columns(table) if table in CORE else columns
     values = _values(args, allowed, args.words[2:])
     row_id = row_number(args, args.words[1:2])
     return _told(lambda: [f"ok {edit_row(context, table, row_id, values)}"])

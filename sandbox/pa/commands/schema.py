@@ -7,11 +7,12 @@ just before lies beside it.
 
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from ..arguments import Arguments, Shape
 from ..context import Context
-from ..database import copy_database, transaction
+from ..database import copy_database, open_database, transaction
 from ..errors import PaError
 from ..text import clean, one_line
 
@@ -35,6 +36,7 @@ CREATE_INDEX = re.compile(
 PLAIN_COLUMN = re.compile(
     rf"{WORD}\s+(?:INTEGER|INT|REAL|TEXT|BLOB|ANY)(?:\s+DEFAULT\s+(?:-?[0-9.]+|'[^']*'|NULL))?", re.IGNORECASE
 )
+PLAIN_INDEX = re.compile(rf"\s*{WORD}(?:\s+(?:ASC|DESC))?(?:\s*,\s*{WORD}(?:\s+(?:ASC|DESC))?)*\s*\)", re.I)
 OWN_ID = re.compile(r"\bid\s+INTEGER\s+PRIMARY\s+KEY\b", re.I)
 
 
@@ -45,17 +47,17 @@ def evolve(context: Context, args: Arguments) -> list[str]:
     if not statement or not why:
         raise args.wrong("a statement and --why are needed")
     _check(args, statement)
-    before = _schema_of(context.db)
-    copy = _copy(context)
-    try:
-        with transaction(context.db) as db:
+    with transaction(context.db) as db:  # from here on: another change at the same time makes a copy of its own
+        before = _schema_of(db)
+        copy = _copy(context)
+        try:
             db.execute(statement)
             changed = _schema_of(db) != before
             if changed:
                 _write_down(db, statement, why, copy.name, context.stamp)
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        copy.unlink(missing_ok=True)
-        raise PaError(f"SQL: {one_line(str(error))}; nothing was changed") from error
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            copy.unlink(missing_ok=True)
+            raise PaError(f"SQL: {one_line(str(error))}; nothing was changed") from error
     if not changed:
         copy.unlink(missing_ok=True)
         return ["ok nothing to change, it is there already"]
@@ -78,10 +80,12 @@ def _check(args: Arguments, statement: str) -> None:
         raise args.wrong("a table needs the column: id INTEGER PRIMARY KEY")
     if re.search(r"\)\s*WITHOUT\s+ROWID|\bAS\s+SELECT\b", statement, re.I):
         raise args.wrong("WITHOUT ROWID and AS SELECT are not possible")
+    if re.search(r"\browid\b", statement, re.I):
+        raise args.wrong("rowid is the database's own name for a row; choose another")
     if table in CORE and pattern is ADD_COLUMN and not PLAIN_COLUMN.fullmatch(match["rest"].strip()):
         raise args.wrong(f"a column of {table} must be plain: NAME INTEGER|REAL|TEXT [DEFAULT value], nothing else")
-    if table in CORE and pattern is CREATE_INDEX and match["unique"]:
-        raise args.wrong(f"{table} cannot get a UNIQUE index: it would refuse rows")
+    if table in CORE and pattern is CREATE_INDEX and (match["unique"] or not PLAIN_INDEX.fullmatch(match["rest"])):
+        raise args.wrong(f"{table} cannot get a UNIQUE index, nor one of anything but columns: it could refuse rows")
 
 
 def _schema_of(db: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -89,11 +93,12 @@ def _schema_of(db: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def _copy(context: Context) -> Path:
-    """The database as it is, beside itself."""
+    """The database as it is, beside itself. Read past our own transaction, which a copy may not be made from."""
     number = context.db.execute("SELECT coalesce(max(id), 0) + 1 FROM schema_changes").fetchone()[0]
     path = context.database_path
     target = path.parent / "copies" / f"{path.stem}-before-change-{number:04d}{path.suffix}"
-    copy_database(context.db, target)
+    with closing(open_database(path)) as source:
+        copy_database(source, target)
     return target
 
 
