@@ -3,10 +3,13 @@
 import asyncio
 import os
 import socket as sockets
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayClosed, GatewayRefused, GatewayUnavailable, SandboxTampered
 from clawkakad.gateway.connection import Connection, open_connection
 from clawkakad.gateway.frames import ChatEvent, Event
@@ -363,6 +366,33 @@ async def test_a_frame_beyond_the_limit_closes_the_connection(gateway: FakeGatew
     await connection.wait_closed()
 
     assert connection.is_closed
+
+
+@pytest.mark.parametrize(
+    "send", [lambda gateway: gateway.garbage('{"type":"event","event":"x"}'), lambda gateway: gateway.knock()]
+)
+async def test_what_a_gateway_sends_takes_a_tenth_of_the_time_at_most(
+    gateway: FakeGateway, send: Callable[[FakeGateway], Awaitable[None]]
+) -> None:
+    allowance = Allowance()
+    first = await open_connection(gateway.socket, TOKEN, owner_uids=ME, timeout_s=5 * SCALE, allowance=allowance)
+    await first.aclose()  # another connection is no way round it
+    connection = await open_connection(gateway.socket, TOKEN, owner_uids=ME, timeout_s=5 * SCALE, allowance=allowance)
+    busy_s, started = time.process_time(), time.monotonic()
+
+    for _ in range(1000):
+        await send(gateway)
+    await connection.health(30 * SCALE)
+
+    assert time.monotonic() - started > 2 * (time.process_time() - busy_s)  # the fake's own time is in it
+    await connection.aclose()
+
+
+async def test_a_ping_is_answered(gateway: FakeGateway, connection: Connection) -> None:
+    await gateway.knock()
+    await connection.health(5 * SCALE)
+
+    assert gateway.pongs == [b"x"]
 
 
 async def test_two_missed_ticks_are_the_end(gateway: FakeGateway) -> None:
