@@ -56,7 +56,7 @@ SUSPEND_S = 5.0
 REQUEST_S = 30.0
 """Deadline of a request that does not wait for the agent."""
 
-MAX_EARLY = 256
+MAX_EARLY = 32
 """How many chat and agent events are kept until somebody listens. A recovered turn may end right after hello-ok."""
 
 AT_ONCE_S = 1.0

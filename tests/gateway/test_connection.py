@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket as sockets
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayClosed, GatewayRefused, GatewayUnavailable, SandboxTampered
 from clawkakad.gateway.connection import Connection, open_connection
-from clawkakad.gateway.frames import ChatEvent, Event
+from clawkakad.gateway.frames import MAX_TEXT, ChatEvent, Event
 from clawkakad.gateway.runs import Ending, Outcome
 from tests.fakes import gateway_frames as frames
 from tests.fakes.gateway import FakeGateway
@@ -319,6 +320,22 @@ async def test_what_nobody_hears_is_kept_within_bounds(gateway: FakeGateway, con
 
     assert texts[-1] == "399"
     assert len(texts) < 256
+
+
+async def test_what_nobody_hears_is_kept_within_bounds_however_long_it_is(
+    gateway: FakeGateway, connection: Connection
+) -> None:
+    tracemalloc.start()
+    for _ in range(100):
+        await gateway.stray("x" * 1024 * 1024)
+        gateway.runs.clear()
+        gateway.disk.rows.clear()
+    await connection.health(20 * SCALE)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 32 * 1024 * 1024
+    assert set(map(len, finals(connection))) == {MAX_TEXT}
 
 
 async def test_unknown_events_are_ignored_and_counted(gateway: FakeGateway, connection: Connection) -> None:
