@@ -21,7 +21,7 @@ FLOORS = [
     ["whatsapp"],
     ["registry"],
     ["config", "directories", "interpreter", "log", "loops", "notify"],
-    ["model", "errors", "faults", "values"],
+    ["model", "allowance", "errors", "faults", "values"],
 ]
 HEIGHT = {name: len(FLOORS) - i for i, floor in enumerate(FLOORS) for name in floor}
 

@@ -132,6 +132,8 @@ class Heartbeats:
         if reason:
             await self._plan(user.id, None, reason)
             return
+        if self._lock(user.id).locked():
+            return  # they wrote meanwhile: their turn may take for ever, and others wait for us
         async with self._lock(user.id):
             findings = await self._pulses.pulse(sandbox_id, mark=False)
             if not findings:

@@ -98,7 +98,9 @@ class Ask:
         return answer
 
     async def _send(self, connection: Connection, run_id: str) -> Answer | None:
+        """Send it in a run that the gateway knows nothing of: what another process said of that one is past."""
         self.run_id = run_id
+        self._desk.forget(run_id)
         future = self._desk.expect(run_id)
         ack = await self._submit(connection, run_id)
         if ack is not None and ack.status in ("started", "in_flight"):
@@ -133,7 +135,6 @@ class Ask:
         logger.debug("looked how a turn stands", sandbox=self._sandbox_id, standing=type(where).__name__)
         match where:
             case Absent():
-                self._desk.forget(self._attempts[0])
                 return await self._send(connection, self._attempts[0])
             case Running(run_id):
                 self.run_id = run_id

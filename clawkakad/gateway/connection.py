@@ -9,6 +9,7 @@ dead. Decides nothing about turns (`turns.py`) or reconnecting (the sandbox's ke
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ import aiohttp
 from loguru import logger
 from pydantic import ValidationError
 
+from clawkakad.allowance import Allowance
 from clawkakad.errors import BadFrame, ClawkakaError, GatewayClosed, GatewayRefused, GatewayUnavailable
 from clawkakad.faults import reached
 from clawkakad.gateway.frames import (
@@ -54,8 +56,14 @@ SUSPEND_S = 5.0
 REQUEST_S = 30.0
 """Deadline of a request that does not wait for the agent."""
 
-MAX_EARLY = 256
+MAX_EARLY = 32
 """How many chat and agent events are kept until somebody listens. A recovered turn may end right after hello-ok."""
+
+AT_ONCE_S = 1.0
+"""How much of the daemon's time its frames may take without a rest. A turn's take a few milliseconds."""
+
+FRAME_S = 0.000_01
+"""What aiohttp does for a frame before we see it."""
 
 CLOSE_DEAD, CLOSE_PROTOCOL, CLOSE_BAD_DATA, CLOSE_GOING_AWAY = 4000, 1002, 1007, 1001
 
@@ -68,11 +76,18 @@ Listener = Callable[[Event], None]
 class Connection:
     """A connection that said hello-ok, or is about to. Made by `open_connection()`, closed by `aclose()`."""
 
-    def __init__(self, http: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, session: Session) -> None:
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        socket: aiohttp.ClientWebSocketResponse,
+        session: Session,
+        allowance: Allowance,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._http = http
         self._socket = socket
         self._session = session
+        self._allowance = allowance
         self._hello: asyncio.Future[HelloOk] = loop.create_future()
         self._closed: asyncio.Future[GatewayClosed] = loop.create_future()
         self._responses: dict[str, asyncio.Future[Response]] = {}
@@ -307,24 +322,45 @@ class Connection:
         while True:
             message = await self._socket.receive()
             self._silence.heard()
-            if message.type is aiohttp.WSMsgType.CLOSE:
+            began = time.monotonic()
+            ending = await self._hear(message)
+            if ending is not None:
+                return ending
+            rest_s = self._allowance.spend(time.monotonic() - began + FRAME_S)
+            if rest_s:
+                await asyncio.sleep(rest_s)  # meanwhile the gateway cannot send: aiohttp stops reading
+
+    async def _hear(self, message: aiohttp.WSMessage) -> GatewayClosed | None:
+        """Take one message in; why the connection is over, if it is."""
+        match message.type:
+            case aiohttp.WSMsgType.TEXT:
+                return await self._hear_frame(message.data)
+            case aiohttp.WSMsgType.PING:
+                with suppress(aiohttp.ClientError, OSError):  # then the next message says that it is over
+                    await self._socket.pong(message.data)
+                return None
+            case aiohttp.WSMsgType.PONG:
+                return None
+            case aiohttp.WSMsgType.CLOSE:
                 return GatewayClosed("closed by the gateway", code=message.data or None)  # 0: it named none
-            if message.type in (aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED):
+            case aiohttp.WSMsgType.CLOSING | aiohttp.WSMsgType.CLOSED:
                 return self._closed_by_gateway()
-            if message.type is not aiohttp.WSMsgType.TEXT:
-                return await self._give_up(CLOSE_BAD_DATA, f"a frame of type {message.type.name}")
-            reached("frame in")
-            try:
-                received = self._session.receive(message.data)
-                if received is AT_WORK:
-                    self.worked_at = time.monotonic()
-                else:
-                    await self._take(received)
-            except BadFrame as problem:
-                return await self._give_up(CLOSE_PROTOCOL, f"bad frame: {problem}")
-            except ClawkakaError as refused:
-                self._fail_hello(refused)
-                return await self._give_up(CLOSE_GOING_AWAY, str(refused))
+        return await self._give_up(CLOSE_BAD_DATA, f"a frame of type {message.type.name}")
+
+    async def _hear_frame(self, text: str) -> GatewayClosed | None:
+        reached("frame in")
+        try:
+            received = self._session.receive(text)
+            if received is AT_WORK:
+                self.worked_at = time.monotonic()
+            else:
+                await self._take(received)
+        except BadFrame as problem:
+            return await self._give_up(CLOSE_PROTOCOL, f"bad frame: {problem}")
+        except ClawkakaError as refused:
+            self._fail_hello(refused)
+            return await self._give_up(CLOSE_GOING_AWAY, str(refused))
+        return None
 
     async def _take(self, received: Received) -> None:
         if received.send is not None:
@@ -398,15 +434,18 @@ def _read(shape: type[T], payload: dict[str, Any]) -> T:
 # Opening ----------------------------------------------------------------------------------------------------------
 
 
-async def open_connection(socket: Path, token: str, *, owner_uids: frozenset[int], timeout_s: float) -> Connection:
+async def open_connection(
+    socket: Path, token: str, *, owner_uids: frozenset[int], timeout_s: float, allowance: Allowance | None = None
+) -> Connection:
     """Connect once, up to hello-ok and the subscription. Cancelling leaves nothing open.
 
+    `allowance`: of the daemon's time, of a sandbox for all its connections; else it has one of its own.
     Raises `GatewayUnavailable` (not ready: try again), `GatewayRefused` (token, scopes, protocol: stop) and
     `SandboxTampered` (what is at the path is not the sandbox's socket: stop and tell).
     """
     try:
         async with asyncio.timeout(timeout_s):
-            connection = await _dial(socket, token, owner_uids)
+            connection = await _dial(socket, token, owner_uids, allowance or Allowance(AT_ONCE_S))
             try:
                 await connection.handshake()
             except BaseException:
@@ -419,7 +458,7 @@ async def open_connection(socket: Path, token: str, *, owner_uids: frozenset[int
     return connection
 
 
-async def _dial(socket: Path, token: str, owner_uids: frozenset[int]) -> Connection:
+async def _dial(socket: Path, token: str, owner_uids: frozenset[int], allowance: Allowance) -> Connection:
     with held_socket(socket, owner_uids) as path:
         http = aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(path=path),
@@ -431,10 +470,11 @@ async def _dial(socket: Path, token: str, owner_uids: frozenset[int]) -> Connect
                 "ws://localhost/",
                 max_msg_size=MAX_INBOUND_BYTES,
                 timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
+                autoping=False,  # a flood of pings would never leave it
             )
         except BaseException as problem:
             await http.close()
             if isinstance(problem, aiohttp.ClientError | OSError):
                 raise GatewayUnavailable(f"cannot connect: {type(problem).__name__}") from problem
             raise
-    return Connection(http, upgraded, Session(token))
+    return Connection(http, upgraded, Session(token), allowance)

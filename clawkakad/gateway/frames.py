@@ -10,7 +10,7 @@ A turn of one reply is some twenty frames, and most of them say only that it goe
 
 import json
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeGuard
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -28,6 +28,14 @@ MAX_INBOUND_BYTES = 8 * 1024 * 1024
 MAX_VALUES = 300_000
 """Values in one frame, by a quick count: 8 MiB of `{},{},…` would become a gigabyte of objects."""
 
+MAX_TEXT = 200_000
+"""Characters of a text that are kept: far more than a person ever gets."""
+
+MAX_ID = 300
+"""Characters of an id: those of runs have 60 at most, those of sessions 100."""
+
+Id: TypeAlias = Annotated[str, Field(max_length=MAX_ID)]
+
 
 class Wire(BaseModel):
     """What all shapes have in common: frozen, camelCase outside, unknown fields ignored."""
@@ -35,25 +43,18 @@ class Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
 
-def _texts(content: object) -> tuple[str, ...]:
-    """The text parts of a message's content, which is a string or a list of typed parts."""
-    if isinstance(content, str):
-        return (content,)
-    if not isinstance(content, list):
-        return ()
-    parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
-    return tuple(part["text"] for part in parts if isinstance(part.get("text"), str))
+def _text(content: object) -> str:
+    """The text of a message's content, which is a string or a list of typed parts."""
+    if isinstance(content, list):
+        parts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
+        content = "\n\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    return content.strip()[:MAX_TEXT] if isinstance(content, str) else ""
 
 
 class Message(Wire):
-    """The message of a chat event."""
+    """The message of a chat event. `text`: all that a person should read of it."""
 
-    texts: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(default=(), alias="content")
-
-    @property
-    def text(self) -> str:
-        """All that a person should read of it."""
-        return "\n\n".join(self.texts).strip()
+    text: Annotated[str, BeforeValidator(_text)] = Field(default="", alias="content")
 
 
 # Events -----------------------------------------------------------------------------------------------------------
@@ -74,9 +75,9 @@ class ErrorDetail(Wire):
 class ChatEvent(Wire):
     """`chat`: a run's end. `state` is final, error or aborted; others may come and mean nothing."""
 
-    run_id: str
-    session_key: str
-    state: str
+    run_id: Id
+    session_key: Id
+    state: Id
     message: Message | None = None
     error_message: str | None = None
     error_detail: ErrorDetail | None = None
@@ -128,14 +129,13 @@ def _agent(payload: Any) -> AgentEvent | OtherEvent:
     """The commonest frame, read by hand: that takes a third of what a validator does."""
     if isinstance(payload, dict):
         run_id, key, mark = payload.get("runId"), payload.get("sessionKey"), payload.get("isHeartbeat")
-        if isinstance(run_id, str) and _is(str, key) and _is(bool, mark):
+        if _is_id(run_id) and (key is None or _is_id(key)) and (mark is None or isinstance(mark, bool)):
             return AgentEvent(run_id, key, mark)
     return OtherEvent(name="agent", understood=False)
 
 
-def _is(kind: type, value: object) -> bool:
-    """Whether it is of this kind, or not there."""
-    return value is None or isinstance(value, kind)
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) <= MAX_ID
 
 
 # The compiled validators themselves: what `model_validate` does around them takes as long as they do (0.7 us).
@@ -231,7 +231,7 @@ class ChatAck(Wire):
     `summary` says why, where it is an error.
     """
 
-    run_id: str
+    run_id: Id
     status: str
     summary: str = ""
 

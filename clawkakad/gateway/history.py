@@ -22,8 +22,8 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from clawkakad.gateway.frames import Message, Wire
-from clawkakad.gateway.runs import DRAINING, MAX_TEXT, error_outcome
+from clawkakad.gateway.frames import MAX_TEXT, Id, Message, Wire
+from clawkakad.gateway.runs import DRAINING, error_outcome
 
 RECOVERY = "main_session_restart_recovery"
 """Provenance of the row with which a restarted gateway continues an interrupted turn."""
@@ -32,8 +32,8 @@ RECOVERY = "main_session_restart_recovery"
 class Origin(Wire):
     """Which run wrote a row, or which running one took a message in beside its own."""
 
-    run_id: str | None = None
-    steer_target_run_id: str | None = None
+    run_id: Id | None = None
+    steer_target_run_id: Id | None = None
 
 
 class Provenance(Wire):
@@ -101,13 +101,13 @@ def _rows(rows: object) -> tuple[Row, ...]:
 class InFlight(Wire):
     """A run that is going on."""
 
-    run_id: str | None = None
+    run_id: Id | None = None
 
 
 class Pending(Wire):
     """A message that was accepted and whose row is not written: still queued, or left so by a process that died."""
 
-    run_id: str | None = None
+    run_id: Id | None = None
     state: str = "queued"
 
     @property
@@ -124,14 +124,14 @@ class PendingInputs(Wire):
 class Receipt(Wire):
     """What became of an accepted message that was asked for by its run id: pending, or consumed by a row."""
 
-    run_id: str
+    run_id: Id
     state: str
 
 
 class SessionInfo(Wire):
     """The session's own summary."""
 
-    active_run_ids: tuple[str, ...] | None = None
+    active_run_ids: tuple[Id, ...] | None = None
     status: str | None = None
 
 

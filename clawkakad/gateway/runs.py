@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from clawkakad.errors import TurnFailed
 from clawkakad.gateway.failures import FailureKind, failure_kind
-from clawkakad.gateway.frames import AgentEvent, ChatAck, ChatEvent, RunStatus
+from clawkakad.gateway.frames import MAX_ID, MAX_TEXT, AgentEvent, ChatAck, ChatEvent, RunStatus
 from clawkakad.gateway.session import printable
 
 MAIN_SESSION = "agent:main:main"
@@ -19,10 +19,6 @@ MAIN_SESSION = "agent:main:main"
 
 MAX_RUNS = 256
 """How many runs are remembered; the oldest is forgotten first."""
-
-MAX_TEXT = 200_000
-"""Characters of a run's text that are kept: far more than a person ever gets."""
-
 
 MAX_REASON = 2_000
 """Characters of an error that are searched for what it was."""
@@ -83,7 +79,7 @@ def failure(text: str, kind: str | None = None) -> TurnFailed:
 def error_outcome(run_id: str, text: str, kind: str | None = None) -> Outcome:
     """The end of a failed run; the two kinds that are no failure of the turn are only told by their words."""
     known = (name for words, name in _KINDS.items() if words in text)
-    return Outcome(run_id, Ending.ERROR, text, next(known, kind))
+    return Outcome(run_id, Ending.ERROR, text[:MAX_TEXT], next(known, kind and kind[:MAX_ID]))
 
 
 def outcome_of_chat(event: ChatEvent) -> Outcome | None:
@@ -95,7 +91,7 @@ def outcome_of_chat(event: ChatEvent) -> Outcome | None:
     if ending is Ending.ERROR:
         kind = event.error_detail.failover_reason if event.error_detail else None
         return error_outcome(event.run_id, event.error_message or "", kind)
-    return Outcome(event.run_id, ending, event.message.text[:MAX_TEXT] if event.message else "")
+    return Outcome(event.run_id, ending, event.message.text if event.message else "")
 
 
 def outcome_of_ack(ack: ChatAck) -> Outcome | None:
@@ -120,12 +116,12 @@ def outcome_of_wait(run_id: str, status: RunStatus) -> Outcome | None:
 @dataclass
 class _Run:
     heartbeat: bool | None = None
-    outcome: Outcome | None = None
+    ending: Ending | None = None
 
 
-def _is_news(known: Outcome | None, heard: Outcome) -> bool:
+def _is_news(known: Ending | None, heard: Ending) -> bool:
     """The first end counts, except that one which finished after all was not stopped, whatever was said before."""
-    return known is None or (known.ending is Ending.ABORTED and heard.ending is Ending.FINAL)
+    return known is None or (known is Ending.ABORTED and heard is Ending.FINAL)
 
 
 class RunBook:
@@ -143,9 +139,9 @@ class RunBook:
             run.heartbeat = event.is_heartbeat if run.heartbeat is None else run.heartbeat or event.is_heartbeat
             return None
         outcome = outcome_of_chat(event)
-        if outcome is None or not _is_news(run.outcome, outcome):
+        if outcome is None or not _is_news(run.ending, outcome.ending):
             return None
-        run.outcome = outcome
+        run.ending = outcome.ending
         return outcome
 
     def forget(self, run_id: str) -> None:

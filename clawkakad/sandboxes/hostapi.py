@@ -23,8 +23,8 @@ from typing import Any
 from aiohttp import web
 from loguru import logger
 
+from clawkakad.allowance import Allowance
 from clawkakad.model import Profile, SandboxId, UserId
-from clawkakad.sandboxes.allowance import Allowance
 from clawkakad.sandboxes.hostsocket import listening
 from clawkakad.sandboxes.modelproxy import ModelProxy
 from clawkakad.sandboxes.paservices import PaHandlers, PaServices, pa_routes

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from loguru import logger
 
+from clawkakad.allowance import Allowance
 from clawkakad.errors import (
     ClawkakaError,
     EngineCrippled,
@@ -24,7 +25,7 @@ from clawkakad.errors import (
     RegistryUnavailable,
     SandboxTampered,
 )
-from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.connection import AT_ONCE_S, Connection
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import SandboxRow
@@ -96,6 +97,7 @@ class Keeper:
         self._timing = timing
         self._limits = timing.limits
         self._nudged = asyncio.Event()
+        self._allowance = Allowance(AT_ONCE_S)  # of all its connections: it may end one as soon as it is made
         self._history = History()
         self._usable = True  # the container that runs; False: it must be started afresh
         self._remaking = Remaking(drift, row.id, lambda: builder.image_of(row.id))
@@ -392,6 +394,7 @@ class Keeper:
                 within_s=within_s,
                 attempt_s=self._timing.attempt_s,
                 owner_uids=self._timing.owner_uids,
+                allowance=self._allowance,
                 pause=self._pause,
             )
         except Ended:

@@ -19,9 +19,9 @@ from aiohttp import web
 from loguru import logger
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from clawkakad.allowance import Allowance
 from clawkakad.errors import ClawkakaError, RegistryUnavailable, Rejected
 from clawkakad.model import SandboxId, UserId
-from clawkakad.sandboxes.allowance import Allowance
 from clawkakad.sandboxes.bodies import read_body
 from clawkakad.sandboxes.metering import BodyMeter, Cost, StreamMeter
 from clawkakad.sandboxes.modelcalls import (

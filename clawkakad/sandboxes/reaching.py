@@ -6,6 +6,7 @@ Its directory is sealed as soon as the socket is there. A container that has end
 import time
 from collections.abc import Awaitable, Callable
 
+from clawkakad.allowance import Allowance
 from clawkakad.errors import EngineUnavailable, GatewayUnavailable
 from clawkakad.gateway.connection import Connection, open_connection
 from clawkakad.model import SandboxId
@@ -27,6 +28,7 @@ async def reach(
     attempt_s: float,
     owner_uids: frozenset[int],
     pause: Callable[[float], Awaitable[bool]],
+    allowance: Allowance | None = None,
 ) -> Connection:
     """A connection that said hello-ok. `pause` waits, and says whether to look at the container before the next try.
 
@@ -39,7 +41,7 @@ async def reach(
         try:
             builder.seal_if_bound(sandbox_id)
             timeout_s = max(0.1, min(attempt_s, left_s))
-            return await open_connection(where, token, owner_uids=owner_uids, timeout_s=timeout_s)
+            return await open_connection(where, token, owner_uids=owner_uids, timeout_s=timeout_s, allowance=allowance)
         except GatewayUnavailable as error:
             asked_s = min(error.retry_after_s or 0.0, LONGEST_ASKED_S)
             if left_s <= 0:

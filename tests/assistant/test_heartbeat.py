@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import time, timedelta
+from types import MappingProxyType
 
 import pytest
 
@@ -67,15 +69,19 @@ async def housed(registry: Registry, robin: UserId, clock: Clock) -> UserId:
 
 @contextlib.asynccontextmanager
 async def beating(
-    registry: Registry, body: Body, clock: Clock, per_day: int = 4, lock: asyncio.Lock | None = None
+    registry: Registry,
+    body: Body,
+    clock: Clock,
+    per_day: int = 4,
+    lock_of: Mapping[UserId, asyncio.Lock] = MappingProxyType({}),
 ) -> AsyncIterator[None]:
-    held = lock or asyncio.Lock()
+    locks = defaultdict(asyncio.Lock, lock_of)
     heartbeats = Heartbeats(
         registry,
         body,
         body,
         clock,
-        lock=lambda _: held,
+        lock=locks.__getitem__,
         interval=timedelta(minutes=30),
         active_hours=(time(8), time(22)),
         per_day=per_day,
@@ -180,7 +186,7 @@ async def test_the_cap_of_a_day_holds(registry: Registry, body: Body, clock: Clo
 async def test_it_never_falls_into_a_turn(registry: Registry, body: Body, clock: Clock, housed: UserId) -> None:
     body.findings = "overdue task 1"
     lock = asyncio.Lock()
-    async with lock, beating(registry, body, clock, lock=lock):
+    async with lock, beating(registry, body, clock, lock_of={housed: lock}):
         await eventually(lambda: planned(registry, housed))
         clock.advance(minutes=34)
         await asyncio.sleep(0.1)
@@ -255,6 +261,30 @@ async def test_a_person_who_is_removed_in_a_heartbeat_ends_nobody_elses(
         await beat(registry, clock, other)
 
     assert [row.user_id for row in await registry.outbox.all()] == [other]
+
+
+async def test_who_writes_while_they_are_woken_for_a_look_holds_up_nobody_elses(
+    registry: Registry, body: Body, clock: Clock, housed: UserId
+) -> None:
+    """Their turn may take as long as it likes, and longer where their sandbox does not come up again."""
+    number = (IdentifierKind.WA_ID, "15550100177")
+    other = await registry.db.write(lambda tx: users.ensure_user(tx, [number], NOWHERE, clock()))
+    lock = asyncio.Lock()
+
+    async def and_its_person_writes(sandbox_id: SandboxId, *, timeout_s: float) -> None:
+        await lock.acquire()
+
+    body.ready = and_its_person_writes  # type: ignore[method-assign]
+    async with beating(registry, body, clock, lock_of={housed: lock}):
+        await _put_to_rest(registry, body, housed, SandboxState.DOZING)
+        await eventually(lambda: planned(registry, housed))
+        clock.advance(minutes=34)
+        await eventually(lock.locked)
+        await registry.sandboxes.ensure(other)
+        await registry.db.write(lambda tx: users.touch(tx, other, clock()))
+        await beat(registry, clock, other)
+
+    assert body.looks == 1
 
 
 async def _put_to_rest(registry: Registry, body: Body, user: UserId, state: SandboxState) -> None:

@@ -70,6 +70,7 @@ class FakeGateway:
         # What it saw
         self.asked: list[Asked] = []
         self.goodbyes: list[int | None] = []  # the close codes of connections that clients ended
+        self.pongs: list[bytes] = []
         self.boot_id = ""
         self.runs: dict[str, Run] = {}
         self._peers: set[Peer] = set()
@@ -158,6 +159,13 @@ class FakeGateway:
             with contextlib.suppress(ConnectionError):
                 await peer.socket.send_str(text)
 
+    async def knock(self) -> None:
+        """A ping and a pong that nobody waits for, to everybody."""
+        for peer in list(self._peers):
+            with contextlib.suppress(ConnectionError):
+                await peer.socket.ping(b"x")
+                await peer.socket.pong(b"x")
+
     async def jam(self) -> None:
         """A frame of the wrong kind to everybody, of whom nothing is read any more: no close is answered."""
         for peer in list(self._peers):
@@ -198,7 +206,7 @@ class FakeGateway:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        socket = web.WebSocketResponse(compress=False)
+        socket = web.WebSocketResponse(compress=False, autoping=False)
         await socket.prepare(request)
         peer = Peer(self, socket, request)
         self._peers.add(peer)
@@ -343,6 +351,8 @@ class Peer:
                     task = asyncio.create_task(self._take(json.loads(message.data)))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
+                elif message.type is WSMsgType.PONG:
+                    self._gateway.pongs.append(message.data)
         finally:
             self.gone.set()
             self._gateway.goodbyes.append(self.socket.close_code)

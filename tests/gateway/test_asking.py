@@ -383,6 +383,24 @@ async def test_a_gateway_that_is_stopping_is_not_asked_again(world: World) -> No
     assert before == ["k"]
 
 
+async def test_a_second_run_that_a_stopping_gateway_left_no_trace_of_is_sent_to_the_next_one(world: World) -> None:
+    world.gateway.agent, _ = counted(lambda n, text: Reply("done") if n > 1 else Reply(hangs=True))
+    world.gateway.resumes = False
+    asking = world.asking(timeout_s=5)
+    await eventually(lambda: len(world.gateway.disk.rows) == 1)
+    world.gateway.row_after_s = 30
+    await world.gateway.restart()
+    await eventually(lambda: world.sent == ["k", "k.2"])
+    await world.gateway.emit("chat", {"runId": "k.2", "sessionKey": frames.MAIN, "state": "error", "errorMessage": frames.DRAINING})
+    await asyncio.sleep(0.1)
+    world.gateway.row_after_s = 0
+    world.gateway.disk.pending.clear()
+    await world.gateway.restart()
+
+    assert await asking == Answer("k.2", "done")
+    assert world.sent == ["k", "k.2", "k.2"]
+
+
 async def test_a_turn_that_ended_before_the_gateway_died_is_not_run_again(world: World) -> None:
     world.gateway.agent, asked = counted(lambda _, text: Reply("done"))
     world.gateway.mute = {"final"}

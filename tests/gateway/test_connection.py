@@ -3,13 +3,17 @@
 import asyncio
 import os
 import socket as sockets
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayClosed, GatewayRefused, GatewayUnavailable, SandboxTampered
 from clawkakad.gateway.connection import Connection, open_connection
-from clawkakad.gateway.frames import ChatEvent, Event
+from clawkakad.gateway.frames import MAX_TEXT, ChatEvent, Event
 from clawkakad.gateway.runs import Ending, Outcome
 from tests.fakes import gateway_frames as frames
 from tests.fakes.gateway import FakeGateway
@@ -318,6 +322,22 @@ async def test_what_nobody_hears_is_kept_within_bounds(gateway: FakeGateway, con
     assert len(texts) < 256
 
 
+async def test_what_nobody_hears_is_kept_within_bounds_however_long_it_is(
+    gateway: FakeGateway, connection: Connection
+) -> None:
+    tracemalloc.start()
+    for _ in range(100):
+        await gateway.stray("x" * 1024 * 1024)
+        gateway.runs.clear()
+        gateway.disk.rows.clear()
+    await connection.health(20 * SCALE)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 32 * 1024 * 1024
+    assert set(map(len, finals(connection))) == {MAX_TEXT}
+
+
 async def test_unknown_events_are_ignored_and_counted(gateway: FakeGateway, connection: Connection) -> None:
     await gateway.emit("ui.command", {"x": 1})
     await connection.health(5 * SCALE)
@@ -363,6 +383,33 @@ async def test_a_frame_beyond_the_limit_closes_the_connection(gateway: FakeGatew
     await connection.wait_closed()
 
     assert connection.is_closed
+
+
+@pytest.mark.parametrize(
+    "send", [lambda gateway: gateway.garbage('{"type":"event","event":"x"}'), lambda gateway: gateway.knock()]
+)
+async def test_what_a_gateway_sends_takes_a_tenth_of_the_time_at_most(
+    gateway: FakeGateway, send: Callable[[FakeGateway], Awaitable[None]]
+) -> None:
+    allowance = Allowance()
+    first = await open_connection(gateway.socket, TOKEN, owner_uids=ME, timeout_s=5 * SCALE, allowance=allowance)
+    await first.aclose()  # another connection is no way round it
+    connection = await open_connection(gateway.socket, TOKEN, owner_uids=ME, timeout_s=5 * SCALE, allowance=allowance)
+    busy_s, started = time.process_time(), time.monotonic()
+
+    for _ in range(1000):
+        await send(gateway)
+    await connection.health(30 * SCALE)
+
+    assert time.monotonic() - started > 2 * (time.process_time() - busy_s)  # the fake's own time is in it
+    await connection.aclose()
+
+
+async def test_a_ping_is_answered(gateway: FakeGateway, connection: Connection) -> None:
+    await gateway.knock()
+    await connection.health(5 * SCALE)
+
+    assert gateway.pongs == [b"x"]
 
 
 async def test_two_missed_ticks_are_the_end(gateway: FakeGateway) -> None:

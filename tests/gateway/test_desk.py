@@ -1,15 +1,19 @@
 """Who gets the news: the turn that asked, the heartbeat that was woken, or nobody."""
 
 import asyncio
+import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from clawkakad.errors import TurnFailed
 from clawkakad.gateway.desk import MAX_HELD, Desk
-from clawkakad.gateway.frames import AgentEvent, ChatEvent, HeartbeatEvent, decode
-from clawkakad.gateway.runs import MAIN_SESSION, MAX_TEXT, Answer, Ending, Outcome, text_of
+from clawkakad.gateway.frames import MAX_TEXT, AgentEvent, ChatEvent, HeartbeatEvent, decode
+from clawkakad.gateway.runs import MAIN_SESSION, MAX_RUNS, Answer, Ending, Outcome, text_of
 from tests.gateway.recordings import NAMES, received
+
+MIB = 1024 * 1024
 
 
 def chat(run_id: str, state: str = "final", text: str | None = None, session: str = MAIN_SESSION) -> ChatEvent:
@@ -201,3 +205,29 @@ def test_made_up_runs_do_not_pile_up_while_a_turn_is_open() -> None:
     assert len(strays) == MAX_HELD
     assert strays[-1].run_id == "run999"
     assert {len(stray.text) for stray in strays} == {MAX_TEXT}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"runId": "x" * MIB},
+        {"runId": "x" * MIB, "sessionKey": MAIN_SESSION, "state": "final"},
+        {"state": "error", "errorMessage": "x" * MIB},
+        {"state": "error", "errorDetail": {"failoverReason": "x" * MIB}},
+        {"state": "final", "message": {"content": "x" * MIB}},
+        {"state": "aborted", "message": {"content": [{"type": "text", "text": "x" * MIB}] * 3}},
+    ],
+)
+def test_however_much_a_sandbox_says_little_of_it_is_kept(payload: dict[str, Any]) -> None:
+    desk = Desk()
+    desk.turns = 1
+    name = "chat" if "state" in payload else "agent"
+    tracemalloc.start()
+    for number in range(MAX_RUNS):
+        told = {"runId": f"run{number}", "sessionKey": MAIN_SESSION, **payload}
+        told["runId"] = f"{number} {told['runId']}"
+        desk.hear(decode(json.dumps({"type": "event", "event": name, "payload": told})))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert kept < 16 * MIB

@@ -10,9 +10,9 @@ from aiohttp.test_utils import TestServer
 
 from clawkakad.errors import TurnFailed
 from clawkakad.gateway.failures import FailureKind, explained, failure_kind
-from clawkakad.gateway.frames import ChatEvent, RunStatus
+from clawkakad.gateway.frames import MAX_TEXT, ChatEvent, RunStatus
 from clawkakad.gateway.history import Broken, read_history, standing
-from clawkakad.gateway.runs import MAX_TEXT, failure, outcome_of_chat, outcome_of_wait, text_of
+from clawkakad.gateway.runs import failure, outcome_of_chat, outcome_of_wait, text_of
 from clawkakad.model import SandboxId, UserId
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream
 from tests.fakes.gateway import FakeGateway

@@ -9,7 +9,7 @@ import pytest
 
 from clawkakad import faults
 from clawkakad.errors import GatewayClosed, GatewayUnavailable, TurnFailed
-from clawkakad.gateway.runs import MAX_TEXT
+from clawkakad.gateway.frames import MAX_TEXT
 from clawkakad.gateway.turns import Answer
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.gateway_agent import Reply

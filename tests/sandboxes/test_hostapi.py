@@ -21,10 +21,10 @@ from aiohttp import test_utils, web
 from loguru import logger
 
 from clawkakad import log
+from clawkakad.allowance import Allowance
 from clawkakad.errors import RegistryUnavailable, Rejected
 from clawkakad.model import Profile, SandboxId, UserId
 from clawkakad.sandboxes import hostapi, modelproxy, paservices, paths
-from clawkakad.sandboxes.allowance import Allowance
 from clawkakad.sandboxes.hostapi import HostApi
 from clawkakad.sandboxes.modelcalls import upstream_body
 from clawkakad.sandboxes.modelproxy import ModelProxy, Upstream, open_upstream

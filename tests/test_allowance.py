@@ -1,6 +1,6 @@
 """The tenth of the daemon's time that one sandbox may take up."""
 
-from clawkakad.sandboxes.allowance import REST, Allowance
+from clawkakad.allowance import REST, Allowance
 
 HOUR = 3600.0  # of work, so that the test's own time does not count
 
