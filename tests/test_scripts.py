@@ -463,3 +463,18 @@ def test_the_status_of_all_tests_is_that_of_both_halves(checkout: Path, first: i
 
     assert (done.returncode, done.stderr) == (status, "")
     assert done.stdout == "half 1\n==> The tests with containers\nhalf 2\n"
+
+
+def test_what_was_installed_without_apt_get_is_not_asked_for_again(checkout: Path, tmp_path: Path) -> None:
+    with (checkout / "scripts" / "setup.sh").open("a") as setup:
+        setup.write("ensure_venv() { :; }; ensure_engine() { :; }; ensure_image() { :; }\n")
+    program(checkout / ".venv" / "bin" / "python", 'echo "$*"')
+    programs = tmp_path / "programs"
+    for name in ("chromium-browser", "sqlite3", "ip"):
+        program(programs / name)
+    for name in ("bash", "env", "basename", "dirname", "readlink"):
+        (programs / name).symlink_to(f"/usr/bin/{name}")
+
+    done = run("scripts/test", "-k", "reminder", cwd=checkout, PATH=str(programs))
+
+    assert (done.returncode, done.stdout) == (0, "-m pytest -k reminder\n"), done.stderr
