@@ -43,7 +43,13 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All or nothing; waits its turn for the one writer's place at the start, so it never fails half way for a lock."""
+    """All or nothing; waits its turn for the one writer's place at the start, so it never fails half way for a lock.
+
+    Inside of another one it is a part of that.
+    """
+    if connection.in_transaction:
+        yield connection
+        return
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection

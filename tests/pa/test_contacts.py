@@ -1,6 +1,10 @@
 """`pa contact`."""
 
+import sqlite3
+import subprocess
+import time
 import unicodedata
+from contextlib import closing
 
 import pytest
 
@@ -16,6 +20,18 @@ def test_a_person_is_kept_and_added_to(pa: Program) -> None:
     assert len(pa.rows("SELECT * FROM contacts")) == 1
     assert pa.line("undo").startswith('ok undone: contact 1: "Asha"')
     assert pa.row("SELECT note FROM contacts") == {"note": "sister"}
+
+
+def test_a_person_who_is_added_twice_at_once_is_one(pa: Program) -> None:
+    pa.line("task", "add", "x")
+    with closing(sqlite3.connect(pa.database_path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")  # both come so far, and wait for their turn
+        command = pa.command("contact", "add", "Asha", "--phone", "1")
+        running = [subprocess.Popen(command, env=pa.environment, stdout=subprocess.PIPE) for _ in range(2)]
+        time.sleep(1)
+        db.execute("ROLLBACK")
+    assert [process.communicate(timeout=30)[0] for process in running] == [b'ok contact 1: "Asha", 1\n'] * 2
+    assert len(pa.rows("SELECT * FROM contacts")) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from datetime import date
 from ..arguments import Arguments, Shape
 from ..changes import add_row, delete_row, edit_row, row_number
 from ..context import Context
+from ..database import transaction
 from ..days import Lean
 from ..errors import PaError
 from ..journal import Value
@@ -35,10 +36,11 @@ def add_contact(context: Context, args: Arguments) -> list[str]:
     values: dict[str, Value] = {key: args.text(key) for key in ("phone", "note") if args.text(key)}
     if given := args.text("birthday"):
         values["birthday"] = birthday(context, given)
-    known = [row for row in _all(context) if folded(str(row["name"])) == folded(name)]
-    if known:
-        return [f"ok {edit_row(context, 'contacts', int(known[0]['id'] or 0), values)}"]
-    return add_row(context, "contacts", {"name": name, **values, **context.origin(args)})
+    with transaction(context.db):  # from the look on: the same person may be added twice at once
+        known = [row for row in _all(context) if folded(str(row["name"])) == folded(name)]
+        if known:
+            return [f"ok {edit_row(context, 'contacts', int(known[0]['id'] or 0), values)}"]
+        return add_row(context, "contacts", {"name": name, **values, **context.origin(args)})
 
 
 def list_contacts(context: Context, args: Arguments) -> list[str]:
