@@ -23,6 +23,7 @@ from clawkakad.faults import reached
 from clawkakad.gateway.frames import (
     MAX_INBOUND_BYTES,
     AgentEvent,
+    Blocker,
     ChatAck,
     ChatEvent,
     Event,
@@ -30,10 +31,11 @@ from clawkakad.gateway.frames import (
     HelloOk,
     Response,
     RunStatus,
+    Suspension,
 )
 from clawkakad.gateway.history import History, read_history
 from clawkakad.gateway.runs import MAIN_SESSION, Outcome, outcome_of_wait
-from clawkakad.gateway.session import AT_WORK, Received, Session, SessionState, refusal
+from clawkakad.gateway.session import AT_WORK, Received, Session, SessionState, printable, refusal
 from clawkakad.gateway.silence import Silence
 from clawkakad.gateway.sockets import held_socket
 
@@ -206,12 +208,13 @@ class Connection:
         the background counts, where the gateway started it. Raises `GatewayClosed`, `GatewayUnavailable`,
         `GatewayRefused`.
         """
-        answer = await self.request("gateway.suspend.prepare", {"requestId": SUSPENSION}, SUSPEND_S)
-        if answer.get("status") == "ready":
-            self._suspension = answer.get("suspensionId")
+        payload = await self.request("gateway.suspend.prepare", {"requestId": SUSPENSION}, SUSPEND_S)
+        answer = _read(Suspension, payload)
+        if answer.status == "ready":
+            self._suspension = answer.suspension_id
             return ""
-        blockers = answer.get("blockers") or [{}]
-        return ", ".join(sorted({str(blocker.get("kind", "at work")) for blocker in blockers}))[:200]
+        blockers = answer.blockers or (Blocker(),)
+        return printable(", ".join(sorted({blocker.kind for blocker in blockers})), 200)
 
     async def resume(self) -> None:
         """It is not frozen after all, or goes on after it was. Nothing happens where it is not suspended."""

@@ -252,6 +252,20 @@ class RunStatus(Wire):
     stop_reason: str | None = None
 
 
+class Blocker(Wire):
+    """Something that a gateway is at."""
+
+    kind: str = "at work"
+
+
+class Suspension(Wire):
+    """The answer to `gateway.suspend.prepare`: ready, or busy with its blockers."""
+
+    status: str = ""
+    suspension_id: Id | None = None
+    blockers: tuple[Blocker, ...] = ()
+
+
 # Decoding ---------------------------------------------------------------------------------------------------------
 
 

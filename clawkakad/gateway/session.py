@@ -161,8 +161,8 @@ def refusal(error: ErrorShape | None, doing: str) -> GatewayUnavailable | Gatewa
         return GatewayRefused(f"{doing}: refused without a reason", code="")
     text = f"{doing}: {printable(error.message or error.code)}"
     if error.retryable:
-        wait_ms = error.retry_after_ms
-        return GatewayUnavailable(text, retry_after_s=None if wait_ms is None else max(wait_ms, 0) / 1000)
+        wait_s = (error.retry_after_ms or 0) / 1000
+        return GatewayUnavailable(text, retry_after_s=wait_s if wait_s > 0 else None)  # JSON of a sandbox may say NaN
     return GatewayRefused(text, code=printable(error.code), reason=error.reason)
 
 

@@ -8,6 +8,8 @@ from clawkakad.model import ReminderState, UserId
 from clawkakad.registry import outbox, times
 from clawkakad.registry.database import Database, Row, Transaction
 
+MOST_TOLD = 20  # to an agent at once: while its person is away any number may go out, and a prompt has an end
+
 
 @dataclass(frozen=True)
 class Reminder:
@@ -99,12 +101,13 @@ class Reminders:
 
 
 def untold(tx: Transaction, user_id: UserId) -> list[Reminder]:
-    """Fired ones that the agent has not heard about yet."""
+    """Fired ones that the agent has not heard about yet, in order: the latest of them; the others the next time."""
     rows = tx.all(
-        "SELECT * FROM reminders WHERE user_id = :user AND state = 'fired' AND told = 0 ORDER BY due_at, id",
-        {"user": user_id},
+        "SELECT * FROM reminders WHERE user_id = :user AND state = 'fired' AND told = 0"
+        " ORDER BY due_at DESC, id DESC LIMIT :most",
+        {"user": user_id, "most": MOST_TOLD},
     )
-    return [_reminder(row) for row in rows]
+    return [_reminder(row) for row in reversed(rows)]
 
 
 def _key(user_id: UserId, key: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -33,6 +34,7 @@ from clawkakad.registry import DiskRow, Registry, forgetting, inbox
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.identifiers import move
 from clawkakad.registry.inbox import InboxRow
+from clawkakad.registry.reminders import MOST_TOLD
 from clawkakad.registry.sends import Head
 from clawkakad.registry.users import ensure_user, touch
 from tests.conftest import Clock
@@ -417,6 +419,25 @@ async def test_the_agent_hears_once_of_reminders_that_went_out(
         await until_settled(registry)
 
     assert [text for _, text, _ in agent.asked] == ["[reminder sent 2026-11-22 10:00: stretch]\none", "two"]
+
+
+async def test_reminders_without_end_do_not_drown_a_message(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    for number in range(MOST_TOLD + 5):
+        due_at, text = clock() + timedelta(minutes=number), f"{number} " + "x" * 990
+        await registry.reminders.add(robin, key=str(number), due_at=due_at, wall="10:00", zone="UTC", text=text)
+    clock.advance(days=1)
+    for reminder in await registry.reminders.due(clock()):
+        await registry.reminders.fire(reminder, reminder.text)
+    await write(registry, clock, robin, "one", "two", "three")
+
+    async with running(registry, agent, clock):
+        await until_settled(registry)
+
+    told = [re.findall(r"10:00: (\d+) ", text) for _, text, _ in agent.asked]
+    newest_first = [str(number) for number in reversed(range(MOST_TOLD + 5))]
+    assert told == [newest_first[:MOST_TOLD][::-1], newest_first[MOST_TOLD:][::-1], []]
 
 
 BURST = dataclasses.replace(RULES, burst_s=0.05)

@@ -57,6 +57,7 @@ class FakeGateway:
         self.ignored: set[str] = set()  # methods that are neither carried out nor answered
         self.late_s: dict[str, float] = {}  # method: answered so much later
         self.empty: set[str] = set()  # methods answered with an empty payload
+        self.says: dict[str, Frame] = {}  # method: the payload to answer with instead
         self.mute: set[str] = set()  # chat states that are lost on the way
         self.duplicate = False  # every event comes twice
         self.repeats_after_s: float | None = None  # each final comes once more, so much later
@@ -392,7 +393,8 @@ class Peer:
             return self.abort()
         await asyncio.sleep(gateway.late_s.get(method, 0))
         if method not in gateway.unanswered:
-            await self.send(frames.answered(frame["id"], {}) if method in gateway.empty else answer)
+            says = {} if method in gateway.empty else gateway.says.get(method)
+            await self.send(answer if says is None else frames.answered(frame["id"], says))
 
     async def _answer(self, request_id: str, method: str, params: Frame) -> Frame:
         gateway = self._gateway

@@ -391,7 +391,8 @@ async def test_a_second_run_that_a_stopping_gateway_left_no_trace_of_is_sent_to_
     world.gateway.row_after_s = 30
     await world.gateway.restart()
     await eventually(lambda: world.sent == ["k", "k.2"])
-    await world.gateway.emit("chat", {"runId": "k.2", "sessionKey": frames.MAIN, "state": "error", "errorMessage": frames.DRAINING})
+    refused = {"runId": "k.2", "sessionKey": frames.MAIN, "state": "error", "errorMessage": frames.DRAINING}
+    await world.gateway.emit("chat", refused)
     await asyncio.sleep(0.1)
     world.gateway.row_after_s = 0
     world.gateway.disk.pending.clear()

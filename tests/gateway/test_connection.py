@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -548,6 +549,25 @@ async def test_a_gateway_at_work_says_what_it_is_at_and_goes_on(gateway: FakeGat
 
     assert await connection.suspend() == "background-exec, chat-run"
     assert (await connection.health(1))["ok"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": "busy", "blockers": ["x"]},
+        {"status": "busy", "blockers": 5},
+        {"status": "busy", "blockers": [{"kind": []}]},
+        {"status": []},
+        {"status": "ready", "suspensionId": {"x": 1}},
+    ],
+)
+async def test_a_gateway_that_talks_nonsense_may_not_rest(
+    gateway: FakeGateway, connection: Connection, answer: dict[str, Any]
+) -> None:
+    gateway.says["gateway.suspend.prepare"] = answer
+
+    with pytest.raises(GatewayRefused):
+        await connection.suspend()
 
 
 async def test_the_next_connection_lets_a_suspended_gateway_go_on(gateway: FakeGateway, connection: Connection) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from clawkakad.errors import BadFrame, GatewayClosed, GatewayRefused, GatewayUnavailable
-from clawkakad.gateway.frames import AgentEvent, ChatEvent, ErrorShape
+from clawkakad.gateway.frames import AgentEvent, ChatEvent, ErrorShape, Response, decode
 from clawkakad.gateway.session import AT_WORK, MOVES, SCOPES, Session, SessionState, refusal
 from tests.gateway.recordings import NAMES, Recorded, recording
 
@@ -212,3 +212,15 @@ def test_only_allowed_moves_are_made() -> None:
             else:
                 with pytest.raises(AssertionError):
                     session._move(target)
+
+
+@pytest.mark.parametrize(("asked_ms", "asked_s"), [("NaN", None), ("-5", None), ("0", None), ("1500", 1.5)])
+def test_only_a_time_to_come_is_waited_for(asked_ms: str, asked_s: float | None) -> None:
+    error = f'{{"code":"X","retryable":true,"retryAfterMs":{asked_ms}}}'
+    response = decode(f'{{"type":"res","id":"1","ok":false,"error":{error}}}')
+    assert isinstance(response, Response)
+
+    problem = refusal(response.error, "chat.send")
+
+    assert isinstance(problem, GatewayUnavailable)
+    assert problem.retry_after_s == asked_s
