@@ -242,6 +242,11 @@ class Connection:
         self._reader.cancel()
         try:
             await asyncio.wait({self._reader})
+        finally:  # also where we are cut off: who waits must learn it all the same
+            await self._let_go(code)
+
+    async def _let_go(self, code: int) -> None:
+        try:
             if not self.is_closed:
                 self._end(GatewayClosed("closed by us", code=code))
                 await self._say_goodbye(code)

@@ -16,6 +16,7 @@ Facts it rests on, seen on gateway 2026.9.6:
   that is asked for by name (`inputRunIds`) has a receipt as long as it is there: "pending" is one never begun.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
@@ -24,6 +25,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from clawkakad.gateway.frames import MAX_TEXT, Id, Message, Wire
 from clawkakad.gateway.runs import DRAINING, error_outcome
+from clawkakad.gateway.tempo import DEEP_ROWS
 
 RECOVERY = "main_session_restart_recovery"
 """Provenance of the row with which a restarted gateway continues an interrupted turn."""
@@ -87,10 +89,18 @@ class Row(Message):
         return by_request or (self.failed and error_outcome("", self.text).kind == DRAINING)
 
 
+MOST_RUNS = 100
+"""How many runs of one kind are looked at: a gateway has a few, and what a sandbox makes up must not take long."""
+
+
+def _few(items: object) -> object:
+    return items[:MOST_RUNS] if isinstance(items, list) else items
+
+
 def _rows(rows: object) -> tuple[Row, ...]:
-    """The readable rows; one that is not is left out instead of spoiling the others."""
+    """The readable rows of those that were asked for; one that is not is left out instead of spoiling the others."""
     readable = []
-    for row in rows if isinstance(rows, list) else ():
+    for row in rows[-DEEP_ROWS:] if isinstance(rows, list) else ():
         try:
             readable.append(Row.model_validate(row))
         except ValidationError:
@@ -118,7 +128,7 @@ class Pending(Wire):
 class PendingInputs(Wire):
     """All of them."""
 
-    items: tuple[Pending, ...] = ()
+    items: Annotated[tuple[Pending, ...], BeforeValidator(_few)] = ()
 
 
 class Receipt(Wire):
@@ -131,7 +141,7 @@ class Receipt(Wire):
 class SessionInfo(Wire):
     """The session's own summary."""
 
-    active_run_ids: tuple[Id, ...] | None = None
+    active_run_ids: Annotated[tuple[Id, ...] | None, BeforeValidator(_few)] = None
     status: str | None = None
 
 
@@ -142,7 +152,7 @@ class History(Wire):
     in_flight_run: InFlight | None = None
     pending_inputs: PendingInputs = PendingInputs()
     session_info: SessionInfo = SessionInfo()
-    input_receipts: tuple[Receipt, ...] = ()
+    input_receipts: Annotated[tuple[Receipt, ...], BeforeValidator(_few)] = ()
     has_more: bool = False
 
     @property
@@ -283,20 +293,24 @@ def _chain(rows: Sequence[Row]) -> tuple[list[str], list[Row]]:
     chain = [rows[0].asked or ""]
     if rows[0].origin and rows[0].origin.steer_target_run_id:
         chain.append(rows[0].origin.steer_target_run_id)
-    over = False
+    known, over = set(chain), False  # a sandbox may make up any number of both
     for row in rows[1:]:
-        over = over or (row.run_id in chain and (row.finished or row.failed or row.aborted))
+        over = over or (row.run_id in known and (row.finished or row.failed or row.aborted))
         if row.asked and (over or not row.recovers):
             break  # another message, or the continuation of a heartbeat that came after our end
-        if row.asked:
+        if row.asked and row.asked not in known:
             chain.append(row.asked)
-    return chain, [row for row in rows if row.run_id in chain]
+            known.add(row.asked)
+    return chain, [row for row in rows if row.run_id in known]
 
 
 def _ended(chain: Sequence[str], rows: Sequence[Row]) -> Standing | None:
     """How it ended, by the run that came last and left an end."""
+    rows_of = defaultdict(list)
+    for row in rows:
+        rows_of[row.run_id].append(row)
     for run_id in reversed(chain):
-        own = [row for row in rows if row.run_id == run_id]
+        own = rows_of[run_id]
         if any(row.aborted for row in own):
             return Aborted(chain[0])
         finished = [row for row in own if row.finished]

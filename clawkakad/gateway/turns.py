@@ -156,8 +156,10 @@ class Turns:
         except ClawkakaError as problem:
             logger.debug("an overdue heartbeat was not stopped", sandbox=sandbox_id, problem=str(problem))
             return
-        for run_id in history.running:
-            await self._stop(sandbox_id, run_id)
+        with suppress(TimeoutError):  # for all of them: a sandbox may name any number
+            async with asyncio.timeout(self._tempo.stop_s):
+                for run_id in history.running:
+                    await self._stop(sandbox_id, run_id)
 
     # What is heard -------------------------------------------------------------------------------------------
 

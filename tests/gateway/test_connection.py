@@ -514,6 +514,19 @@ async def test_waiters_learn_that_we_closed(gateway: FakeGateway, connection: Co
     assert not never.done()
 
 
+@pytest.mark.parametrize("steps", range(1, STEPS_OF_A_DROP))
+async def test_waiters_learn_of_a_close_that_was_cut_off(connection: Connection, steps: int) -> None:
+    waiting = asyncio.create_task(connection.while_open(asyncio.Future[None]()))
+    closing = asyncio.create_task(connection.aclose())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    closing.cancel()
+
+    with pytest.raises(GatewayClosed):
+        await asyncio.wait_for(waiting, 5 * SCALE)
+    await asyncio.wait({closing})
+
+
 async def test_a_connection_leaves_no_descriptor_and_no_task(gateway: FakeGateway) -> None:
     await (await dial(gateway)).aclose()
     await eventually(lambda: gateway.connections == 0)

@@ -1,5 +1,6 @@
 """Where a turn stands, read from recorded histories and from every shape that we could think of."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from clawkakad.gateway.history import (
 )
 from tests.fakes.gateway_frames import DRAINING, assistant_row, failed_row, user_row
 from tests.gateway.recordings import payloads
+from tests.support import SCALE
 
 RECOVERED = "the run that continues"
 
@@ -369,3 +371,30 @@ def test_an_answer_always_comes_from_a_run_of_the_turn(rows: list[dict[str, Any]
             assert attempt in tries("k")
         case Absent():
             assert not any(row.get("idempotencyKey") in ("k:user", "k.2:user") for row in rows)
+
+
+RUNS = [f"run{number}" for number in range(20_000)]
+RECOVERIES = [{**user_row(run_id, "x", recovery=True), "__openclaw": {"runId": run_id}} for run_id in RUNS]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"messages": [user_row("k", "hi"), *RECOVERIES]},
+        {"messages": [user_row("k", "hi"), *RECOVERIES[:999]]},
+        {"messages": [user_row("k", "hi"), *RECOVERIES[:1] * 999]},
+        {"messages": [user_row("k", "hi")], "sessionInfo": {"activeRunIds": RUNS}},
+        {"messages": [user_row("k", "hi")], "pendingInputs": {"items": [{"runId": run_id} for run_id in RUNS]}},
+        {"inputReceipts": [{"runId": run_id, "state": "pending"} for run_id in RUNS]},
+    ],
+)
+def test_what_a_sandbox_makes_up_is_looked_through_in_no_time(payload: dict[str, Any]) -> None:
+    keys = [RUNS[-1], *(f"k{number}" for number in range(9))]
+    began = time.thread_time()
+
+    found = read_history(payload)
+    standing(found, tries("k"))
+    for key in keys:
+        standing(found, tries(key))
+
+    assert time.thread_time() - began < 0.1 * SCALE

@@ -1,6 +1,7 @@
 """A heartbeat: words or silence, and nothing said twice or lost when the connection is."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,7 +10,7 @@ from clawkakad.errors import GatewayUnavailable, SandboxGone, TurnFailed
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.gateway_agent import Reply
 from tests.gateway.conftest import SANDBOX, STEPS_OF_A_DROP
-from tests.gateway.world import World
+from tests.gateway.world import BRISK, World
 from tests.support import SCALE, eventually
 
 
@@ -169,6 +170,18 @@ async def test_an_overdue_heartbeat_is_stopped(world: World) -> None:
         await world.wake(timeout_s=0.3)
 
     assert world.gateway.running() == []
+
+
+async def test_runs_without_end_that_cannot_be_stopped_hold_nobody_up(world: World) -> None:
+    world.gateway.heartbeat = lambda text: Reply(hangs=True)
+    world.gateway.says["chat.history"] = {"sessionInfo": {"activeRunIds": [f"run{number}" for number in range(20)]}}
+    world.gateway.ignored = {"chat.abort"}
+    began = time.monotonic()
+
+    with pytest.raises(GatewayUnavailable, match="no heartbeat within"):
+        await world.wake(timeout_s=0.1)
+
+    assert time.monotonic() - began < 3 * BRISK.stop_s
 
 
 async def test_words_that_come_too_late_are_handed_on(world: World) -> None:
