@@ -68,6 +68,11 @@ def _command(arguments: list[str]) -> Callable[[], object]:
 
 def _end_as_by_ctrl_c() -> None:
     """An SSH session that drops (SIGHUP) and SIGTERM are as good as Ctrl-C: what a command began is cleaned up."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A job in the background: Ctrl-C is for others, but asyncio must see ours, or it would fall between any two
+        # steps of a task.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in ENDINGS:
         if signal.getsignal(number) is signal.SIG_DFL:  # else it is to go on: nohup
             signal.signal(number, _interrupt)
@@ -76,9 +81,13 @@ def _end_as_by_ctrl_c() -> None:
 def _interrupt(*_: object) -> None:
     for number in ENDINGS:  # a session that drops sends several, and a second Ctrl-C would end the cleaning up
         signal.signal(number, signal.SIG_IGN)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background
-        raise KeyboardInterrupt
-    signal.raise_signal(signal.SIGINT)
+    waits = signal.SIGINT in signal.sigpending()  # one that was for others comes as soon as it may, and is enough
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        if not waits:
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _complain(error: ClawkakaError) -> None:

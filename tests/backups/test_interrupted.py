@@ -104,10 +104,19 @@ async def test_who_breaks_off_a_restore_is_told_where_it_is_half_done(
     await home.ok("restore", tmp_path / "b.tar", "--yes")
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGHUP], [signal.SIGHUP, signal.SIGHUP], [signal.SIGTERM]])
-@pytest.mark.parametrize("background", [False, True])
+HANGS_UP, TERMINATES = [signal.SIGHUP], [signal.SIGTERM]
+TWICE, AFTER_CTRL_C_FOR_OTHERS = [signal.SIGHUP, signal.SIGHUP], [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.mark.parametrize(
+    ("background", "signals"),
+    [
+        *[(background, signals) for background in (False, True) for signals in (HANGS_UP, TWICE, TERMINATES)],
+        (True, AFTER_CTRL_C_FOR_OTHERS),
+    ],
+)
 async def test_a_backup_leaves_nothing_where_its_session_drops(
-    home: Installation, signals: list[int], background: bool
+    home: Installation, background: bool, signals: list[int]
 ) -> None:
     await home.person(ANN)
     stuck = asyncio.Event()
@@ -128,6 +137,27 @@ async def test_a_backup_leaves_nothing_where_its_session_drops(
     assert [] == list((home.state / "backups").iterdir())
     assert [] == list(home.state.glob(".clawkakad-*"))
     assert {} == home.engine.containers
+
+
+async def test_ctrl_c_ends_no_job_in_the_background(home: Installation, tmp_path: Path) -> None:
+    await home.person(ANN)
+    stuck, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def start(container: FakeContainer) -> None:
+        stuck.set()
+        await goes_on.wait()
+        await home.start(container)
+
+    home.engine.on_start = start
+    async with clawkakad(home, "backup", tmp_path / "b.tar", by=IN_BACKGROUND) as command:
+        async with asyncio.timeout(STARTS_WITHIN_S):
+            await stuck.wait()
+        command.send_signal(signal.SIGINT)
+        goes_on.set()
+        code, _ = await ended(command)
+
+    assert code == 0
+    assert (tmp_path / "b.tar").exists()
 
 
 async def test_nohup_is_heeded(home: Installation, tmp_path: Path) -> None:
