@@ -112,7 +112,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     """Open what has to be opened and build the parts, from the ground up."""
     registry = await stack.enter_async_context(open_registry(settings.state_dir / FILE, _now))
     http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-    graph, listening, receipts = _graph(settings, http), Listening(), Receipts()
+    graph, listening, receipts = GraphClient.of(settings, http), Listening(), Receipts()
     delivery = _delivery(settings, registry, graph, listening, receipts)
     reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
     pool = Pool()
@@ -157,17 +157,6 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         on_outbox=delivery.wake,
     )
     return Parts(registry, intake, conversations, missed, delivery, reminders, heartbeats, supervisor)
-
-
-def _graph(settings: Settings, http: aiohttp.ClientSession) -> GraphClient:
-    """The way to Meta."""
-    return GraphClient(
-        http,
-        base_url=settings.api_base_url,
-        version=settings.api_version,
-        phone_number_id=settings.phone_number_id,
-        access_token=settings.access_token.get_secret_value(),
-    )
 
 
 def _delivery(

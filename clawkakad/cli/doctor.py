@@ -369,16 +369,9 @@ def _start(patient: Patient) -> str:
 async def _whatsapp(patient: Patient) -> Finding:
     if patient.settings is None:
         return Finding("warn", "not checked: settings first")
-    s = patient.settings
     try:
         async with aiohttp.ClientSession() as session:
-            await GraphClient(
-                session,
-                base_url=s.api_base_url,
-                version=s.api_version,
-                phone_number_id=s.phone_number_id,
-                access_token=s.access_token.get_secret_value(),
-            ).probe()
+            await GraphClient.of(patient.settings, session).probe()
     except GraphRejected as error:
         return Finding("fail", redact(str(error)), rule_of(error.code).advice or REFUSED)
     except GraphUnavailable as error:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from clawkakad.allowance import Allowance
 from clawkakad.errors import EngineUnavailable, GatewayUnavailable
-from clawkakad.gateway.connection import Connection, open_connection
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.dialing import open_connection
 from clawkakad.model import SandboxId
 from clawkakad.sandboxes.backoff import delays
 from clawkakad.sandboxes.builder import HAS_PROCESSES, Builder

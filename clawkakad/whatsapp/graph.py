@@ -11,11 +11,12 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from clawkakad.config import Settings
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.model import IdentifierKind, Wamid
 from clawkakad.whatsapp.answers import decipher
@@ -62,6 +63,17 @@ class GraphClient:
         self._headers = {"Authorization": f"Bearer {access_token}"}
         self._post_headers = {**self._headers, "Content-Type": "application/json"}
         self._deadline = deadline
+
+    @classmethod
+    def of(cls, settings: Settings, session: aiohttp.ClientSession) -> Self:
+        """As the operator has set it up."""
+        return cls(
+            session,
+            base_url=settings.api_base_url,
+            version=settings.api_version,
+            phone_number_id=settings.phone_number_id,
+            access_token=settings.access_token.get_secret_value(),
+        )
 
     async def send_text(
         self, recipient: Recipient, body: str, *, callback_data: str, reply_to: Wamid | None = None

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from clawkakad.gateway.connection import Connection, open_connection
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.dialing import open_connection
 from clawkakad.gateway.frames import ChatEvent, Event
 from clawkakad.gateway.history import Answered, standing
 from clawkakad.gateway.runs import Ending, Outcome

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clawkakad.gateway.connection import Connection, open_connection
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.dialing import open_connection
 from clawkakad.model import SandboxId
 from tests.fakes.gateway import FakeGateway
 from tests.support import SCALE, short_directory

@@ -4,7 +4,8 @@ import asyncio
 from pathlib import Path
 
 from clawkakad.errors import GatewayUnavailable
-from clawkakad.gateway.connection import Connection, open_connection
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.dialing import open_connection
 
 PAUSE_S = 0.2
 

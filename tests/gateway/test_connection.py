@@ -13,7 +13,8 @@ import pytest
 
 from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayClosed, GatewayRefused, GatewayUnavailable, SandboxTampered
-from clawkakad.gateway.connection import Connection, open_connection
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.dialing import open_connection
 from clawkakad.gateway.frames import MAX_TEXT, ChatEvent, Event
 from clawkakad.gateway.runs import Ending, Outcome
 from tests.fakes import gateway_frames as frames

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from clawkakad.errors import GatewayClosed, GatewayRefused
-from clawkakad.gateway.connection import Connection, open_connection
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.dialing import open_connection
 from clawkakad.gateway.frames import ChatEvent, Event
 from clawkakad.sandboxes.rehearsal import COMMAND, SILENCE, TEXT, rehearse
 from tests.fakes.gateway import FakeGateway
