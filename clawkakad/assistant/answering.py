@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Protocol, TypeVar
 
 from loguru import logger
@@ -136,12 +137,9 @@ class Answering:
         """Take a turn while its person sees that somebody is at it; whatever happens, it blocks nobody for ever."""
         user_id = messages[0].user_id
         try:
-            async with (
-                self._presence.typing(messages[-1].wamid) as typing,
-                self._still_on_it(lead_of(messages)),
-                self._lock(user_id),
-            ):
-                return await take(typing)
+            with self._presence.typing(messages[-1].wamid) as typing:
+                async with self._still_on_it(lead_of(messages)), self._lock(user_id):
+                    return await take(typing)
         except SandboxGone as error:
             logger.info(
                 "a turn lost its sandbox; what still waits goes to a new one", inbox=messages[0].id, error=str(error)
@@ -265,45 +263,48 @@ class Answering:
             await self._give_up(turn.messages, state, str(error), text)
             return True
         more = await self._answered(turn, answer)
+        await asyncio.sleep(0)  # the request of the send is written first: this line takes as long
         logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
         return more
 
     async def _answered(self, turn: Turn, answer: Answer) -> bool:
         """The reply on disk, and on its way where it may go out at once; whether more waits for the person."""
         parts = await parts_beside(answer.text)
-        express = self._outgoing.express(turn.lead.user_id)
-        work = self._store(
-            lambda tx, now: turnbook.answered(tx, turn, answer.run_id, parts, now, express), quietly=True
-        )
-        storing = asyncio.create_task(work, name=f"storing a reply {turn.lead.id}")
-        try:
-            return await asyncio.shield(storing)
-        except asyncio.CancelledError:  # the daemon stops: what the commit has begun must go out, or it looks unknown
-            await asyncio.wait([storing], timeout=COMMIT_S)
-            raise
-        finally:
-            stored = storing.done() and not storing.cancelled() and storing.exception() is None
-            storing.cancel()
-            went = express is not None and express.go(stored=stored)
-            if not went:
-                self._outgoing.wake()
+        while True:
+            express = self._outgoing.express(turn.lead.user_id)
+
+            def work(tx: Transaction, express: Express | None = express) -> bool:
+                return turnbook.answered(tx, turn, answer.run_id, parts, self._clock(), express)
+
+            go = partial(self._go, express)
+            try:  # also where the daemon stops meanwhile: what the commit has begun must go out, or it looks unknown
+                return await self._registry.db.write_through(work, go, within_s=COMMIT_S)
+            except RegistryUnavailable as error:
+                await self._wait_to_store(error)
+
+    def _go(self, express: Express | None, stored: bool | None) -> None:
+        """The reply goes out, or the delivery is told of it. `stored`: None where it is not."""
+        if express is None or not express.go(stored=stored is not None):
+            self._outgoing.wake()
 
     async def _give_up(self, messages: Sequence[InboxRow], state: InboxState, reason: str, text: str) -> None:
         await self._store(lambda tx, now: turnbook.given_up(tx, messages, state, reason, text, now))
         self._on_given_up(lead_of(messages))
 
-    async def _store(self, work: Callable[[Transaction, datetime], T], *, quietly: bool = False) -> T:
+    async def _store(self, work: Callable[[Transaction, datetime], T]) -> T:
         """Carry out a work that must be on disk, and wake the delivery; a full disk is waited for."""
         while True:
             try:
                 result = await self._registry.db.write(lambda tx: work(tx, self._clock()))
             except RegistryUnavailable as error:
-                logger.warning("the end of a turn cannot be stored now; it waits", error=str(error))
-                await asyncio.sleep(REGISTRY_PAUSE_S)
+                await self._wait_to_store(error)
             else:
-                if not quietly:
-                    self._outgoing.wake()
+                self._outgoing.wake()
                 return result
+
+    async def _wait_to_store(self, error: RegistryUnavailable) -> None:
+        logger.warning("the end of a turn cannot be stored now; it waits", error=str(error))
+        await asyncio.sleep(REGISTRY_PAUSE_S)
 
     @contextlib.asynccontextmanager
     async def _still_on_it(self, lead: InboxRow) -> AsyncIterator[None]:
@@ -311,14 +312,20 @@ class Answering:
         if not self._rules.still_on_it_s:
             yield
             return
-        task = asyncio.create_task(self._tell_still(lead), name=f"still on it {lead.id}")
+        telling: list[asyncio.Task[None]] = []  # none for most turns, which are over before
+
+        def tell() -> None:
+            telling.append(asyncio.create_task(self._tell_still(lead), name=f"still on it {lead.id}"))
+
+        timer = asyncio.get_running_loop().call_later(self._rules.still_on_it_s, tell)
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            timer.cancel()
+            for task in telling:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     async def _tell_still(self, lead: InboxRow) -> None:
-        await asyncio.sleep(self._rules.still_on_it_s)
         if await self._store(lambda tx, now: turnbook.still_on_it(tx, lead, now)):
             logger.info("a turn takes long; its person was told", inbox=lead.id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol
 
 from loguru import logger
@@ -23,22 +23,6 @@ class Marker(Protocol):
         """Mark it and all before it as read, and show that somebody types."""
 
 
-class Typing:
-    """What is shown to one person now."""
-
-    def __init__(self, wamid: Wamid) -> None:
-        self.wamid = wamid
-        self.begun = asyncio.Event()
-        self.changed = asyncio.Event()
-
-    def show(self, wamid: Wamid) -> None:
-        """The turn is begun; this is its newest message. Never waits."""
-        self.begun.set()
-        if wamid != self.wamid:
-            self.wamid = wamid
-            self.changed.set()
-
-
 class Presence:
     """Shows that messages were read and are being answered."""
 
@@ -47,39 +31,59 @@ class Presence:
         self._refresh_s = refresh_s
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    @contextlib.asynccontextmanager
-    async def typing(self, wamid: Wamid) -> AsyncIterator[Typing]:
+    @contextlib.contextmanager
+    def typing(self, wamid: Wamid) -> Iterator["Typing"]:
         """Read and typing, refreshed until the block ends, however it ends."""
-        typing = Typing(wamid)
-        task = asyncio.create_task(self._refresh(typing), name=f"typing {wamid[-8:]}")
+        typing = Typing(self._mark, wamid, self._refresh_s)
         try:
             yield typing
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            typing.end()
 
-    async def _refresh(self, typing: Typing) -> None:
-        # To write this request takes the loop 1 ms, which is better spent on asking the agent first.
-        await _set_within(typing.begun, FIRST_S)
-        for _ in range(MOST_SHOWN):
-            typing.changed.clear()
-            await self._show(typing)
-            await _set_within(typing.changed, self._refresh_s)
-
-    async def _show(self, typing: Typing) -> None:
+    async def _mark(self, wamid: Wamid) -> None:
         async with self._room:
             try:
-                await self._graph.mark_read(typing.wamid, typing=True)
+                await self._graph.mark_read(wamid, typing=True)
             except ClawkakaError as error:
                 logger.debug("typing indicator not shown", error=type(error).__name__)
 
 
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    """Wait until it is set: by somebody, or by the time. A timeout would be an exception, which takes 50 us."""
-    if event.is_set():
-        return
-    timer = asyncio.get_running_loop().call_later(seconds, event.set)
-    try:
-        await event.wait()
-    finally:
-        timer.cancel()
+class Typing:
+    """What is shown to one person now. Between two requests there is a timer, and no task that waits."""
+
+    def __init__(self, mark: Callable[[Wamid], Awaitable[None]], wamid: Wamid, refresh_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._mark = mark
+        self._wamid = wamid
+        self._refresh_s = refresh_s
+        self._shown = 0
+        self._task: asyncio.Task[None] | None = None
+        # To write this request takes the loop 1 ms, which is better spent on asking the agent first.
+        self._timer: asyncio.Handle = self._loop.call_later(FIRST_S, self._begin)
+
+    def show(self, wamid: Wamid) -> None:
+        """The turn is begun; this is its newest message. Never waits."""
+        is_news = wamid != self._wamid or not self._shown
+        self._wamid = wamid
+        if is_news and self._task is None:
+            self._timer.cancel()
+            self._timer = self._loop.call_soon(self._begin)
+
+    def end(self) -> None:
+        """Nothing is asked for any more."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._show(), name=f"typing {self._wamid[-8:]}")
+
+    async def _show(self) -> None:
+        shown = None
+        while shown != self._wamid and self._shown < MOST_SHOWN:  # while it was asked for, a newer one may have come
+            shown = self._wamid
+            self._shown += 1
+            await self._mark(shown)
+        self._task = None
+        if self._shown < MOST_SHOWN:
+            self._timer = self._loop.call_later(self._refresh_s, self._begin)

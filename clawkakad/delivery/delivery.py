@@ -172,20 +172,17 @@ class Delivery:
         is_trial = self._pausing.is_on
         self._in_flight |= {head.row.user_id: _InFlight(None, self._monotonic()) for head in step.start}
         work = functools.partial(steps.write, step=step, now=self._clock(), is_trial=is_trial)
-        writing = asyncio.create_task(self._registry.db.write(work), name="writing down what is sent")
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:  # the daemon stops: what the commit has begun must go out, or it looks unknown
-            await asyncio.wait([writing], timeout=COMMIT_S)
-            raise
-        finally:
-            is_written = writing.done() and not writing.cancelled() and writing.exception() is None
-            begun = {head.row.id: head for head in writing.result()} if is_written else {}
-            writing.cancel()
-            for head in step.start:
-                self._goes(head.row.user_id, begun.get(head.row.id), is_trial=is_trial)
+        go = functools.partial(self._go, step, is_trial=is_trial)
+        # Also where the daemon stops meanwhile: what the commit has begun must go out, or it looks unknown.
+        await self._registry.db.write_through(work, go, within_s=COMMIT_S)
         self._lookout.started(step.start)
         steps.tell(step)
+
+    def _go(self, step: Step, written: list[Head] | None, *, is_trial: bool) -> None:
+        """What of a step was written down goes out."""
+        begun = {head.row.id: head for head in written or ()}
+        for head in step.start:
+            self._goes(head.row.user_id, begun.get(head.row.id), is_trial=is_trial)
 
     def _goes(self, user_id: UserId, head: Head | None, *, is_trial: bool) -> None:
         """Send what was begun for somebody, or let go of them."""

@@ -8,8 +8,8 @@ here, so that "retry", "stop" and "broken" are told apart in one place, `refusal
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import count
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from pydantic import ValidationError
 
@@ -72,9 +72,10 @@ AT_WORK = Received()
 class Session:
     """One connection's protocol. `token` never leaves it but in the connect request."""
 
-    def __init__(self, token: str, *, new_id: Callable[[], str] = lambda: str(uuid4())) -> None:
+    def __init__(self, token: str, *, new_id: Callable[[], str] | None = None) -> None:
         self._token = token
-        self._new_id = new_id
+        numbers = count(1)
+        self._new_id = new_id or (lambda: str(next(numbers)))  # nobody else's requests are on this connection
         self._connect_id: str | None = None
         self._mark: AgentEvent | None = None  # the last one: a run of twenty events says the same in each
         self.state = SessionState.CONNECTING

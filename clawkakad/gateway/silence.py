@@ -5,6 +5,7 @@ notes the time, and the timer, when it fires, looks when something was last hear
 """
 
 import asyncio
+import time
 from types import TracebackType
 
 
@@ -14,7 +15,7 @@ class Silence:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._block = asyncio.timeout(None)
-        self._heard_at = self._loop.time()
+        self._heard_at = time.monotonic()  # the loop's own clock stands still while it works
         self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> None:
@@ -26,20 +27,20 @@ class Silence:
         self.lift()
         await self._block.__aexit__(kind, problem, trace)
 
-    def heard(self) -> None:
-        """Something came."""
-        self._heard_at = self._loop.time()
+    def heard(self, at: float | None = None) -> None:
+        """Something came, just now or `at` that time of the monotonic clock."""
+        self._heard_at = time.monotonic() if at is None else at
 
     @property
     def lasts_s(self) -> float:
         """Seconds since something was last heard."""
-        return self._loop.time() - self._heard_at
+        return time.monotonic() - self._heard_at
 
     def limit(self, seconds: float) -> None:
         """From now on so much silence, since something was last heard, ends the block."""
         self.lift()
         ends_at = self._heard_at + seconds
-        if ends_at <= self._loop.time():
+        if ends_at <= time.monotonic():
             self._block.reschedule(ends_at)  # in the past: at once
         else:
             self._timer = self._loop.call_at(ends_at, self.limit, seconds)

@@ -119,7 +119,7 @@ class Filing:
 
     def _let_in(self, tx: Transaction, message: Inbound, user_id: UserId, now: datetime, filed: Filed) -> None:
         state, text = self._decide(tx, message, user_id, now)
-        taken_back = state is InboxState.RECEIVED and inbox.was_taken_back(tx, message.wamid, user_id, message.sent_at)
+        taken_back = state is InboxState.RECEIVED and inbox.was_taken_back(tx, message.wamid, user_id)
         counts = state in (InboxState.RECEIVED, InboxState.ANSWERED) and not taken_back
         if counts and not self._within_limit(tx, user_id, now):
             state = InboxState.LIMITED

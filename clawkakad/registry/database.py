@@ -88,11 +88,21 @@ class Database:
         by another process, disk full). Cancelled, the work may have been carried out: writes are idempotent by their
         keys.
         """
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(work, done))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all(), name="registry writer")
-        return await done
+        return await self._submit(work)
+
+    async def write_through(self, work: Work[T], then: Callable[[T | None], None], *, within_s: float) -> T:
+        """`write`, and whatever comes `then` is called: with what it returned, or None where nothing is stored.
+
+        It is called before anybody else learns of it. Cancelled meanwhile, this waits `within_s` for what is under way.
+        """
+        done = self._submit(work)
+        done.add_done_callback(lambda _: then(_result_of(done)))
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await asyncio.wait([done], timeout=within_s)
+            done.cancel()
+            raise
 
     async def execute(self, sql: str, params: Params = {}) -> int:  # noqa: B006
         """`write` of a single statement; returns the number of rows that it changed."""
@@ -117,6 +127,13 @@ class Database:
             if self._writing is not None:
                 await asyncio.wait([self._writing])
             await self._commits.settle()
+
+    def _submit(self, work: Work[T]) -> asyncio.Future[T]:
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(work, done))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all(), name="registry writer")
+        return done
 
     async def _write_all(self) -> None:
         try:
@@ -164,6 +181,10 @@ def _tell(done: asyncio.Future[Any], outcome: _Outcome) -> None:
         done.set_result(outcome.result)
     else:
         done.set_exception(_converted(outcome.error))
+
+
+def _result_of(done: asyncio.Future[T]) -> T | None:
+    return None if done.cancelled() or done.exception() is not None else done.result()
 
 
 def _all_at_once(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[_Outcome] | None:

@@ -7,14 +7,13 @@ and its id stands in the column `turn` of all of them. They begin and end togeth
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from clawkakad.model import InboxState, UserId, Wamid
 from clawkakad.registry import ids, times
 from clawkakad.registry.database import Database, Row, Transaction
 
 MOST_WAITING = 100  # of one person that are looked at together: more than one turn ever holds
-_CLOCKS_DIFFER = timedelta(minutes=1)  # Meta's and ours, at most
 
 
 @dataclass(frozen=True)
@@ -110,14 +109,11 @@ def withdraw(tx: Transaction, wamid: Wamid, now: datetime) -> bool:
     )
 
 
-def was_taken_back(tx: Transaction, wamid: Wamid, user_id: UserId, sent_at: datetime) -> bool:
-    """Whether its person took a message back before it came: Meta may deliver it days late.
-
-    Nobody takes back what is not written yet, so only what came since then is looked through: mostly nothing.
-    """
+def was_taken_back(tx: Transaction, wamid: Wamid, user_id: UserId) -> bool:
+    """Whether its person took a message back before it came: Meta may deliver it days late."""
     row = tx.one(
-        "SELECT 1 FROM inbox WHERE user_id = :user AND received_at >= :since AND kind = 'revoke' AND reply_to = :wamid",
-        {"user": user_id, "since": times.to_text(sent_at - _CLOCKS_DIFFER), "wamid": wamid},
+        "SELECT 1 FROM inbox WHERE kind = 'revoke' AND reply_to = :wamid AND user_id = :user",
+        {"user": user_id, "wamid": wamid},
     )
     return row is not None
 

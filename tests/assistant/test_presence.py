@@ -30,7 +30,7 @@ class Marks:
 async def test_it_is_shown_refreshed_and_stopped(fails: bool) -> None:
     marks = Marks(fails=fails)
 
-    async with Presence(marks, refresh_s=0.01).typing(WAMID):
+    with Presence(marks, refresh_s=0.01).typing(WAMID):
         await eventually(lambda: len(marks.asked) >= 3)
     shown = len(marks.asked)
     await asyncio.sleep(0.05)
@@ -42,10 +42,9 @@ async def test_it_is_shown_refreshed_and_stopped(fails: bool) -> None:
 async def test_it_stops_also_when_the_turn_breaks() -> None:
     marks = Marks()
 
-    with pytest.raises(ZeroDivisionError):
-        async with Presence(marks, refresh_s=0.01).typing(WAMID):
-            await eventually(lambda: marks.asked)
-            raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError), Presence(marks, refresh_s=0.01).typing(WAMID):
+        await eventually(lambda: marks.asked)
+        raise ZeroDivisionError
     shown = len(marks.asked)
     await asyncio.sleep(0.05)
 
@@ -55,7 +54,7 @@ async def test_it_stops_also_when_the_turn_breaks() -> None:
 async def test_a_newer_message_is_marked_at_once() -> None:
     marks = Marks()
 
-    async with Presence(marks, refresh_s=60).typing(WAMID) as typing:
+    with Presence(marks, refresh_s=60).typing(WAMID) as typing:
         await eventually(lambda: marks.asked)
         typing.show(WAMID)
         typing.show(Wamid("wamid.2"))
@@ -67,7 +66,7 @@ async def test_a_newer_message_is_marked_at_once() -> None:
 async def test_asking_the_agent_comes_before_it() -> None:
     marks = Marks()
 
-    async with Presence(marks, refresh_s=60).typing(WAMID) as typing:
+    with Presence(marks, refresh_s=60).typing(WAMID) as typing:
         for _ in range(5):
             await asyncio.sleep(0)  # storage, say
         typing.show(Wamid("wamid.2"))
@@ -82,7 +81,7 @@ async def test_asking_the_agent_comes_before_it() -> None:
 async def test_a_turn_that_is_not_begun_for_long_keeps_nobody_from_seeing_it() -> None:
     marks = Marks()
 
-    async with Presence(marks, refresh_s=60).typing(WAMID):
+    with Presence(marks, refresh_s=60).typing(WAMID):
         await eventually(lambda: marks.asked, within_s=1)
 
     assert marks.asked == [(WAMID, True)]
@@ -91,7 +90,7 @@ async def test_a_turn_that_is_not_begun_for_long_keeps_nobody_from_seeing_it() -
 async def test_it_is_not_shown_for_hours() -> None:
     marks = Marks()
 
-    async with Presence(marks, refresh_s=0.0001).typing(WAMID):
+    with Presence(marks, refresh_s=0.0001).typing(WAMID):
         await eventually(lambda: len(marks.asked) == MOST_SHOWN)
         await asyncio.sleep(0.05)
 
@@ -112,9 +111,9 @@ async def test_a_crowd_is_served_a_few_at_a_time() -> None:
     marks = Slow()
     presence = Presence(marks, refresh_s=60)
 
-    async with contextlib.AsyncExitStack() as crowd:
+    with contextlib.ExitStack() as crowd:
         for number in range(100):
-            await crowd.enter_async_context(presence.typing(Wamid(f"wamid.{number}")))
+            crowd.enter_context(presence.typing(Wamid(f"wamid.{number}")))
         await eventually(lambda: len(marks.asked) == 100)
 
     assert marks.most == AT_ONCE

@@ -6,14 +6,15 @@ WhatsApp is a fake on a real socket, asked by the real client; the clocks are th
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 import aiohttp
 import pytest
 
+from clawkakad import faults
 from clawkakad.delivery import planning, steps
 from clawkakad.delivery.circuit import FIRST_WIDTH
 from clawkakad.delivery.delivery import Delivery, SendRules
@@ -219,38 +220,35 @@ async def test_parts_go_out_in_order_each_after_the_one_before_is_accepted(post:
 async def test_a_send_takes_two_commits(post: Post, robin: UserId) -> None:
     async with post.running():
         await post.quiet()
-        writes, write = 0, post.registry.db.write
+        with _commits() as commits:
+            await post.add(robin, "one")
+            await post.until(SENT)
 
-        async def counted(work: Callable[..., object]) -> object:
-            nonlocal writes
-            writes += 1
-            return await write(work)
-
-        post.registry.db.write = counted  # type: ignore[method-assign, assignment]
-        await post.add(robin, "one")
-        await post.until(SENT)
-
-    assert writes == 1 + 2  # adding it, and the send
+    assert commits == ["commit"] * (1 + 2)  # adding it, and the send
 
 
 async def test_many_people_are_begun_in_one_commit(post: Post) -> None:
     people = [await post.person(number) for number in range(8)]
     for number, person in enumerate(people):
         await post.add(person, "hi", source=str(number))
-    writes, write = 0, post.registry.db.write
     post.graph.open.clear()
 
-    async def counted(work: Callable[..., object]) -> object:
-        nonlocal writes
-        writes += 1
-        return await write(work)
-
     async with post.running():
-        post.registry.db.write = counted  # type: ignore[method-assign, assignment]
-        await count(post, FIRST_WIDTH)
-        post.registry.db.write = write  # type: ignore[method-assign]
+        with _commits() as commits:
+            await count(post, FIRST_WIDTH)
 
-    assert writes <= 3  # taking over, tidying, and these
+    assert len(commits) <= 3  # taking over, tidying, and these
+
+
+@contextmanager
+def _commits() -> Iterator[list[str]]:
+    """The commits of this process from now on."""
+    points: list[str] = []
+    faults.arm(lambda point: points.append(point) if point == "commit" else None)
+    try:
+        yield points
+    finally:
+        faults.arm(None)
 
 
 async def test_a_limit_of_the_number_slows_everybody_down_as_long_as_it_asks(post: Post, robin: UserId) -> None:
@@ -874,16 +872,15 @@ async def test_stopping_lets_what_is_in_flight_end(post: Post, robin: UserId) ->
 
 async def test_stopping_while_a_send_is_written_down_sends_it(post: Post, robin: UserId) -> None:
     await post.add(robin, "hi", origin="heartbeat")
-    begun, write = asyncio.Event(), post.registry.db.write
+    begun, commit = asyncio.Event(), post.registry.db._commits.commit
 
-    async def slow_to_tell(work: Callable[..., object]) -> object:
-        result = await write(work)
+    async def slow_to_tell(works: int) -> None:
+        await commit(works)
         if await post.states() == [OutboxState.SENDING]:
             begun.set()
             await asyncio.sleep(0.1)
-        return result
 
-    post.registry.db.write = slow_to_tell  # type: ignore[method-assign, assignment]
+    post.registry.db._commits.commit = slow_to_tell  # type: ignore[method-assign]
     async with post.running():
         await asyncio.wait_for(begun.wait(), 5)
 
