@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from loguru import logger
@@ -30,60 +30,72 @@ class Presence:
         self._graph = graph
         self._refresh_s = refresh_s
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._asking: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
     def typing(self, wamid: Wamid) -> Iterator["Typing"]:
         """Read and typing, refreshed until the block ends, however it ends."""
-        typing = Typing(self._mark, wamid, self._refresh_s)
+        typing = Typing(self._ask, wamid, self._refresh_s)
         try:
             yield typing
         finally:
             typing.end()
 
-    async def _mark(self, wamid: Wamid) -> None:
+    def _ask(self, typing: "Typing") -> None:
+        task = asyncio.create_task(self._show(typing), name=f"typing {typing.wamid[-8:]}")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _show(self, typing: "Typing") -> None:
+        """What is being asked for is never cut off: that would end the connection, and Meta has read it."""
+        shown = None
         async with self._room:
-            try:
-                await self._graph.mark_read(wamid, typing=True)
-            except ClawkakaError as error:
-                logger.debug("typing indicator not shown", error=type(error).__name__)
+            while shown != typing.wamid and typing.may_be_shown():  # a newer one may have come meanwhile
+                shown = typing.wamid
+                try:
+                    await self._graph.mark_read(shown, typing=True)
+                except ClawkakaError as error:
+                    logger.debug("typing indicator not shown", error=type(error).__name__)
+        typing.was_shown()
 
 
 class Typing:
-    """What is shown to one person now. Between two requests there is a timer, and no task that waits."""
+    """What is shown to one person now. `ask` shows it; between two times there is a timer, and no task that waits."""
 
-    def __init__(self, mark: Callable[[Wamid], Awaitable[None]], wamid: Wamid, refresh_s: float) -> None:
+    def __init__(self, ask: Callable[["Typing"], None], wamid: Wamid, refresh_s: float) -> None:
+        self.wamid = wamid
         self._loop = asyncio.get_running_loop()
-        self._mark = mark
-        self._wamid = wamid
+        self._ask = ask
         self._refresh_s = refresh_s
-        self._shown = 0
-        self._task: asyncio.Task[None] | None = None
+        self._times = 0
+        self._is_asked = False
         # To write this request takes the loop 1 ms, which is better spent on asking the agent first.
         self._timer: asyncio.Handle = self._loop.call_later(FIRST_S, self._begin)
 
     def show(self, wamid: Wamid) -> None:
         """The turn is begun; this is its newest message. Never waits."""
-        is_news = wamid != self._wamid or not self._shown
-        self._wamid = wamid
-        if is_news and self._task is None:
+        is_news = wamid != self.wamid or not self._times
+        self.wamid = wamid
+        if is_news and not self._is_asked:
             self._timer.cancel()
-            self._timer = self._loop.call_soon(self._begin)
+            self._begin()
+
+    def may_be_shown(self) -> bool:
+        """Counts as shown where it may: not after the end, and not for ever."""
+        self._times += 1
+        return self._times <= MOST_SHOWN
+
+    def was_shown(self) -> None:
+        """From now on it is left alone for a while."""
+        self._is_asked = False
+        if self._times < MOST_SHOWN:
+            self._timer = self._loop.call_later(self._refresh_s, self._begin)
 
     def end(self) -> None:
-        """Nothing is asked for any more."""
+        """It is not shown any more."""
         self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        self._times = MOST_SHOWN
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._show(), name=f"typing {self._wamid[-8:]}")
-
-    async def _show(self) -> None:
-        shown = None
-        while shown != self._wamid and self._shown < MOST_SHOWN:  # while it was asked for, a newer one may have come
-            shown = self._wamid
-            self._shown += 1
-            await self._mark(shown)
-        self._task = None
-        if self._shown < MOST_SHOWN:
-            self._timer = self._loop.call_later(self._refresh_s, self._begin)
+        self._is_asked = True
+        self._ask(self)
