@@ -1,9 +1,10 @@
 """How a transaction begins and ends on the writer's connection: on which thread, and what becomes of the log.
 
 Owns the writer's place in SQLite's write-ahead log. A commit waits for the disk. Where that is quick it is done on the
-event loop's thread: to hand it to another one, and to come back, costs more than it takes. After a slow one, commits
-are handed over for a while, longer each time, so that a slow disk holds up nobody but who waits for it. (How long one
-takes on another thread cannot be told there: it has to wait for the interpreter when it is done.)
+event loop's thread: to hand it to another one, and to come back, costs more than it takes, unless many works share it.
+After a slow one, commits are handed over for a while, longer each time, so that a slow disk holds up nobody but who
+waits for it. (How long one takes on another thread cannot be told there: it has to wait for the interpreter when it is
+done.)
 The log is copied into the file beside the commits, by a connection of its own.
 
 https://www.sqlite.org/wal.html#ckpt
@@ -22,6 +23,7 @@ from loguru import logger
 BUSY_TIMEOUT_MS = 5000  # another process (the CLI, a backup) may hold the lock for a moment
 BEGIN = "BEGIN IMMEDIATE"
 QUICK_S = 0.005  # of a commit; half a millisecond where the disk is an SSD
+MANY = 8  # works in a commit: so many can wait for a thread, and the event loop works meanwhile
 FIRST_DETOUR_S, LAST_DETOUR_S = 1.0, 60.0  # how long commits are handed over after a slow one
 CHECKPOINT_WORKS = 250  # works that have written some 1,000 pages, as often as SQLite does it by itself
 # Pages of 4 KiB. What is committed during a copy is behind it, so that under steady writing the log would never begin
@@ -72,7 +74,7 @@ class Commits:
 
     async def commit(self, works: int) -> None:
         """Put a transaction of so many works on the disk. Raises sqlite3.Error where it is not there."""
-        if time.monotonic() >= self._detour_until:
+        if works < MANY and time.monotonic() >= self._detour_until:
             self._note(_commit(self.connection))
         else:
             await on_thread(self._writer, _commit)

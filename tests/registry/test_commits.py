@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiosqlite
 
-from clawkakad.registry.commits import CHECKPOINT_WORKS, LONG_LOG, Commits
+from clawkakad.registry.commits import CHECKPOINT_WORKS, LONG_LOG, MANY, Commits
 from clawkakad.registry.database import open_database
 
 PAGE = 4096
@@ -25,14 +25,14 @@ async def connection(path: Path) -> AsyncIterator[aiosqlite.Connection]:
         yield opened
 
 
-async def write(commits: Commits, count: int, *, size: int = 10) -> None:
+async def write(commits: Commits, count: int, *, size: int = 10, works: int = 1) -> None:
     for _ in range(count):
         await commits.begin()
         commits.connection.execute("INSERT INTO scratch VALUES (zeroblob(?))", (size,))
-        await commits.commit(1)
+        await commits.commit(works)
 
 
-async def threads(path: Path, *, quick_s: float, count: int) -> list[bool]:
+async def threads(path: Path, *, quick_s: float, count: int, works: int = 1) -> list[bool]:
     """Of commits in a row: whether each was on the event loop's thread."""
     seen: list[bool] = []
 
@@ -42,13 +42,18 @@ async def threads(path: Path, *, quick_s: float, count: int) -> list[bool]:
 
     async with connection(path) as writer:
         writer._conn.set_trace_callback(note)
-        await write(Commits(writer, None, quick_s=quick_s), count)
+        await write(Commits(writer, None, quick_s=quick_s), count, works=works)
         writer._conn.set_trace_callback(None)
     return seen
 
 
 async def test_where_the_disk_is_quick_commits_stay_on_the_loops_thread(tmp_path: Path) -> None:
     assert [True] * 20 == await threads(tmp_path / "f", quick_s=60.0, count=20)
+
+
+async def test_what_many_works_share_holds_up_nobody_else(tmp_path: Path) -> None:
+    assert [True] * 3 == await threads(tmp_path / "f", quick_s=60.0, count=3, works=MANY - 1)
+    assert [False] * 3 == await threads(tmp_path / "f", quick_s=60.0, count=3, works=MANY)
 
 
 async def test_where_it_is_slow_one_commit_in_a_while_tells_and_no_other_holds_up_the_loop(tmp_path: Path) -> None:
