@@ -7,6 +7,7 @@ begun ones are asked for again under the same key and in the same words, closed 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from clawkakad.assistant import burst, prompt, words
 from clawkakad.delivery.express import Express
@@ -121,12 +122,11 @@ def answered(
     if express is not None:
         express.anew()  # a try before this one may have been undone, and somebody may have closed the messages since
     if inbox.settle(tx, turn.messages, InboxState.ANSWERED, "", now):
-        outbox.add(tx, turn.lead.user_id, parts, origin="reply", source=f"run:{run_id}", now=now)
+        add = partial(outbox.add, user_id=turn.lead.user_id) if express is None else express.add
+        add(tx, parts=parts, origin="reply", source=f"run:{run_id}", now=now)
         reminders.told(tx, turn.told)
         if turn.prompt.startswith(prompt.INTRODUCTION):
             spares.introduced(tx, turn.lead.user_id)
-        if express is not None:
-            express.begin(tx, now)
     return inbox.is_anything_waiting(tx, turn.lead.user_id)
 
 

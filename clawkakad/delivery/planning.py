@@ -8,7 +8,7 @@ from clawkakad.delivery.pacing import Pacer
 from clawkakad.delivery.window import in_window
 from clawkakad.model import OutboxState, UserId
 from clawkakad.registry.outbox import OutboxRow
-from clawkakad.registry.sends import Head
+from clawkakad.registry.sends import Head, Way
 
 WINDOW_CLOSED = "the service window is closed: it goes out when the person writes"
 UNREACHABLE = "WhatsApp cannot deliver to this person: it goes out when they write"
@@ -45,16 +45,21 @@ def _sort(head: Head, found: Sorted, now: datetime) -> None:
         found.unsettled.append(head)
     elif row.state is OutboxState.SENDING:
         found.lost.append(head)
-    elif head.address is None:
+    elif head.way.address is None:
         found.homeless.append(head)
-    elif head.is_unreachable:
+    elif head.way.is_unreachable:
         found.closed.append((head, UNREACHABLE))
-    elif not in_window(now, head.last_inbound_at):
+    elif not is_open(head.way, now):
         found.closed.append((head, WINDOW_CLOSED))
     elif (left_s := seconds_left(row, now)) > 0:
         found.soonest_s = min(found.soonest_s, left_s)
     else:
         found.queued.append(head)
+
+
+def is_open(way: Way, now: datetime) -> bool:
+    """Whether a person may be sent to now."""
+    return way.address is not None and not way.is_unreachable and in_window(now, way.last_inbound_at)
 
 
 def seconds_left(row: OutboxRow, now: datetime) -> float:

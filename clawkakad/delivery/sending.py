@@ -39,9 +39,9 @@ class Sender(Protocol):
 
 async def send(graph: Sender, head: Head) -> Outcome:
     """Write the request of a row that is `sending` on disk, and read its answer."""
-    assert head.address is not None
+    assert head.way.address is not None
     faults.reached("request")
-    outcome = await _outcome(graph, Recipient(*head.address), head.row)
+    outcome = await _outcome(graph, Recipient(*head.way.address), head.row)
     if not isinstance(outcome, NotReached):
         faults.reached("answer")
     return outcome
@@ -88,7 +88,7 @@ def _as_of_now(tx: Transaction, head: Head, fate: Fate) -> Fate:
     The next try knows of it, so that this cannot go round for ever.
     """
     instead = _IF_THEY_WROTE.get(fate.kind)
-    if instead is None or not users.wrote_after(tx, head.row.user_id, head.last_inbound_at):
+    if instead is None or not users.wrote_after(tx, head.row.user_id, head.way.last_inbound_at):
         return fate
     return dataclasses.replace(fate, kind=instead)
 

@@ -94,24 +94,59 @@ class Subject(NamedTuple):
 
 def add(tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, source: str, now: datetime) -> bool:
     """Queue the parts of one message, in order. `source` names what it is for: the same source again adds nothing."""
-    added = 0
-    for number, text in enumerate(parts):
-        added += tx.execute(
-            "INSERT INTO outbox (key, source, origin, user_id, text, state, not_before, created_at, changed_at)"
-            " VALUES (:key, :source, :origin, :user, :text, 'queued', :now, :now, :now)"
-            " ON CONFLICT (source) DO NOTHING",
-            {
-                "key": ids.new_key(),
-                "source": f"{source}#{number}",
-                "origin": origin,
-                "user": user_id,
-                "text": text,
-                "now": times.to_text(now),
-            },
-        )
-        if not added:
-            break  # told before, perhaps in fewer parts: those that are left would come alone
-    return added > 0
+    about = _About(user_id, origin, source, now)
+    return bool(parts) and _insert_all(tx, about, parts, OutboxState.QUEUED) is not None
+
+
+def add_begun(
+    tx: Transaction, user_id: UserId, parts: Sequence[str], *, origin: str, source: str, now: datetime
+) -> OutboxRow | None:
+    """`add`, and at once what `sends.begin` does, for the first part: its row, which is to be sent after the commit.
+
+    Nothing of the person's may be open before it. None where nothing was added.
+    """
+    return _insert_all(tx, _About(user_id, origin, source, now), parts, OutboxState.SENDING) if parts else None
+
+
+class _About(NamedTuple):
+    """What the parts of a message have in common."""
+
+    user_id: UserId
+    origin: str
+    source: str
+    now: datetime
+
+
+def _insert_all(tx: Transaction, about: _About, parts: Sequence[str], first: OutboxState) -> OutboxRow | None:
+    """The first part, in its state. None: told before, perhaps in fewer parts; those that are left would come alone."""
+    row = _insert(tx, about, 0, parts[0], first)
+    if row is not None:
+        for number, text in enumerate(parts[1:], start=1):
+            _insert(tx, about, number, text, OutboxState.QUEUED)
+    return row
+
+
+def _insert(tx: Transaction, about: _About, number: int, text: str, state: OutboxState) -> OutboxRow | None:
+    key, source, attempt = ids.new_key(), f"{about.source}#{number}", int(state is OutboxState.SENDING)
+    user_id, origin, now = about.user_id, about.origin, about.now
+    row = tx.one(
+        "INSERT INTO outbox (key, source, origin, user_id, text, state, attempt, not_before, created_at, changed_at)"
+        " VALUES (:key, :source, :origin, :user, :text, :state, :attempt, :now, :now, :now)"
+        " ON CONFLICT (source) DO NOTHING RETURNING id",
+        {
+            "key": key,
+            "source": source,
+            "origin": origin,
+            "user": user_id,
+            "text": text,
+            "state": state.value,
+            "attempt": attempt,
+            "now": times.to_text(now),
+        },
+    )
+    if row is None:
+        return None
+    return OutboxRow(row[0], key, source, origin, user_id, text, state, None, attempt, 0, None, now, now, None, now, "")
 
 
 def get(tx: Transaction, row_id: int) -> OutboxRow | None:

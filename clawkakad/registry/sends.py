@@ -20,16 +20,23 @@ _RECENT = 20_000  # rows that are looked through for the sends of the last minut
 
 
 @dataclass(frozen=True)
-class Head:
-    """A person's oldest message that is not settled yet, and what is known of the person.
+class Way:
+    """How a person can be sent to.
 
     `address`: the phone number that came with the latest business-scoped id or after it, else that id.
     """
 
-    row: OutboxRow
     address: Identifier | None
     last_inbound_at: datetime | None
     is_unreachable: bool
+
+
+@dataclass(frozen=True)
+class Head:
+    """A person's oldest message that is not settled yet, and the way to the person."""
+
+    row: OutboxRow
+    way: Way
 
 
 @dataclass(frozen=True)
@@ -41,26 +48,40 @@ class Due:
 
 
 # The id changes when the number does: a number from before the latest id may be somebody else's by now.
-_HEADS = (
-    "SELECT o.*, u.last_inbound_at AS inbound_at, u.unreachable_at AS unreachable_at,"
-    " (SELECT kind || ' ' || value FROM identifiers i WHERE i.user_id = o.user_id"
+_WAY = (
+    "u.last_inbound_at AS inbound_at, u.unreachable_at AS unreachable_at,"
+    " (SELECT kind || ' ' || value FROM identifiers i WHERE i.user_id = u.id"
     "  ORDER BY kind = 'wa_id' AND added_at >= coalesce((SELECT max(added_at) FROM identifiers latest"
     "   WHERE latest.user_id = i.user_id AND latest.kind = 'bsuid'), '') DESC, kind, added_at DESC LIMIT 1) AS address"
-    " FROM outbox o JOIN users u ON u.id = o.user_id WHERE o.id"
-    " {} (SELECT min(id) FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') {})"
 )
+_HEADS = (
+    "SELECT o.*, {way} FROM outbox o JOIN users u ON u.id = o.user_id WHERE o.id"
+    " {chosen} (SELECT min(id) FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') {whose})"
+)
+_ALL_HEADS = _HEADS.format(way=_WAY, chosen="IN", whose="GROUP BY user_id") + " ORDER BY o.id"
+_HEAD_OF = _HEADS.format(way=_WAY, chosen="=", whose="AND user_id = :user")
+_CLEAR_WAY = (
+    "SELECT {way} FROM users u WHERE u.id = :user AND NOT EXISTS"
+    " (SELECT 1 FROM outbox WHERE user_id = :user AND state IN ('queued', 'sending', 'ambiguous'))"
+).format(way=_WAY)
 
 
 def due(tx: Transaction) -> Due:
     """For each person the oldest message that is not settled: nothing behind it may overtake it."""
-    rows = tx.all(_HEADS.format("IN", "GROUP BY user_id") + " ORDER BY o.id")
+    rows = tx.all(_ALL_HEADS)
     return Due([_head(row) for row in rows], pauses.current(tx))
 
 
 def head_of(tx: Transaction, user_id: UserId) -> Head | None:
     """One person's oldest message that is not settled."""
-    row = tx.one(_HEADS.format("=", "AND user_id = :user"), {"user": user_id})
+    row = tx.one(_HEAD_OF, {"user": user_id})
     return None if row is None else _head(row)
+
+
+def clear_way(tx: Transaction, user_id: UserId) -> Way | None:
+    """How a person can be sent to, where nothing of theirs is open; None where something is, or nobody is there."""
+    row = tx.one(_CLEAR_WAY, {"user": user_id})
+    return None if row is None else _way(row)
 
 
 def begin(tx: Transaction, heads: Iterable[Head], now: datetime) -> list[Head]:
@@ -201,9 +222,12 @@ def _move(tx: Transaction, row: OutboxRow, state: OutboxState, why: Hold | None,
 
 
 def _head(row: Row) -> Head:
+    return Head(outbound(row), _way(row))
+
+
+def _way(row: Row) -> Way:
     kind, _, value = (row["address"] or "").partition(" ")
-    return Head(
-        row=outbound(row),
+    return Way(
         address=(IdentifierKind(kind), value) if kind else None,
         last_inbound_at=times.maybe(row["inbound_at"]),
         is_unreachable=row["unreachable_at"] is not None,

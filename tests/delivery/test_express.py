@@ -1,15 +1,14 @@
 """Express: the commit that queues a message also begins its send, and nothing is overtaken, lost or doubled by it."""
 
 import asyncio
+import functools
 
 import pytest
 
-from clawkakad.delivery.express import Express
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import OutboxState, UserId
 from clawkakad.registry import outbox
 from clawkakad.registry.database import Transaction
-from clawkakad.registry.sends import Head
 from tests.delivery.test_delivery import HELD, LATE_REMINDER, QUEUED, SENT, Post, post
 
 __all__ = ["post"]
@@ -22,9 +21,8 @@ async def say(post: Post, user: UserId, *parts: str, source: str = "s", fails: b
     express = post.delivery.express(user)
 
     def store(tx: Transaction) -> None:
-        outbox.add(tx, user, parts, origin="reply", source=source, now=post.clock())
-        if express is not None:
-            express.begin(tx, post.clock())
+        add = functools.partial(outbox.add, user_id=user) if express is None else express.add
+        add(tx, parts=parts, origin="reply", source=source, now=post.clock())
         if fails:
             raise RegistryUnavailable("full")
 
@@ -126,15 +124,25 @@ async def test_the_pair_limit_holds_for_it(post: Post, robin: UserId) -> None:
 
 
 async def test_a_reminder_that_it_takes_along_says_what_time_it_was_for(post: Post, robin: UserId) -> None:
-    await post.reminds(robin)
-    post.clock.advance(hours=3)
-    went: list[Head | None] = []
-    express = Express(robin, went.append)
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        await post.reminds(robin)
+        post.clock.advance(hours=3)
+        assert await say(post, robin, "hi")
+        await post.until(SENT, SENT)
 
-    await post.registry.db.write(lambda tx: express.begin(tx, post.clock()))
+    assert post.graph.texts == [LATE_REMINDER, "hi"]
 
-    assert express.go(stored=True)
-    assert [head and head.row.text for head in went] == [LATE_REMINDER]
+
+async def test_told_before_it_is_not_told_again(post: Post, robin: UserId) -> None:
+    async with post.running(sends_per_s=10_000):
+        await started(post)
+        assert await say(post, robin, "hi")
+        await post.until(SENT)
+        assert not await say(post, robin, "hi", "again")
+        await post.quiet()
+
+    assert post.graph.texts == ["hi"]
 
 
 async def test_while_sending_is_paused_it_waits_its_turn(post: Post, robin: UserId) -> None:

@@ -47,7 +47,7 @@ class Desk:
         await self.registry.outbox.add(user_id, ["hello"], origin="notice", source=f"to {user_id}")
         head = await self.registry.db.read(lambda tx: head_of(tx, user_id))
         assert head is not None
-        return head.address
+        return head.way.address
 
     async def known_as(self, user_id: UserId) -> tuple[Identifier, ...]:
         user = await self.registry.users.get(user_id)

@@ -128,21 +128,21 @@ async def test_what_is_held_lets_others_pass(queue: Queue, registry: Registry, c
 
 async def test_the_address_is_the_latest_number_unless_the_scoped_id_is_later(queue: Queue, registry: Registry) -> None:
     await queue.add()
-    assert (await registry.db.read(sends.due)).heads[0].address == ("wa_id", "15550100123")
+    assert (await registry.db.read(sends.due)).heads[0].way.address == ("wa_id", "15550100123")
 
     await registry.db.execute(
         "INSERT INTO identifiers (kind, value, user_id, added_at)"
         " SELECT 'wa_id', '15550100199', id, '2030' FROM users UNION ALL SELECT 'bsuid', 'US.1', id, '2030' FROM users"
     )
-    assert (await registry.db.read(sends.due)).heads[0].address == ("wa_id", "15550100199")
+    assert (await registry.db.read(sends.due)).heads[0].way.address == ("wa_id", "15550100199")
 
     await registry.db.execute(
         "INSERT INTO identifiers (kind, value, user_id, added_at) SELECT 'bsuid', 'US.2', id, '2031' FROM users"
     )
-    assert (await registry.db.read(sends.due)).heads[0].address == ("bsuid", "US.2")
+    assert (await registry.db.read(sends.due)).heads[0].way.address == ("bsuid", "US.2")
 
     await registry.db.execute("DELETE FROM identifiers WHERE kind = 'wa_id'")
-    assert (await registry.db.read(sends.due)).heads[0].address == ("bsuid", "US.2")
+    assert (await registry.db.read(sends.due)).heads[0].way.address == ("bsuid", "US.2")
 
 
 @pytest.mark.parametrize(
