@@ -58,12 +58,13 @@ _HEADS = (
     "SELECT o.*, {way} FROM outbox o JOIN users u ON u.id = o.user_id WHERE o.id"
     " {chosen} (SELECT min(id) FROM outbox WHERE state IN ('queued', 'sending', 'ambiguous') {whose})"
 )
-_ALL_HEADS = _HEADS.format(way=_WAY, chosen="IN", whose="GROUP BY user_id") + " ORDER BY o.id"
-_HEAD_OF = _HEADS.format(way=_WAY, chosen="=", whose="AND user_id = :user")
-_CLEAR_WAY = (
+_CLEAR = (
     "SELECT {way} FROM users u WHERE u.id = :user AND NOT EXISTS"
     " (SELECT 1 FROM outbox WHERE user_id = :user AND state IN ('queued', 'sending', 'ambiguous'))"
-).format(way=_WAY)
+)
+_ALL_HEADS = _HEADS.format(way=_WAY, chosen="IN", whose="GROUP BY user_id") + " ORDER BY o.id"
+_HEAD_OF = _HEADS.format(way=_WAY, chosen="=", whose="AND user_id = :user")
+_CLEAR_WAY = _CLEAR.format(way=_WAY)
 
 
 def due(tx: Transaction) -> Due:
