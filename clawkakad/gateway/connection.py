@@ -349,9 +349,9 @@ class Connection:
             message = await self._socket.receive()
             began = time.monotonic()
             self._silence.heard(began)
-            is_frame = message.type is aiohttp.WSMsgType.TEXT
-            ending = await (self._hear_frame(message.data) if is_frame else self._hear(message))
-            if ending is not None:
+            if self._goes_on(message):
+                self.worked_at = began
+            elif (ending := await self._hear(message)) is not None:
                 return ending
             work_s += time.monotonic() - began + FRAME_S
             if work_s >= ACCOUNTED_S:
@@ -359,9 +359,18 @@ class Connection:
                 if rest_s:
                     await asyncio.sleep(rest_s)  # meanwhile the gateway cannot send: aiohttp stops reading
 
+    def _goes_on(self, message: aiohttp.WSMessage) -> bool:
+        """Most frames of a turn say only that it goes on."""
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            return False
+        reached("frame in")
+        return self._session.goes_on(message.data)
+
     async def _hear(self, message: aiohttp.WSMessage) -> GatewayClosed | None:
-        """Take in what is no frame of the gateway's; why the connection is over, if it is."""
+        """Take one message in; why the connection is over, if it is."""
         match message.type:
+            case aiohttp.WSMsgType.TEXT:
+                return await self._hear_frame(message.data)
             case aiohttp.WSMsgType.PING:
                 with suppress(aiohttp.ClientError, OSError):  # then the next message says that it is over
                     await self._socket.pong(message.data)
@@ -375,7 +384,6 @@ class Connection:
         return await self._give_up(CLOSE_BAD_DATA, f"a frame of type {message.type.name}")
 
     async def _hear_frame(self, text: str) -> GatewayClosed | None:
-        reached("frame in")
         try:
             received = self._session.receive(text)
             if received is AT_WORK:

@@ -282,12 +282,17 @@ class Suspension(Wire):
 # Decoding ---------------------------------------------------------------------------------------------------------
 
 
+def progress(text: str) -> Progress | AgentEvent | None:
+    """What `decode` makes of a frame which says only that a run goes on; None where its beginning does not tell."""
+    found = _BRIEF.match(text)
+    if found is None:
+        return None
+    run_id, key, mark = found.groups()
+    return PROGRESS if run_id is None else AgentEvent(run_id[1:-1], key[1:-1], mark == "true")
+
+
 def decode(text: str) -> Frame:
     """One frame of the gateway; raises `BadFrame` (whose text never quotes the frame)."""
-    brief = _BRIEF.match(text)
-    if brief is not None:
-        run_id, key, mark = brief.groups()
-        return PROGRESS if run_id is None else AgentEvent(run_id[1:-1], key[1:-1], mark == "true")
     if len(text) > MAX_VALUES and sum(map(text.count, "[{,")) > MAX_VALUES:  # a value has a character at least
         raise BadFrame(f"more than {MAX_VALUES} values")
     try:

@@ -27,6 +27,7 @@ from clawkakad.gateway.frames import (
     Response,
     decode,
     encode,
+    progress,
 )
 
 SCOPES = ("operator.read", "operator.write", "operator.admin")
@@ -82,6 +83,11 @@ class Session:
         self.hello: HelloOk | None = None
         self.unknown: Counter[str] = Counter()
         """Events that were ignored, by name."""
+
+    def goes_on(self, text: str) -> bool:
+        """Whether a frame says only that the agent is at work, as was known: that needs no look at the rest of it."""
+        said = progress(text)
+        return said is PROGRESS or (said is not None and said == self._mark)
 
     def receive(self, text: str) -> Received:
         """Take one frame. Raises `BadFrame`, and before hello-ok `GatewayRefused` or `GatewayUnavailable`."""
