@@ -263,7 +263,6 @@ class Answering:
             await self._give_up(turn.messages, state, str(error), text)
             return True
         more = await self._answered(turn, answer)
-        await asyncio.sleep(0)  # the request of the send is written first: this line takes as long
         logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
         return more
 

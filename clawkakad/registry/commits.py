@@ -25,10 +25,10 @@ BEGIN = "BEGIN IMMEDIATE"
 QUICK_S = 0.005  # of a commit; half a millisecond where the disk is an SSD
 MANY = 8  # works in a commit: so many can wait for a thread, and the event loop works meanwhile
 FIRST_DETOUR_S, LAST_DETOUR_S = 1.0, 60.0  # how long commits are handed over after a slow one
-CHECKPOINT_WORKS = 250  # works that have written some 1,000 pages, as often as SQLite does it by itself
+CHECKPOINT_WORKS = 1000  # works that have written some thousand pages, as often as SQLite does it by itself
 # Pages of 4 KiB. What is committed during a copy is behind it, so that under steady writing the log would never begin
 # anew, and grow: from here on the writer waits for the last of it.
-LONG_LOG = 4096
+LONG_LOG = 8192
 
 T = TypeVar("T")
 
