@@ -60,7 +60,10 @@ class Conversations:
 
     def lock(self, user_id: UserId) -> asyncio.Lock:
         """Held during a turn of this person: one turn at a time, heartbeats included."""
-        return self._locks.setdefault(user_id, asyncio.Lock())
+        lock = self._locks.get(user_id)
+        if lock is None:
+            lock = self._locks[user_id] = asyncio.Lock()
+        return lock
 
     def wake(self, user_id: UserId) -> None:
         """There is something to answer for this person. Never waits; while they have a worker it will find it."""

@@ -1,9 +1,8 @@
 """Presence: the blue ticks and "typing…" while somebody waits. Best effort: a failure here is never the person's."""
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, Self
 
 from loguru import logger
 
@@ -32,14 +31,9 @@ class Presence:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._asking: set[asyncio.Task[None]] = set()
 
-    @contextlib.contextmanager
-    def typing(self, wamid: Wamid) -> Iterator["Typing"]:
-        """Read and typing, refreshed until the block ends, however it ends."""
-        typing = Typing(self._ask, wamid, self._refresh_s)
-        try:
-            yield typing
-        finally:
-            typing.end()
+    def typing(self, wamid: Wamid) -> "Typing":
+        """Read and typing; as a block: refreshed until that ends, however it ends."""
+        return Typing(self._ask, wamid, self._refresh_s)
 
     def _ask(self, typing: "Typing") -> None:
         task = asyncio.create_task(self._show(typing), name=f"typing {typing.wamid[-8:]}")
@@ -60,7 +54,7 @@ class Presence:
 
 
 class Typing:
-    """What is shown to one person now. `ask` shows it; between two times there is a timer, and no task that waits."""
+    """What is shown to one person during a block. `ask` shows it; between two times a timer runs, and no task waits."""
 
     def __init__(self, ask: Callable[["Typing"], None], wamid: Wamid, refresh_s: float) -> None:
         self.wamid = wamid
@@ -69,15 +63,23 @@ class Typing:
         self._refresh_s = refresh_s
         self._times = 0
         self._is_asked = False
+        self._timer: asyncio.Handle | None = None
+
+    def __enter__(self) -> Self:
         # To write this request takes the loop 1 ms, which is better spent on asking the agent first.
-        self._timer: asyncio.Handle = self._loop.call_later(FIRST_S, self._begin)
+        self._timer = self._loop.call_later(FIRST_S, self._begin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait_no_more()
+        self._times = MOST_SHOWN
 
     def show(self, wamid: Wamid) -> None:
         """The turn is begun; this is its newest message. Never waits."""
         is_news = wamid != self.wamid or not self._times
         self.wamid = wamid
         if is_news and not self._is_asked:
-            self._timer.cancel()
+            self._wait_no_more()
             self._begin()
 
     def may_be_shown(self) -> bool:
@@ -91,10 +93,9 @@ class Typing:
         if self._times < MOST_SHOWN:
             self._timer = self._loop.call_later(self._refresh_s, self._begin)
 
-    def end(self) -> None:
-        """It is not shown any more."""
-        self._timer.cancel()
-        self._times = MOST_SHOWN
+    def _wait_no_more(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _begin(self) -> None:
         self._is_asked = True

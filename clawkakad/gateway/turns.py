@@ -68,7 +68,7 @@ class Turns:
         `on_stray`. Cancelling leaves the run going: ask again to get its reply.
         """
         deadline = now() + timeout_s
-        with self._open(sandbox_id) as desk, _claimed(desk, key):
+        with self._open(sandbox_id, key) as desk:
             ask = Ask(self._pool, sandbox_id, desk, self._tempo, key=key, text=text)
             try:
                 async with asyncio.timeout_at(deadline):
@@ -164,10 +164,15 @@ class Turns:
     # What is heard -------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _open(self, sandbox_id: SandboxId) -> Iterator[Desk]:
-        """While a turn is open, strays are held back: one of them may be its reply; and the sandbox stays awake."""
+    def _open(self, sandbox_id: SandboxId, key: str | None = None) -> Iterator[Desk]:
+        """While a turn is open, strays are held back: one of them may be its reply; and the sandbox stays awake.
+
+        `key`: of a person's turn, whose answer is nobody else's meanwhile.
+        """
         desk = self._desk(sandbox_id)
         desk.turns += 1
+        if key is not None:
+            desk.keys.add(key)
         try:
             with self._pool.using(sandbox_id):
                 yield desk
@@ -176,6 +181,8 @@ class Turns:
             raise
         finally:
             desk.turns -= 1
+            if key is not None:
+                desk.keys.discard(key)
             self._hand_on(sandbox_id, desk)
 
     def _hear(self, sandbox_id: SandboxId, event: Event) -> None:
@@ -224,13 +231,3 @@ class Turns:
                 return None
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, MAX_PAUSE_S)
-
-
-@contextmanager
-def _claimed(desk: Desk, key: str) -> Iterator[None]:
-    """While this key's turn is open, its answer is nobody else's."""
-    desk.keys.add(key)
-    try:
-        yield
-    finally:
-        desk.keys.discard(key)

@@ -43,7 +43,7 @@ class Transaction:
 
     def one(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
         """The first row, or None."""
-        rows = self.all(sql, params)
+        rows = self._connection.execute(sql, params).fetchall()
         return rows[0] if rows else None
 
     def all(self, sql: str, params: Params = {}) -> list[Row]:  # noqa: B006
@@ -62,14 +62,9 @@ class _Waiting(NamedTuple):
 
 
 class _Failed(NamedTuple):
+    """Stands for the result of a work that raised."""
+
     error: Exception
-
-
-class _Done(NamedTuple):
-    result: Any
-
-
-_Outcome = _Done | _Failed
 
 
 class Database:
@@ -150,48 +145,48 @@ class Database:
         batch = [self._waiting.popleft() for _ in range(count)]
         batch = [waiting for waiting in batch if not waiting.done.cancelled()]
         try:
-            outcomes = await self._commit_together([waiting.work for waiting in batch])
+            results = await self._commit_together([waiting.work for waiting in batch])
         except Exception as error:  # nothing was written: each of those who wait is told, and nobody else
-            outcomes = [_Failed(error) for _ in batch]
+            results = [_Failed(error) for _ in batch]
         else:
             faults.reached("commit")
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            _tell(waiting.done, outcome)
+        for waiting, result in zip(batch, results, strict=True):
+            _tell(waiting.done, result)
 
-    async def _commit_together(self, works: Sequence[Work[Any]]) -> list[_Outcome]:
+    async def _commit_together(self, works: Sequence[Work[Any]]) -> list[Any]:
         """Carry out works in one transaction, each for itself. Raises where nothing of it is on disk."""
         await self._commits.begin()
         connection = self._commits.connection
         try:
-            outcomes = _all_at_once(connection, works)
-            if outcomes is None:
+            results = _all_at_once(connection, works)
+            if results is None:
                 await self._commits.begin()
-                outcomes = [_carry_out(connection, work) for work in works]
+                results = [_carry_out(connection, work) for work in works]
             await self._commits.commit(len(works))
         except Exception:
             _roll_back(connection)
             raise
-        return outcomes
+        return results
 
 
-def _tell(done: asyncio.Future[Any], outcome: _Outcome) -> None:
+def _tell(done: asyncio.Future[Any], result: Any) -> None:
     if done.done():
         return  # cancelled meanwhile
-    if isinstance(outcome, _Done):
-        done.set_result(outcome.result)
+    if isinstance(result, _Failed):
+        done.set_exception(_converted(result.error))
     else:
-        done.set_exception(_converted(outcome.error))
+        done.set_result(result)
 
 
 def _result_of(done: asyncio.Future[T]) -> T | None:
     return None if done.cancelled() or done.exception() is not None else done.result()
 
 
-def _all_at_once(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[_Outcome] | None:
+def _all_at_once(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any] | None:
     """The works one after the other. None: one of several failed, and all are undone, to be done again one by one."""
     transaction = Transaction(connection)
     try:
-        return [_Done(work(transaction)) for work in works]
+        return [work(transaction) for work in works]
     except Exception as error:
         _roll_back(connection)
         if len(works) == 1:
@@ -200,19 +195,18 @@ def _all_at_once(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> 
         return None
 
 
-def _carry_out(connection: sqlite3.Connection, work: Work[Any]) -> _Outcome:
+def _carry_out(connection: sqlite3.Connection, work: Work[Any]) -> Any:
     """One work of several: what it raises undoes what it did, and no more."""
-    outcome: _Outcome
     connection.execute("SAVEPOINT work")
     try:
-        outcome = _Done(work(Transaction(connection)))
+        result = work(Transaction(connection))
     except Exception as error:
         if not connection.in_transaction:
             raise  # a full disk has rolled everything back
         connection.execute("ROLLBACK TO work")
-        outcome = _Failed(error)
+        result = _Failed(error)
     connection.execute("RELEASE work")
-    return outcome
+    return result
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

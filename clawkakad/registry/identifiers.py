@@ -9,7 +9,7 @@ say (names, usernames, cards) is an identifier.
 https://developers.facebook.com/docs/whatsapp/business-scoped-user-ids
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,6 +26,8 @@ Identifier = tuple[IdentifierKind, str]
 NUMBER_SPEAKS_FOR = timedelta(days=30)
 # Meta delivers for seven days: so much older than its notice can the first message under a new id be.
 NOTICE_COMES_WITHIN = timedelta(days=7)
+
+Latest = Mapping[str, Row]  # of each kind the identifier that was seen last
 
 _STRENGTH = {IdentifierKind.BSUID: 0, IdentifierKind.PARENT_BSUID: 1, IdentifierKind.WA_ID: 2}
 _OF_USER = (
@@ -59,13 +61,14 @@ def recognise(tx: Transaction, seen: Sequence[Identifier], at: datetime) -> Know
     """
     strongest, when = min(seen, key=_strength), times.to_text(at)
     rows = tx.all(_OF_OWNER, _params(strongest))
-    if not rows or _had_left(rows, strongest, when):
+    latest = _latest(rows)
+    if not rows or _had_left(latest, strongest, when):
         return None
     user_id = UserId(rows[0]["user_id"])
     news = [
         identifier
         for identifier in seen
-        if _is_news(rows, identifier, when) or _is_confirmed(rows, strongest, identifier, when)
+        if _is_news(latest, identifier, when) or _is_confirmed(latest, strongest, identifier, when)
     ]
     for identifier in news:
         _link(tx, user_id, identifier, when)
@@ -102,32 +105,31 @@ def _strength(identifier: Identifier) -> int:
     return _STRENGTH[identifier[0]]
 
 
-def _latest(rows: Sequence[Row], kind: IdentifierKind) -> Row | None:
-    """The one of a kind that was seen last."""
-    return next((row for row in rows if row["kind"] == kind.value), None)
+def _latest(rows: Sequence[Row]) -> Latest:
+    """Of rows with the latest seen first."""
+    return {row["kind"]: row for row in reversed(rows)}
 
 
-def _had_left(rows: Sequence[Row], identifier: Identifier, when: str) -> bool:
+def _had_left(latest: Latest, identifier: Identifier, when: str) -> bool:
     """Whether its person had another one of its kind by then. Business-scoped ids are never somebody else's."""
     kind, value = identifier
-    latest = _latest(rows, kind)
-    return kind is not IdentifierKind.BSUID and _replaces(latest, value, when)
+    return kind is not IdentifierKind.BSUID and _replaces(latest.get(kind.value), value, when)
 
 
-def _is_news(rows: Sequence[Row], identifier: Identifier, when: str) -> bool:
+def _is_news(latest: Latest, identifier: Identifier, when: str) -> bool:
     """Whether it has to be linked: it is not the latest of its kind already, nor from before that one."""
     kind, value = identifier
-    latest = _latest(rows, kind)
-    return kind is not IdentifierKind.BSUID and (latest is None or _replaces(latest, value, when))
+    known = latest.get(kind.value)
+    return kind is not IdentifierKind.BSUID and (known is None or _replaces(known, value, when))
 
 
-def _is_confirmed(rows: Sequence[Row], strongest: Identifier, identifier: Identifier, when: str) -> bool:
+def _is_confirmed(latest: Latest, strongest: Identifier, identifier: Identifier, when: str) -> bool:
     """Whether a number that is older than the latest id comes along with it: so it was not left with the id before."""
-    id_, number = _latest(rows, IdentifierKind.BSUID), _latest(rows, IdentifierKind.WA_ID)
-    if id_ is None or number is None:
+    id_, number = latest.get(IdentifierKind.BSUID.value), latest.get(IdentifierKind.WA_ID.value)
+    if id_ is None or number is None or not number["added_at"] < id_["added_at"] <= when:
         return False
-    latest = ((IdentifierKind.BSUID, id_["value"]), (IdentifierKind.WA_ID, number["value"]))
-    return (strongest, identifier) == latest and bool(number["added_at"] < id_["added_at"] <= when)
+    both = ((IdentifierKind.BSUID, id_["value"]), (IdentifierKind.WA_ID, number["value"]))
+    return (strongest, identifier) == both
 
 
 def _replaces(latest: Row | None, value: str, when: str) -> bool:
@@ -148,7 +150,7 @@ def _person_behind(tx: Transaction, old: Identifier, now: datetime) -> UserId | 
     user_id = UserId(rows[0]["user_id"])
     if old[0] is not IdentifierKind.WA_ID:
         return user_id
-    if _had_left(rows, old, times.to_text(now)):
+    if _had_left(_latest(rows), old, times.to_text(now)):
         return None
     if now - _last_heard_of(tx, user_id, old) > NUMBER_SPEAKS_FOR:
         logger.warning("a change of a number ignored: its person was not heard of for too long", user=user_id)

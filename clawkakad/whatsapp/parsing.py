@@ -9,7 +9,7 @@ what a message says, `moves.py` what became of a number.
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -196,13 +196,14 @@ def _status(update: wire.StatusUpdate) -> Status:
     )
 
 
-def _items(holder: Mapping[str, Any], key: str, found: _Found) -> Iterator[Any]:
+def _items(holder: Mapping[str, Any], key: str, found: _Found) -> Sequence[Any]:
     """The elements of a list that may be missing; an entry that is no object has none."""
     items = holder.get(key) if isinstance(holder, dict) else None
     if isinstance(items, list):
-        yield from items
-    elif items is not None:
+        return items
+    if items is not None:
         found.notices.append(notices.skipped(key, "not a list"))
+    return ()
 
 
 def _read(model: type[M], raw: object, what: str, found: _Found) -> M | None:
