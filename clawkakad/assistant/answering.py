@@ -38,7 +38,7 @@ from clawkakad.registry.inbox import InboxRow
 T = TypeVar("T")
 
 MOST_ATTEMPTS = 5  # a turn that took the daemon down with it so often is given up, so that it blocks nobody
-TURNS_AT_ONCE = 128  # more would only slow each other down, and the storing of what comes in; nobody has room for more
+TURNS_AT_ONCE = 256  # more would only slow each other down, and the storing of what comes in; nobody has room for more
 READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
 PAUSE_S = 5.0  # between two such waits where the engine itself is away
 COMMIT_S = 2.0  # for a commit that has begun, when the daemon stops
@@ -263,7 +263,8 @@ class Answering:
             await self._give_up(turn.messages, state, str(error), text)
             return True
         more = await self._answered(turn, answer)
-        logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
+        # Not now: the line takes as long as the send's request, which is written at the end of this round of the loop.
+        asyncio.get_running_loop().call_soon(_tell_answered, turn)
         return more
 
     async def _answered(self, turn: Turn, answer: Answer) -> bool:
@@ -328,3 +329,7 @@ class Answering:
     async def _tell_still(self, lead: InboxRow) -> None:
         if await self._store(lambda tx, now: turnbook.still_on_it(tx, lead, now)):
             logger.info("a turn takes long; its person was told", inbox=lead.id)
+
+
+def _tell_answered(turn: Turn) -> None:
+    logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))

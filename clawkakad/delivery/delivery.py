@@ -48,14 +48,6 @@ class SendRules:
     sends_per_s: float = 80.0
 
 
-@dataclass(frozen=True)
-class _InFlight:
-    """Somebody is sent to; without a task, that is being written down."""
-
-    task: asyncio.Task[None] | None
-    begun_at: float
-
-
 class Delivery:
     """The sending loop. `caught_up`: no webhook waits to be stored; `lag_s`: how long statuses take lately."""
 
@@ -79,7 +71,8 @@ class Delivery:
         self._lag_s = lag_s
         self._monotonic = monotonic
         self._changed = asyncio.Event()
-        self._in_flight: dict[UserId, _InFlight] = {}
+        self._in_flight: dict[UserId, asyncio.Task[None] | None] = {}  # without a task, it is being written down
+        self._unanswered: dict[UserId, float] = {}  # of those, since when: a crash or an outage leaves them unknown
         self._probe: asyncio.Task[None] | None = None
         self._tidied_at = float("-inf")
         self._is_full = False
@@ -106,7 +99,7 @@ class Delivery:
         if is_busy or waits or self._pausing.is_on or not self._room(now):
             return None
         self._pacer.take(user_id, now)
-        self._in_flight[user_id] = _InFlight(None, now)
+        self._begun(user_id, now)
         return Express(user_id, functools.partial(self._goes, user_id, is_trial=False))
 
     async def run(self) -> None:
@@ -149,10 +142,13 @@ class Delivery:
 
     def _room(self, now: float) -> int:
         """How many sends may begin."""
-        begun_at = [flight.begun_at for flight in self._in_flight.values()]
-        if self._brake.wait_s(now) or self._pausing.wait_s(now) or self._circuit.is_silent(begun_at, now):
+        if self._brake.wait_s(now) or self._pausing.wait_s(now):
             return 0
-        return max(0, (1 if self._pausing.is_on else self._circuit.width) - len(self._in_flight))
+        if self._pausing.is_on:
+            return 0 if self._in_flight else 1
+        if self._circuit.is_silent(self._unanswered.values(), now):
+            return 0
+        return max(0, self._circuit.width - len(self._unanswered))
 
     def _verdicts(self, unsettled: list[Head]) -> list[tuple[Head, Verdict]]:
         """What becomes of those for which no status came within the wait."""
@@ -170,7 +166,8 @@ class Delivery:
         if step.is_empty():
             return
         is_trial = self._pausing.is_on
-        self._in_flight |= {head.row.user_id: _InFlight(None, self._monotonic()) for head in step.start}
+        for head in step.start:
+            self._begun(head.row.user_id, self._monotonic())
         work = functools.partial(steps.write, step=step, now=self._clock(), is_trial=is_trial)
         go = functools.partial(self._go, step, is_trial=is_trial)
         # Also where the daemon stops meanwhile: what the commit has begun must go out, or it looks unknown.
@@ -193,17 +190,29 @@ class Delivery:
 
     def _start(self, head: Head, is_trial: bool) -> None:
         task = asyncio.create_task(self._send(head, is_trial), name=f"send {head.row.id}")
-        self._in_flight[head.row.user_id] = _InFlight(task, self._monotonic())
+        self._in_flight[head.row.user_id] = task
+        self._unanswered[head.row.user_id] = self._monotonic()
         task.add_done_callback(lambda _: self._done(head.row.user_id))
+
+    def _begun(self, user_id: UserId, now: float) -> None:
+        """Nobody else sends to them until it is done."""
+        self._in_flight[user_id] = None
+        self._unanswered[user_id] = now
+
+    def _answered(self, user_id: UserId) -> None:
+        """There is room for another one, although its fate is still to be stored."""
+        self._unanswered.pop(user_id, None)
+        if self._is_full:
+            self._changed.set()
 
     def _done(self, user_id: UserId) -> None:
         del self._in_flight[user_id]
-        if self._is_full:
-            self._changed.set()
+        self._answered(user_id)
 
     async def _send(self, head: Head, is_trial: bool) -> None:
         try:
             outcome = await sending.send(self._graph, head)
+            self._answered(head.row.user_id)
             was = self._circuit.state
             fate = self._judge.fate(head.row, outcome, self._monotonic())
             self._tell_circuit(was)
@@ -292,7 +301,7 @@ class Delivery:
 
     async def _stop(self) -> None:
         """Let requests in flight end: each is bounded by the Graph client's own deadline."""
-        tasks = [flight.task for flight in self._in_flight.values() if flight.task is not None]
+        tasks = [task for task in self._in_flight.values() if task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_S)
         for task in [*tasks, *([self._probe] if self._probe else [])]:
