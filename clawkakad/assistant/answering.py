@@ -263,8 +263,9 @@ class Answering:
             await self._give_up(turn.messages, state, str(error), text)
             return True
         more = await self._answered(turn, answer)
-        # Not now: the line takes as long as the send's request, which is written at the end of this round of the loop.
-        asyncio.get_running_loop().call_soon(_tell_answered, turn)
+        # What is left takes as long as the send's request, which is written at the end of this round of the loop.
+        await asyncio.sleep(0)
+        logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
         return more
 
     async def _answered(self, turn: Turn, answer: Answer) -> bool:
@@ -329,7 +330,3 @@ class Answering:
     async def _tell_still(self, lead: InboxRow) -> None:
         if await self._store(lambda tx, now: turnbook.still_on_it(tx, lead, now)):
             logger.info("a turn takes long; its person was told", inbox=lead.id)
-
-
-def _tell_answered(turn: Turn) -> None:
-    logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
