@@ -117,3 +117,39 @@ async def test_a_crowd_is_served_a_few_at_a_time() -> None:
         await eventually(lambda: len(marks.asked) == 100)
 
     assert marks.most == AT_ONCE
+
+
+async def test_what_is_being_asked_for_is_not_cut_off_and_what_waits_is_not_asked_for() -> None:
+    class Slow(Marks):
+        async def mark_read(self, wamid: Wamid, *, typing: bool) -> None:
+            await asyncio.sleep(0.02)
+            await super().mark_read(wamid, typing=typing)
+
+    marks = Slow()
+    presence = Presence(marks, refresh_s=60)
+
+    with contextlib.ExitStack() as crowd:
+        for number in range(AT_ONCE + 3):
+            crowd.enter_context(presence.typing(Wamid(f"wamid.{number}"))).show(Wamid(f"wamid.{number}"))
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+
+    assert [wamid for wamid, _ in marks.asked] == [f"wamid.{number}" for number in range(AT_ONCE)]
+
+
+async def test_a_newer_message_is_marked_though_one_is_being_asked_for() -> None:
+    class Slow(Marks):
+        async def mark_read(self, wamid: Wamid, *, typing: bool) -> None:
+            await asyncio.sleep(0.01)
+            await super().mark_read(wamid, typing=typing)
+
+    marks = Slow()
+
+    with Presence(marks, refresh_s=60).typing(WAMID) as typing:
+        typing.show(WAMID)
+        await asyncio.sleep(0.005)
+        typing.show(Wamid("wamid.2"))
+        typing.show(Wamid("wamid.3"))
+        await eventually(lambda: len(marks.asked) == 2)
+
+    assert [wamid for wamid, _ in marks.asked] == [WAMID, "wamid.3"]

@@ -22,6 +22,11 @@ class Recorded:
         return json.dumps(self.frame)
 
     @property
+    def compact(self) -> str:
+        """As the gateway writes it."""
+        return json.dumps(self.frame, separators=(",", ":"))
+
+    @property
     def is_close(self) -> bool:
         return bool(self.frame["type"] == "__close__")
 

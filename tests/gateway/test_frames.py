@@ -19,6 +19,7 @@ from clawkakad.gateway.frames import (
     Shutdown,
     decode,
     encode,
+    progress,
 )
 from tests.gateway.recordings import NAMES, events, payloads, received
 
@@ -46,6 +47,50 @@ def test_every_recorded_frame_is_understood(name: str) -> None:
         frame = decode(record.text)
 
         assert not isinstance(frame, OtherEvent) or frame.understood
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_beginning_of_a_recorded_frame_tells_is_what_all_of_it_tells(name: str) -> None:
+    told = [(progress(record.compact), decode(record.compact)) for record in received(name)]
+
+    assert all(brief == whole for brief, whole in told if brief is not None)
+
+
+@pytest.mark.parametrize("name", ["chat-text", "chat-tool", "heartbeat-alert"])
+def test_of_a_turn_only_its_answer_and_its_end_need_to_be_parsed(name: str) -> None:
+    frames = [decode(record.compact) for record in received(name) if progress(record.compact) is None]
+
+    assert not any(isinstance(frame, Progress | AgentEvent) for frame in frames)
+
+
+@given(
+    name=st.sampled_from(["chat", "agent"]),
+    run_id=st.text(max_size=310),
+    key=st.none() | st.text(max_size=310),
+    state=st.sampled_from(["status", "delta", "final", "error", "delta "]),
+    mark=st.none() | st.booleans(),
+    said=JSON,
+    ascii_only=st.booleans(),
+)
+def test_no_frame_tells_by_its_beginning_what_it_does_not_tell(
+    name: str, run_id: str, key: str | None, state: str, mark: bool | None, said: object, ascii_only: bool
+) -> None:
+    about = {"runId": run_id, "sessionKey": key, "agentId": "main"}
+    chat = {**about, "seq": 1, "state": state, "deltaText": said}
+    agent = {**about, "stream": "assistant", "seq": 1, "ts": 1, "isHeartbeat": mark, "data": said}
+    frame = {"type": "event", "event": name, "payload": chat if name == "chat" else agent, "seq": 2}
+    text = json.dumps(frame, separators=(",", ":"), ensure_ascii=ascii_only)
+
+    brief = progress(text)
+
+    assert brief is None or brief == decode(text)
+
+
+def test_a_final_that_says_delta_inside_is_no_progress() -> None:
+    final = events("chat-text", "chat")[-1]
+    final["payload"]["message"]["state"] = "delta"
+
+    assert progress(json.dumps(final, separators=(",", ":"))) is None
 
 
 def test_a_final_carries_its_text() -> None:

@@ -166,6 +166,28 @@ def test_what_a_run_has_said_before_is_no_event_but_a_sign_of_work() -> None:
     assert received.count(AT_WORK) == len(texts) - 3  # the answer to the request, the mark, the final
 
 
+def test_after_its_mark_a_run_goes_on_until_its_end() -> None:
+    session, _ = begun()
+    texts = [record.compact for record in recording("chat-text") if not record.ours]
+    goes_on = []
+    for text in texts:
+        goes_on.append(session.goes_on(text))
+        if not goes_on[-1]:
+            session.receive(text)
+
+    assert [index for index, on in enumerate(goes_on) if not on] == [0, 2, len(texts) - 1]  # answer, mark, final
+
+
+def test_requests_of_one_connection_have_ids_of_their_own() -> None:
+    session, records = Session("t"), recording("connect-sealed")
+    first = session.receive(records[0].text).send
+    assert first is not None
+    hello = {**records[2].frame, "id": json.loads(first)["id"]}
+    session.receive(json.dumps(hello))
+
+    assert len({json.loads(first)["id"], *(session.request("health", {})[0] for _ in range(3))}) == 4
+
+
 def test_a_second_challenge_is_a_bad_frame() -> None:
     session, records = begun()
 

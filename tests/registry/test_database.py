@@ -175,6 +175,75 @@ async def test_a_cancellation_at_any_moment_of_a_write_leaves_the_writer_free(re
     assert await kept(registry) in (["u"], ["t", "u"])
 
 
+async def test_what_is_written_through_is_told_before_anybody_else_learns_of_it(registry: Registry) -> None:
+    told: list[str | None] = []
+
+    async def write() -> None:
+        def work(tx: Transaction) -> str:
+            insert("t")(tx)
+            return "done"
+
+        told.append(await registry.db.write_through(work, lambda got: told.append(f"then {got}"), within_s=1))
+
+    await write()
+
+    assert told == ["then done", "done"]
+
+
+async def test_what_cannot_be_written_through_is_told_too(registry: Registry) -> None:
+    told: list[object] = []
+
+    def work(tx: Transaction) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await registry.db.write_through(work, told.append, within_s=1)
+
+    assert told == [None]
+    assert await kept(registry) == []
+
+
+@pytest.mark.parametrize("ticks", range(6))
+async def test_cancelled_at_any_moment_it_is_told_what_became_of_it(registry: Registry, ticks: int) -> None:
+    told: list[str | None] = []
+
+    def work(tx: Transaction) -> str:
+        insert("t")(tx)
+        return "done"
+
+    writing = asyncio.create_task(registry.db.write_through(work, told.append, within_s=5))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    await registry.db.settle()
+
+    assert len(told) == (1 if ticks else 0)  # before its first step there is nothing to tell of
+    assert await kept(registry) == (["t"] if told == ["done"] else [])
+
+
+async def test_who_has_waited_long_enough_for_a_lock_is_told_that_nothing_is_stored(
+    registry: Registry, tmp_path: Path
+) -> None:
+    told: list[object] = []
+    other = sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    first = asyncio.create_task(registry.db.write(insert("first")))  # waits for the lock, and the next one for it
+    await asyncio.sleep(0.01)
+    writing = asyncio.create_task(registry.db.write_through(insert("t"), told.append, within_s=0.01))
+    await asyncio.sleep(0.01)
+
+    writing.cancel()
+    await asyncio.wait([writing])
+    await asyncio.sleep(0)
+    other.execute("ROLLBACK")
+    other.close()
+    await first
+
+    assert told == [None]
+    assert await kept(registry) == ["first"]
+
+
 @pytest.mark.parametrize("ticks", range(6))
 async def test_a_cancelled_read_does_not_make_the_next_one_stale(registry: Registry, ticks: int) -> None:
     for number in range(50):
