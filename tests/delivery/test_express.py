@@ -5,6 +5,7 @@ import functools
 
 import pytest
 
+from clawkakad.delivery import circuit
 from clawkakad.delivery.circuit import FIRST_WIDTH
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import OutboxState, UserId
@@ -116,23 +117,28 @@ async def test_before_the_last_process_s_sends_are_known_there_is_none(post: Pos
         assert post.delivery.express(robin) is None
 
 
-async def test_sends_that_are_answered_leave_it_room_while_their_fates_are_stored(post: Post, robin: UserId) -> None:
+async def test_sends_that_are_answered_leave_it_room_while_their_fates_are_stored(
+    post: Post, robin: UserId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(circuit, "MOST_WIDTH", FIRST_WIDTH)
     people = [await post.person(number) for number in range(FIRST_WIDTH)]
     for number, person in enumerate(people):
         await post.add(person, "hi", source=str(number))
     stored, commit = asyncio.Event(), post.registry.db._commits.commit
 
     async def slow(works: int) -> None:
-        if len(post.graph.texts) == FIRST_WIDTH:
+        if post.graph.texts:
             await stored.wait()
         await commit(works)
 
     post.registry.db._commits.commit = slow  # type: ignore[method-assign]
     async with post.running(sends_per_s=10_000):
         assert post.delivery is not None
-        express = await eventually(lambda: len(post.graph.texts) == FIRST_WIDTH and post.delivery.express(robin))
+        try:
+            express = await eventually(lambda: len(post.graph.texts) == FIRST_WIDTH and post.delivery.express(robin))
+        finally:
+            stored.set()
         assert express.go(stored=False) is False
-        stored.set()
         await post.until(*[SENT] * FIRST_WIDTH)
 
 
