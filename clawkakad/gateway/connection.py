@@ -32,6 +32,7 @@ from clawkakad.gateway.frames import (
     Suspension,
 )
 from clawkakad.gateway.history import History, read_history
+from clawkakad.gateway.paced import ACCOUNTED_S
 from clawkakad.gateway.runs import MAIN_SESSION, Outcome, outcome_of_wait
 from clawkakad.gateway.session import AT_WORK, Received, Session, SessionState, printable, refusal
 from clawkakad.gateway.silence import Silence
@@ -60,12 +61,6 @@ MAX_EARLY = 32
 
 AT_ONCE_S = 1.0
 """How much of the daemon's time its frames may take without a rest. A turn's take a few milliseconds."""
-
-FRAME_S = 0.000_01
-"""What aiohttp does for a frame before we see it."""
-
-ACCOUNTED_S = 0.001
-"""How much of it is put on its account together: for each frame that would take a fifth of the frame's own time."""
 
 CLOSE_DEAD, CLOSE_PROTOCOL, CLOSE_BAD_DATA, CLOSE_GOING_AWAY = 4000, 1002, 1007, 1001
 
@@ -353,7 +348,7 @@ class Connection:
                 self.worked_at = began
             elif (ending := await self._hear(message)) is not None:
                 return ending
-            work_s += time.monotonic() - began + FRAME_S
+            work_s += time.monotonic() - began
             if work_s >= ACCOUNTED_S:
                 rest_s, work_s = self._allowance.spend(work_s), 0.0
                 if rest_s:

@@ -12,6 +12,7 @@ from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayClosed, GatewayUnavailable
 from clawkakad.gateway.connection import AT_ONCE_S, CLOSE_S, Connection
 from clawkakad.gateway.frames import MAX_INBOUND_BYTES
+from clawkakad.gateway.paced import PacedConnector
 from clawkakad.gateway.session import Session
 from clawkakad.gateway.sockets import held_socket
 
@@ -43,7 +44,7 @@ async def open_connection(
 async def _dial(socket: Path, token: str, owner_uids: frozenset[int], allowance: Allowance) -> Connection:
     with held_socket(socket, owner_uids) as path:
         http = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(path=path),
+            connector=PacedConnector(path, allowance),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),  # our own deadlines are around every wait
         )

@@ -167,6 +167,12 @@ class FakeGateway:
                 await peer.socket.ping(b"x")
                 await peer.socket.pong(b"x")
 
+    async def crumble(self, count: int) -> None:
+        """A text in so many fragments, all but the last one empty, to everybody (RFC 6455, section 5.4)."""
+        for peer in list(self._peers):
+            last = b'{"type":"event","event":"x"}'
+            await peer.write(b"\x01\x00" + b"\x00\x00" * count + bytes([0x80, len(last)]) + last)
+
     async def jam(self) -> None:
         """A frame of the wrong kind to everybody, of whom nothing is read any more: no close is answered."""
         for peer in list(self._peers):
@@ -376,6 +382,12 @@ class Peer:
     def abort(self) -> None:
         if self._request.transport is not None:
             self._request.transport.abort()
+
+    async def write(self, data: bytes) -> None:
+        """Bytes as they are."""
+        if isinstance(self._request.transport, asyncio.Transport):
+            self._request.transport.write(data)
+            await asyncio.sleep(0)
 
     def deafen(self) -> None:
         if isinstance(self._request.transport, asyncio.Transport):

@@ -407,6 +407,17 @@ async def test_what_a_gateway_sends_takes_a_tenth_of_the_time_at_most(
     await connection.aclose()
 
 
+async def test_nor_do_fragments_without_end_that_never_become_a_message(gateway: FakeGateway) -> None:
+    connection = await open_connection(gateway.socket, TOKEN, owner_uids=ME, timeout_s=5 * SCALE, allowance=Allowance())
+    busy_s, started = time.process_time(), time.monotonic()
+
+    await gateway.crumble(2_000_000)
+    await connection.health(60 * SCALE)
+
+    assert time.monotonic() - started > 4 * (time.process_time() - busy_s)
+    await connection.aclose()
+
+
 async def test_a_ping_is_answered(gateway: FakeGateway, connection: Connection) -> None:
     await gateway.knock()
     await connection.health(5 * SCALE)
