@@ -271,17 +271,17 @@ class Answering:
     async def _answered(self, turn: Turn, answer: Answer) -> bool:
         """The reply on disk, and on its way where it may go out at once; whether more waits for the person."""
         parts = await parts_beside(answer.text)
+        express = self._outgoing.express(turn.lead.user_id)
         while True:
-            express = self._outgoing.express(turn.lead.user_id)
 
             def work(tx: Transaction, express: Express | None = express) -> bool:
                 return turnbook.answered(tx, turn, answer.run_id, parts, self._clock(), express)
 
-            go = partial(self._go, express)
             try:  # also where the daemon stops meanwhile: what the commit has begun must go out, or it looks unknown
-                return await self._registry.db.write_through(work, go, within_s=COMMIT_S)
+                return await self._registry.db.write_through(work, partial(self._go, express), within_s=COMMIT_S)
             except RegistryUnavailable as error:
                 await self._wait_to_store(error)
+            express = None  # one more for each try would use up what the person may get
 
     def _go(self, express: Express | None, stored: bool | None) -> None:
         """The reply goes out, or the delivery is told of it. `stored`: None where it is not."""

@@ -11,7 +11,7 @@ from clawkakad.model import Wamid
 
 REFRESH_S = 20.0  # Meta drops the indicator after 25 s ("Typing indicators")
 FIRST_S = 0.05  # nobody sees that it comes so much later, and a turn is begun before (5 ms) if nothing is in its way
-AT_ONCE = 4  # requests: with a thousand people who write in one second, storing what they write comes first
+AT_ONCE = 8  # requests: with a thousand people who write in one second, storing what they write comes first
 MOST_SHOWN = 45  # times, a quarter of an hour: then nobody looks any more, and what they wait for is broken
 
 
@@ -19,7 +19,7 @@ class Marker(Protocol):
     """The one call of the Graph client that is needed here."""
 
     async def mark_read(self, wamid: Wamid, *, typing: bool) -> None:
-        """Mark it and all before it as read, and show that somebody types."""
+        """Mark it and all before it as read, and show that somebody types. Within seconds, or it raises."""
 
 
 class Presence:
@@ -43,14 +43,19 @@ class Presence:
     async def _show(self, typing: "Typing") -> None:
         """What is being asked for is never cut off: that would end the connection, and Meta has read it."""
         shown = None
-        async with self._room:
-            while shown != typing.wamid and typing.may_be_shown():  # a newer one may have come meanwhile
-                shown = typing.wamid
-                try:
-                    await self._graph.mark_read(shown, typing=True)
-                except ClawkakaError as error:
-                    logger.debug("typing indicator not shown", error=type(error).__name__)
-        typing.was_shown()
+        try:
+            async with self._room:
+                while shown != typing.wamid and typing.may_be_shown():  # a newer one may have come meanwhile
+                    shown = typing.wamid
+                    await self._mark(shown)
+        finally:
+            typing.was_shown()
+
+    async def _mark(self, wamid: Wamid) -> None:
+        try:
+            await self._graph.mark_read(wamid, typing=True)
+        except ClawkakaError as error:
+            logger.debug("typing indicator not shown", error=type(error).__name__)
 
 
 class Typing:

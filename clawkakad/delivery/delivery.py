@@ -72,7 +72,7 @@ class Delivery:
         self._monotonic = monotonic
         self._changed = asyncio.Event()
         self._in_flight: dict[UserId, asyncio.Task[None] | None] = {}  # without a task, it is being written down
-        self._unanswered: dict[UserId, float] = {}  # of those, since when: a crash or an outage leaves them unknown
+        self._unanswered: dict[UserId, float] = {}  # of those, since when: an outage takes them along
         self._probe: asyncio.Task[None] | None = None
         self._tidied_at = float("-inf")
         self._is_full = False
@@ -148,7 +148,10 @@ class Delivery:
             return 0 if self._in_flight else 1
         if self._circuit.is_silent(self._unanswered.values(), now):
             return 0
-        return max(0, self._circuit.width - len(self._unanswered))
+        width = (
+            self._circuit.width
+        )  # as many again may be answered and not stored yet: a crash takes those along as well
+        return max(0, min(width - len(self._unanswered), 2 * width - len(self._in_flight)))
 
     def _verdicts(self, unsettled: list[Head]) -> list[tuple[Head, Verdict]]:
         """What becomes of those for which no status came within the wait."""
@@ -212,9 +215,10 @@ class Delivery:
     async def _send(self, head: Head, is_trial: bool) -> None:
         try:
             outcome = await sending.send(self._graph, head)
-            self._answered(head.row.user_id)
             was = self._circuit.state
             fate = self._judge.fate(head.row, outcome, self._monotonic())
+            if fate.kind is Kind.SENT:  # any other one may be a reason to send nothing more: that has to be known first
+                self._answered(head.row.user_id)
             self._tell_circuit(was)
             await self._keep(head, fate, is_trial)
         except Exception:  # a mistake of ours with one message must not end the sending of all others

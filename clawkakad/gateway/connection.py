@@ -32,7 +32,6 @@ from clawkakad.gateway.frames import (
     Suspension,
 )
 from clawkakad.gateway.history import History, read_history
-from clawkakad.gateway.paced import ACCOUNTED_S
 from clawkakad.gateway.runs import MAIN_SESSION, Outcome, outcome_of_wait
 from clawkakad.gateway.session import AT_WORK, Received, Session, SessionState, printable, refusal
 from clawkakad.gateway.silence import Silence
@@ -339,7 +338,6 @@ class Connection:
             return await self._give_up(CLOSE_DEAD, "two ticks missed")
 
     async def _read_until_closed(self) -> GatewayClosed:
-        work_s = 0.0
         while True:
             message = await self._socket.receive()
             began = time.monotonic()
@@ -348,11 +346,9 @@ class Connection:
                 self.worked_at = began
             elif (ending := await self._hear(message)) is not None:
                 return ending
-            work_s += time.monotonic() - began
-            if work_s >= ACCOUNTED_S:
-                rest_s, work_s = self._allowance.spend(work_s), 0.0
-                if rest_s:
-                    await asyncio.sleep(rest_s)  # meanwhile the gateway cannot send: aiohttp stops reading
+            rest_s = self._allowance.spend_change(time.monotonic() - began)
+            if rest_s:
+                await asyncio.sleep(rest_s)  # meanwhile the gateway cannot send: aiohttp stops reading
 
     def _goes_on(self, message: aiohttp.WSMessage) -> bool:
         """Most frames of a turn say only that it goes on."""

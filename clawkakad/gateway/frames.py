@@ -3,7 +3,8 @@
 Owns the shapes and nothing else: no I/O, no state, no decision. Only the fields that we read are named here; all
 others are dropped while parsing, so a gateway of another version may add what it likes. An event that we do not
 know, or no longer understand, becomes an `OtherEvent`: losing one event is survivable (a turn is settled from the
-history), losing the connection over every one of them is not. A frame that is not a frame at all is a `BadFrame`.
+history), losing the connection over every one of them is not. A frame that is not a frame at all is a `BadFrame`,
+unless it begins as one of those of which no more is read.
 
 A turn of one reply is some twenty frames, and most of them say only that it goes on: those are told by how they begin.
 """

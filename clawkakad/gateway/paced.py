@@ -15,8 +15,6 @@ from aiohttp.client_proto import ResponseHandler
 
 from clawkakad.allowance import Allowance
 
-ACCOUNTED_S = 0.001  # of work that is put on the account together: for each frame that would take as long as the frame
-
 
 class PacedConnector(aiohttp.UnixConnector):
     """Connects to the socket at `path`. `allowance`: what parsing may take of the daemon's time."""
@@ -33,17 +31,14 @@ class PacedProtocol(ResponseHandler):
     def __init__(self, allowance: Allowance, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._allowance = allowance
-        self._work_s = 0.0
         self._rests = False
 
     def data_received(self, data: bytes) -> None:
         began = time.monotonic()
         super().data_received(data)
-        self._work_s += time.monotonic() - began
-        if self._work_s >= ACCOUNTED_S:
-            rest_s, self._work_s = self._allowance.spend(self._work_s), 0.0
-            if rest_s:
-                self._rest(rest_s)
+        rest_s = self._allowance.spend_change(time.monotonic() - began)
+        if rest_s:
+            self._rest(rest_s)
 
     def _rest(self, seconds: float) -> None:
         self._pause_transport_reading()

@@ -26,6 +26,7 @@ TEXT_LIMIT = 4096  # code points of a text body
 CALLBACK_DATA_LIMIT = 512  # characters of biz_opaque_callback_data
 _ANSWER_LIMIT = 64 * 1024  # bytes; a real answer has some hundred
 _DEADLINE = aiohttp.ClientTimeout(total=30, connect=10)
+_MARK_DEADLINE = aiohttp.ClientTimeout(total=5)  # nobody waits for it, and while it hangs others are not shown
 _FIRST_WAIT_S = 0.2
 _FURTHER_TRIES = 2
 _LONGEST_WAIT_S = 2.0
@@ -120,7 +121,7 @@ class GraphClient:
         message: dict[str, Any] = {"messaging_product": "whatsapp", "status": "read", "message_id": wamid}
         if typing:
             message["typing_indicator"] = {"type": "text"}
-        await self._post(message)
+        await self._post(message, _MARK_DEADLINE)
 
     async def _persistently(self, message: Mapping[str, Any]) -> bytes:
         """`_post`, again where nothing could be reached. The first try by itself: tenacity costs half of a request."""
@@ -138,15 +139,17 @@ class GraphClient:
         )
         return await again(self._post, message)
 
-    async def _post(self, message: Mapping[str, Any]) -> bytes:
-        return await self._request("POST", self._messages, _ENCODE(message).encode())
+    async def _post(self, message: Mapping[str, Any], deadline: aiohttp.ClientTimeout | None = None) -> bytes:
+        return await self._request("POST", self._messages, _ENCODE(message).encode(), deadline)
 
-    async def _request(self, method: str, url: str, body: bytes | None = None) -> bytes:
+    async def _request(
+        self, method: str, url: str, body: bytes | None = None, deadline: aiohttp.ClientTimeout | None = None
+    ) -> bytes:
         """One request, one answer: its body on success, one of the three exceptions otherwise."""
         about = self._headers if body is None else self._post_headers
         try:
             async with self._session.request(
-                method, url, data=body, headers=about, timeout=self._deadline, allow_redirects=False
+                method, url, data=body, headers=about, timeout=deadline or self._deadline, allow_redirects=False
             ) as response:
                 body = await _at_most(response.content, _ANSWER_LIMIT)
                 status, headers = response.status, response.headers

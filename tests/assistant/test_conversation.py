@@ -734,3 +734,29 @@ async def test_a_stop_in_the_commit_of_a_reply_lets_what_it_began_go_out(
 
     assert recorder.went == [True]
     assert [row.state for row in await registry.outbox.all()] == [OutboxState.SENDING]
+
+
+async def test_a_reply_that_cannot_be_stored_uses_up_one_right_to_send_however_often_it_is_tried(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "REGISTRY_PAUSE_S", 0.01)
+    await write(registry, clock, robin, "one")
+    await registry.db.write(lambda tx: touch(tx, robin, clock()))
+    agent.hold.clear()
+    recorder, commit, failures = Recorder(), registry.db._commits.commit, 3
+
+    async def full(works: int) -> None:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise sqlite3.OperationalError("database or disk is full")
+        await commit(works)
+
+    async with running(registry, agent, clock, outgoing=recorder):
+        await eventually(lambda: agent.asked)
+        registry.db._commits.commit = full  # type: ignore[method-assign]
+        agent.hold.set()
+        await eventually(registry.outbox.all)
+
+    assert recorder.went == [False]
+    assert [row.state for row in await registry.outbox.all()] == [OutboxState.QUEUED]

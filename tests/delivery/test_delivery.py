@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from clawkakad import faults
-from clawkakad.delivery import planning, steps
+from clawkakad.delivery import circuit, planning, steps
 from clawkakad.delivery.circuit import FIRST_WIDTH
 from clawkakad.delivery.delivery import Delivery, SendRules
 from clawkakad.delivery.judging import MOST_FOREIGN
@@ -249,6 +249,27 @@ def _commits() -> Iterator[list[str]]:
         yield points
     finally:
         faults.arm(None)
+
+
+async def test_a_refusal_that_stops_all_keeps_its_room_until_it_is_known(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(circuit, "MOST_WIDTH", FIRST_WIDTH)
+    for number in range(3 * FIRST_WIDTH):
+        await post.add(await post.person(number), "hi", source=str(number))
+    post.graph.script = [Reply.error(190, status=401) for _ in range(3 * FIRST_WIDTH)]
+    commit = post.registry.db._commits.commit
+
+    async def slow(works: int) -> None:
+        await asyncio.sleep(0.05 if post.graph.texts else 0)
+        await commit(works)
+
+    post.registry.db._commits.commit = slow  # type: ignore[method-assign]
+    async with post.running():
+        await count(post, FIRST_WIDTH)
+        await asyncio.sleep(0.5)
+
+    assert len(post.graph.texts) == FIRST_WIDTH
 
 
 async def test_a_limit_of_the_number_slows_everybody_down_as_long_as_it_asks(post: Post, robin: UserId) -> None:

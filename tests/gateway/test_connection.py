@@ -1,6 +1,7 @@
 """One connection against a real server that delays, drops, lies and dies."""
 
 import asyncio
+import json
 import os
 import socket as sockets
 import time
@@ -15,7 +16,7 @@ from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayClosed, GatewayRefused, GatewayUnavailable, SandboxTampered
 from clawkakad.gateway.connection import Connection
 from clawkakad.gateway.dialing import open_connection
-from clawkakad.gateway.frames import MAX_TEXT, ChatEvent, Event
+from clawkakad.gateway.frames import MAX_TEXT, ChatEvent, Event, progress
 from clawkakad.gateway.runs import Ending, Outcome
 from tests.fakes import gateway_frames as frames
 from tests.fakes.gateway import FakeGateway
@@ -402,6 +403,22 @@ async def test_what_a_gateway_sends_takes_a_tenth_of_the_time_at_most(
     for _ in range(1000):
         await send(gateway)
     await connection.health(30 * SCALE)
+
+    assert time.monotonic() - started > 2 * (time.process_time() - busy_s)  # the fake's own time is in it
+    await connection.aclose()
+
+
+async def test_nor_do_large_frames_of_which_only_the_beginning_is_read(gateway: FakeGateway) -> None:
+    connection = await open_connection(gateway.socket, TOKEN, owner_uids=ME, timeout_s=5 * SCALE, allowance=Allowance())
+    about = {"runId": "r", "sessionKey": "s", "agentId": "main", "seq": 1, "state": "delta"}
+    event = {"type": "event", "event": "chat", "payload": {**about, "deltaText": "x" * 4_000_000}}
+    text = json.dumps(event, separators=(",", ":"))
+    assert progress(text) is not None
+    busy_s, started = time.process_time(), time.monotonic()
+
+    for _ in range(10):
+        await gateway.garbage(text)
+    await connection.health(60 * SCALE)
 
     assert time.monotonic() - started > 2 * (time.process_time() - busy_s)  # the fake's own time is in it
     await connection.aclose()
