@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from clawkakad.errors import ConfigError
-from clawkakad.values import Directory, DiskQuota, Hours, Identifiers, Secret, Secrets, SocketDirectory, Url
+from clawkakad.values import Directory, DiskQuota, Host, Hours, Identifiers, Secret, Secrets, SocketDirectory, Url
 
 PATTERNED = {  # what a setting with a pattern must be
     "WHATSAPP_SENDER_PHONE_NUMBER_ID": "must be digits alone: the id that Meta shows for the number, not the number",
@@ -134,7 +134,7 @@ class Settings(BaseModel):
         alias="OPENCLAW_GATEWAY_TOKEN",
         description="The installation's secret, from which each sandbox's token is derived. Made if absent.",
     )
-    host: str = Field("127.0.0.1", alias="CLAWKAKA_HOST", description="The address that the webhook listens on.")
+    host: Host = Field("127.0.0.1", alias="CLAWKAKA_HOST", description="The address that the webhook listens on.")
     port: int = Field(3001, alias="PORT", ge=1, le=65535, description="The port that the webhook listens on.")
     state_dir: Directory = Field(
         Path("/var/lib/clawkakad"), alias="CLAWKAKA_STATE_DIR", description="Where the registry and the keys are."

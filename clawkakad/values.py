@@ -1,5 +1,6 @@
 """The kinds of values that a setting may have: how each is read, and what makes one no good, in plain words."""
 
+import ipaddress
 import os
 import re
 from datetime import time
@@ -12,6 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 EXAMPLES = frozenset({"changeme", "change-me", "your-token", "your-secret", "secret", "xxx", "example"})
 SOCKET_PATH_LIMIT = 107  # bytes, sun_path of Linux (man 7 unix) without its final NUL
 LEAST_DISK_MB = 64  # a new sandbox holds 2 MB
+LONGEST_HOST_NAME = 253  # RFC 1035, without its final dot
+HOST_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 LONGEST_SOCKET = "/s1234567890/gateway/gateway.sock"
 
 
@@ -60,6 +63,32 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _host(value: str) -> str:
+    if not _is_address(value) and not _is_host_name(value):
+        raise ValueError(
+            "must be an IP address or a host name alone, such as 127.0.0.1, ::1 or localhost; the port goes into PORT"
+        )
+    return value
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return re.search(r"[\s/]", value) is None  # `ipaddress` takes anything for the zone after a %
+
+
+def _is_host_name(value: str) -> bool:
+    """One whose last part is a number would be read as an IPv4 address, and is none."""
+    labels = value.removesuffix(".").split(".")
+    return (
+        len(value) <= LONGEST_HOST_NAME + 1
+        and all(HOST_LABEL.fullmatch(label) for label in labels)
+        and not labels[-1].isdigit()
+    )
+
+
 def _quota(value: int) -> int:
     if 0 < value < LEAST_DISK_MB:
         raise ValueError(f"must be 0 for no limit, or {LEAST_DISK_MB} or more")
@@ -81,6 +110,7 @@ def _short(value: Path) -> Path:
 
 Secret = Annotated[SecretStr, AfterValidator(_not_an_example), AfterValidator(_visible)]
 Url = Annotated[str, AfterValidator(_url)]
+Host = Annotated[str, AfterValidator(_host)]
 Identifiers = Annotated[tuple[Annotated[str, AfterValidator(_identifier)], ...], BeforeValidator(_words)]
 Secrets = Annotated[tuple[Secret, ...], BeforeValidator(_words), Field(min_length=1)]
 Hours = Annotated[tuple[time, time], BeforeValidator(_hours)]

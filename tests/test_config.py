@@ -17,6 +17,7 @@ GOOD = {
     "WHATSAPP_SENDER_PHONE_NUMBER_ID": "100000000000001",
     "CLAWKAKA_ALLOW": "+49 151 23456789, 1 (555) 010-0123, US.10000000000000000001",
 }
+NO_HOST = "must be an IP address or a host name alone, such as 127.0.0.1, ::1 or localhost; the port goes into PORT"
 
 
 def problems_of(environ: dict[str, str]) -> list[str]:
@@ -133,6 +134,7 @@ def test_a_list_whose_file_is_not_there_is_told_once(tmp_path: Path) -> None:
         ("CLAWKAKA_LOG", "xml", "must be 'auto', 'human' or 'json'"),
         ("CLAWKAKA_LOG_LEVEL", "LOUD", "must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("CLAWKAKA_ACCESS", "all", "must be 'listed' or 'open'"),
+        ("CLAWKAKA_HOST", "http://0.0.0.0", NO_HOST),
         ("PORT", "seventy", "must be a whole number"),
         ("PORT", "70000", "must be 65535 or less"),
         ("CLAWKAKA_SANDBOX_MEMORY_MB", "1000", "must be 1024 or more"),
@@ -148,6 +150,42 @@ def test_a_list_whose_file_is_not_there_is_told_once(tmp_path: Path) -> None:
 )
 def test_what_to_write_is_said_in_words(name: str, value: str, words: str) -> None:
     assert problems_of({**GOOD, name: value}) == [f"{name}: {words}"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "localhost", "my_pa-1.example.org", "pa."],
+)
+def test_the_webhook_listens_on_an_address_or_a_host_name(host: str) -> None:
+    assert load_settings({**GOOD, "CLAWKAKA_HOST": host}).host == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0:3001",
+        "localhost:3001",
+        "[::1]",
+        "[::1]:3001",
+        "0.0.0.0/0",
+        "127.0.0.1 ::1",
+        "127.0.0.1,::1",
+        "fe80::1%eth0 /",
+        "300.0.0.1",
+        "127.0.0",
+        "::1::",
+        "*",
+        "-pa.example.org",
+        "pa..example.org",
+        "x" * 64,
+        ".".join(["x" * 60] * 5),
+    ],
+)
+def test_what_is_no_host_is_told_with_the_other_problems(host: str) -> None:
+    assert problems_of({**GOOD, "CLAWKAKA_HOST": host, "PORT": "seventy"}) == [
+        f"CLAWKAKA_HOST: {NO_HOST}",
+        "PORT: must be a whole number",
+    ]
 
 
 @pytest.mark.parametrize("value", ["-1", "?!", "1e9", "nan", "inf", "0.5"])

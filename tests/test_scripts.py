@@ -388,7 +388,7 @@ class TestInstall:
         for name in ("scripts", "systemd"):
             shutil.copytree(ROOT / name, checkout / name)
         script = checkout / "scripts" / "install"
-        script.write_text(re.sub("(?<=[ =])/(?=(etc|run|usr)/)", f"{root}/", script.read_text()))
+        script.write_text(re.sub("(?<=[ =])/(?=(etc|run|tmp|usr|var/tmp)/)", f"{root}/", script.read_text()))
         for directory in ("etc/systemd/system", "run/systemd/system", "usr/lib/sysusers.d", "usr/local/bin"):
             (root / directory).mkdir(parents=True)
         with (checkout / "scripts" / "setup.sh").open("a") as setup:
@@ -422,6 +422,22 @@ class TestInstall:
 
         assert self.install(place).returncode == 0
         assert filled_in.read_text() == "CLAWKAKA_ALLOW=+49 151 23456789\n"
+
+    @pytest.mark.parametrize("below", ["tmp", "var/tmp"])
+    def test_a_checkout_that_the_service_cannot_see_is_refused_before_anything_is_made(
+        self, place: Path, below: str
+    ) -> None:
+        checkout = place / "root" / below / "clawkakad"
+        checkout.parent.mkdir(parents=True)
+        (place / "checkout").rename(checkout)
+        (place / "checkout").symlink_to(checkout)  # a way around it that leads there all the same
+        before = set(place.rglob("*"))
+
+        done = self.install(place)
+
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"install: clone it to /opt/clawkakad instead: the service cannot see {checkout}\n"
+        assert set(place.rglob("*")) == before
 
     def test_a_checkout_that_its_account_cannot_read_is_refused(self, place: Path) -> None:
         program(place / "programs" / "setpriv", "exit 127")

@@ -1,7 +1,7 @@
 """The PA services: what an agent may ask of the daemon for its own person, and nothing else."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from babel.numbers import is_currency
 
@@ -15,7 +15,6 @@ from clawkakad.registry.times import to_text
 LONGEST_TEXT = 1000  # characters of a reminder
 LONGEST_NAME = 80
 MOST_PENDING = 200  # reminders of one person
-MOST_AN_HOUR = 30  # that one person may set: each becomes a message that costs
 
 
 class PaServices:
@@ -45,9 +44,6 @@ class PaServices:
             raise Rejected(f"a reminder needs a text of at most {LONGEST_TEXT} characters")
         if len(await self._registry.reminders.pending(user_id)) >= MOST_PENDING:
             raise Rejected(f"there are {MOST_PENDING} reminders already; cancel some first")
-        hour_ago = self._clock() - timedelta(hours=1)
-        if await self._registry.reminders.count_since(user_id, hour_ago) >= MOST_AN_HOUR:
-            raise Rejected(f"{MOST_AN_HOUR} reminders were set within an hour; wait a little before the next")
         zone_name = zone or (await self.profile(user_id)).time_zone
         due_at = walltime.upcoming(at, zone_name, self._clock())
         reminder, new = await self._registry.reminders.add(

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from clawkakad.errors import Rejected
 from clawkakad.model import ReminderState, UserId
 from clawkakad.registry import outbox, times
 from clawkakad.registry.database import Database, Row, Transaction
 
+MOST_AN_HOUR = 30  # that one person may set: each becomes a message that costs
 MOST_TOLD = 20  # to an agent at once: while its person is away any number may go out, and a prompt has an end
 
 
@@ -40,7 +42,11 @@ class Reminders:
     async def add(
         self, user_id: UserId, *, key: str, due_at: datetime, wall: str, zone: str, text: str
     ) -> tuple[Reminder, bool]:
-        """The reminder, and whether it is new: the same key again is the same reminder."""
+        """The reminder, and whether it is new: the same key again is the same reminder.
+
+        Raises Rejected where the person has set MOST_AN_HOUR others within an hour.
+        """
+        now = self._clock()
         values = {
             "key": _key(user_id, key),
             "user": user_id,
@@ -48,13 +54,17 @@ class Reminders:
             "wall": wall,
             "zone": zone,
             "text": text,
-            "now": times.to_text(self._clock()),
+            "now": times.to_text(now),
         }
-        return await self._db.write(lambda tx: _add(tx, values))
+        hour_ago = now - timedelta(hours=1)
+        added = await self._db.write(lambda tx: _add_within_limit(tx, values, hour_ago))
+        if added is None:  # raised out here: in the transaction it would undo those of others, to be done again
+            raise Rejected(f"{MOST_AN_HOUR} reminders were set within an hour; wait a little before the next")
+        return added
 
     async def of_key(self, user_id: UserId, key: str) -> Reminder | None:
         """The one that was set under this key, whatever became of it."""
-        row = await self._db.one("SELECT * FROM reminders WHERE key = :key", {"key": _key(user_id, key)})
+        row = await self._db.read(lambda tx: _of_key(tx, _key(user_id, key)))
         return None if row is None else _reminder(row)
 
     async def pending(self, user_id: UserId) -> list[Reminder]:
@@ -63,14 +73,6 @@ class Reminders:
             "SELECT * FROM reminders WHERE user_id = :user AND state = 'pending' ORDER BY due_at, id", {"user": user_id}
         )
         return [_reminder(row) for row in rows]
-
-    async def count_since(self, user_id: UserId, since: datetime) -> int:
-        """How many a person has set since an instant, whatever became of them."""
-        row = await self._db.one(
-            "SELECT count(*) AS n FROM reminders WHERE user_id = :user AND created_at >= :since",
-            {"user": user_id, "since": times.to_text(since)},
-        )
-        return 0 if row is None else int(row["n"])
 
     async def cancel(self, user_id: UserId, reminder_id: int) -> Reminder | None:
         """Cancel a pending reminder of this person; None where there is no such one."""
@@ -115,15 +117,37 @@ def _key(user_id: UserId, key: str) -> str:
     return f"{user_id}:{key}"
 
 
-def _add(tx: Transaction, values: dict[str, str]) -> tuple[Reminder, bool]:
-    added = tx.execute(
+def _add_within_limit(tx: Transaction, values: dict[str, str], hour_ago: datetime) -> tuple[Reminder, bool] | None:
+    """The one of this key, and whether it is new; None where there is none and the limit is reached.
+
+    Counted where it is added: requests that come at the same moment count each other.
+    """
+    row = _of_key(tx, values["key"])
+    if row is not None:
+        return _reminder(row), False
+    if _count_since(tx, values["user"], hour_ago) >= MOST_AN_HOUR:
+        return None
+    tx.execute(
         "INSERT INTO reminders (key, user_id, due_at, wall, zone, text, state, created_at, changed_at)"
-        " VALUES (:key, :user, :due, :wall, :zone, :text, 'pending', :now, :now) ON CONFLICT (key) DO NOTHING",
+        " VALUES (:key, :user, :due, :wall, :zone, :text, 'pending', :now, :now)",
         values,
     )
-    row = tx.one("SELECT * FROM reminders WHERE key = :key", {"key": values["key"]})
+    row = _of_key(tx, values["key"])
     assert row is not None
-    return _reminder(row), added == 1
+    return _reminder(row), True
+
+
+def _of_key(tx: Transaction, key: str) -> Row | None:
+    return tx.one("SELECT * FROM reminders WHERE key = :key", {"key": key})
+
+
+def _count_since(tx: Transaction, user_id: str, since: datetime) -> int:
+    """How many a person has set since an instant, whatever became of them."""
+    row = tx.one(
+        "SELECT count(*) AS n FROM reminders WHERE user_id = :user AND created_at >= :since",
+        {"user": user_id, "since": times.to_text(since)},
+    )
+    return 0 if row is None else int(row["n"])
 
 
 def _cancel(tx: Transaction, user_id: UserId, reminder_id: int, now: str) -> Reminder | None:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from clawkakad.assistant.reminders import ReminderClock
-from clawkakad.assistant.services import MOST_AN_HOUR, PaServices
+from clawkakad.assistant.services import PaServices
 from clawkakad.errors import Rejected
 from clawkakad.model import UserId
 from clawkakad.registry import Registry, outbox, sends, users
 from clawkakad.registry.database import Transaction
+from clawkakad.registry.reminders import MOST_AN_HOUR
 from tests.conftest import Clock
 from tests.support import eventually
 
@@ -255,3 +256,31 @@ async def test_an_agent_in_a_loop_cannot_set_reminders_without_end(
 
     clock.advance(hours=2)
     await services.add_reminder(robin, at="2026-11-22 18:05", zone=None, text="x", key="later")
+
+
+async def test_an_agent_that_asks_for_many_at_once_gets_no_more_of_them(
+    registry: Registry, services: PaServices, robin: UserId
+) -> None:
+    await services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="x", key="first")
+    asked = [
+        services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="x", key=str(number))
+        for number in range(MOST_AN_HOUR + 10)
+    ]
+
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert [type(error) for error in refused] == 11 * [Rejected]
+    assert {str(error) for error in refused} == {"30 reminders were set within an hour; wait a little before the next"}
+    assert len(await registry.reminders.pending(robin)) == MOST_AN_HOUR
+
+
+async def test_one_of_many_that_is_asked_for_twice_at_once_is_not_refused(services: PaServices, robin: UserId) -> None:
+    for number in range(MOST_AN_HOUR - 1):
+        await services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="x", key=str(number))
+
+    first, again = await asyncio.gather(
+        *(services.add_reminder(robin, at="2026-11-22 10:05", zone=None, text="x", key="last") for _ in range(2))
+    )
+
+    assert (first[0], first[1], again[1]) == (again[0], True, False)
