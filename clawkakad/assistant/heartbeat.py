@@ -35,8 +35,11 @@ class Pulses(Protocol):
     async def ensure(self, user_id: UserId) -> SandboxId:
         """The person's sandbox, wanted awake from now on; returns at once."""
 
-    async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
-        """What needs attention; empty where nothing does. `mark`: remember it as said. Raises EngineUnavailable."""
+    async def pulse(self, sandbox_id: SandboxId, *, mark: bool, at: datetime) -> str:
+        """What needs attention as of `at`; empty where nothing does. `mark`: remember it as said.
+
+        Raises EngineUnavailable, Rejected.
+        """
 
 
 class Agent(Protocol):
@@ -135,7 +138,8 @@ class Heartbeats:
         if self._lock(user.id).locked():
             return  # they wrote meanwhile: their turn may take for ever, and others wait for us
         async with self._lock(user.id):
-            findings = await self._pulses.pulse(sandbox_id, mark=False)
+            looked_at = self._clock()
+            findings = await self._pulses.pulse(sandbox_id, mark=False, at=looked_at)
             if not findings:
                 await self._plan(user.id, self._clock(), "nothing to say")
                 return
@@ -143,7 +147,8 @@ class Heartbeats:
             if answer is not None and answer.text.strip():
                 # Named after its due time: a second try after a crash adds nothing.
                 await self._say(user.id, answer.text, source=f"heartbeat:{user.id}:{due_at.timestamp():.0f}")
-            await self._pulses.pulse(sandbox_id, mark=True)
+            # As of the look: what only fell due while the turn ran has been told to nobody, and is news next time.
+            await self._pulses.pulse(sandbox_id, mark=True, at=looked_at)
             await self._plan(user.id, self._clock(), "spoke" if answer else "silent")
 
     async def _say(self, user_id: UserId, text: str, *, source: str) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 
 from loguru import logger
 
@@ -173,13 +174,14 @@ class Supervisor:
         """Somebody needs it now. Never waits."""
         self._keepers.address(sandbox_id)
 
-    async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
-        """What needs attention and is news, as seen inside the sandbox; empty if nothing is. `mark`: it has been said.
+    async def pulse(self, sandbox_id: SandboxId, *, mark: bool, at: datetime) -> str:
+        """What needs attention and is news as of `at`, as seen inside the sandbox; empty if nothing is.
 
+        `mark`: it has been said.
         Raises EngineUnavailable, and Rejected where the container does not run or `pa` failed.
         """
         with self._pool.using(sandbox_id):
-            ran = await pulse(self._engine, sandbox_id, mark=mark)
+            ran = await pulse(self._engine, sandbox_id, mark=mark, at=at)
         if ran.exit_code != 0:
             raise Rejected(f"pa pulse ended with exit code {ran.exit_code}")
         return ran.output.strip()

@@ -97,7 +97,7 @@ def _context() -> Context:
 
 
 def _now() -> datetime:
-    """The clock; PA_NOW stands in for it when something is tried out at another time."""
+    """The clock; PA_NOW stands in for it: the daemon looks and marks for a heartbeat as of one and the same moment."""
     given = os.environ.get("PA_NOW")
     now = datetime.fromisoformat(given) if given else datetime.now(UTC)
     return now.astimezone(UTC).replace(microsecond=0)

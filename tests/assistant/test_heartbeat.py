@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import time, timedelta
+from datetime import datetime, time, timedelta
 from types import MappingProxyType
 
 import pytest
@@ -26,14 +26,16 @@ class Body:
         self.findings = ""
         self.marked = 0
         self.looks = 0
+        self.as_of: list[datetime] = []
         self.woken: list[str] = []
         self.says: str | Exception | None = "Your rent is overdue."
         self.awake = True
         self.roused = 0
 
-    async def pulse(self, sandbox_id: SandboxId, *, mark: bool) -> str:
+    async def pulse(self, sandbox_id: SandboxId, *, mark: bool, at: datetime) -> str:
         self.looks += not mark
         self.marked += mark
+        self.as_of.append(at)
         return self.findings
 
     async def ensure(self, user_id: UserId) -> SandboxId:
@@ -142,6 +144,25 @@ async def test_news_become_one_message_and_are_marked_after_it_is_stored(
     assert [row.text for row in await registry.outbox.all()] == ["Your rent is overdue."]
     assert 'overdue task 1: "Pay rent"' in body.woken[0]
     assert (body.marked, await outcome(registry)) == (1, "spoke")
+
+
+async def test_what_falls_due_while_the_turn_runs_is_not_marked(
+    registry: Registry, body: Body, clock: Clock, housed: UserId
+) -> None:
+    """It has been told to nobody: the marking is as of the look, however long the turn takes."""
+    body.findings = "overdue task 1"
+    wake = body.wake
+
+    async def slowly(sandbox_id: SandboxId, *, text: str, timeout_s: float) -> Answer | None:
+        clock.advance(minutes=2)
+        return await wake(sandbox_id, text=text, timeout_s=timeout_s)
+
+    body.wake = slowly  # type: ignore[method-assign]
+    async with beating(registry, body, clock):
+        await beat(registry, clock, housed)
+
+    assert (body.looks, body.marked) == (1, 1)
+    assert body.as_of == [clock() - timedelta(minutes=2)] * 2
 
 
 async def test_an_agent_may_stay_silent(registry: Registry, body: Body, clock: Clock, housed: UserId) -> None:

@@ -1,6 +1,9 @@
 """`pa pulse`: speaks when something needs attention, and does not nag."""
 
-from clawkakad.sandboxes.pulse import LIMIT
+import subprocess
+from datetime import datetime
+
+from clawkakad.sandboxes.pulse import LIMIT, look
 
 from .program import Program
 
@@ -69,6 +72,24 @@ def test_looking_for_news_marks_nothing(pa: Program) -> None:
         assert len(pa.lines("pulse", *how)) == 1
     assert pa.lines("pulse", "--new") == []
     assert len(pa.lines("pulse")) == 1
+
+
+def looked(pa: Program, *, mark: bool, at: str) -> list[str]:
+    """What the daemon's look of that time prints, but for where `pa` is."""
+    *before, _, pulse, how = look(mark=mark, at=datetime.fromisoformat(at))
+    command = [*before, *pa.command(pulse, how)]
+    return subprocess.run(command, env=pa.environment, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_marking_as_of_a_look_leaves_what_fell_due_since(pa: Program) -> None:
+    pa.line("task", "add", "Pay rent", "--due", "yesterday")
+    pa.line("task", "add", "Call bank", "--due", "11:31")
+    at = "2026-11-23T03:00:30.5+00:00"
+    rent = ['overdue task 1: "Pay rent", due 2026-11-22']
+    assert looked(pa, mark=False, at=at) == rent
+    pa.now = "2026-11-23T03:03:00+00:00"
+    assert looked(pa, mark=True, at=at) == rent
+    assert pa.lines("pulse", "--new") == ['due soon task 2: "Call bank", due 2026-11-23 11:31']
 
 
 def test_a_changed_finding_is_news(pa: Program) -> None:

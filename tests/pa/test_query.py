@@ -9,8 +9,23 @@ def test_rows_come_with_names_and_money_can_be_shown(pa: Program) -> None:
     pa.line("expense", "add", "280", "--what", "a|b\nc", "--category", "Food")
     pa.line("expense", "add", "500 JPY")
     query = "SELECT what, money(sum(amount_minor), currency) AS spent, NULL AS n FROM expenses GROUP BY id"
-    assert pa.lines("sql", query) == ["what|spent|n", "a|b c|280.00 INR|", "|500 JPY|"]
+    assert pa.lines("sql", query) == ["what|spent|n", r"a\|b c|280.00 INR|", "|500 JPY|"]
     assert pa.lines("sql", "SELECT * FROM tasks") == ["no rows"]
+
+
+def test_a_bar_in_a_value_or_a_name_splits_no_columns(pa: Program) -> None:
+    """Nor does a backslash at a value's end swallow the bar behind it, nor the cut fall between the two."""
+    assert pa.lines("sql", r"SELECT 'a|b' || '!', 'c\' AS d, 'e\|' AS f") == [
+        r"'a\|b' \|\| '!'|d|f",
+        r"a\|b!|c\\|e\\\|",
+    ]
+    long = pa.lines("sql", "SELECT printf('%.*c', 5000, '|') AS bars, 'end' AS last")
+    assert long == ["bars|last", r"\|" * 199 + "…|end"]
+
+
+def test_every_row_is_one_line(pa: Program) -> None:
+    breaks = "'a' || char(10) || 'b' || char(13, 10) || 'c' || char(8232) || 'd' || char(11, 12, 133) || 'e'"
+    assert pa.lines("sql", f"SELECT {breaks} AS what, 1 AS n") == ["what|n", "a b c d e|1"]
 
 
 def test_it_works_before_there_is_a_database(pa: Program) -> None:

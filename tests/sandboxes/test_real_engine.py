@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ async def test_a_whole_life_with_the_real_gateway(engine: Engine) -> None:
                 connection = await world.pool.ready(sandbox_id, timeout_s=150)
 
                 assert await connection.health(10)
-                assert "" == await supervisor.pulse(sandbox_id, mark=False)
+                assert "" == await supervisor.pulse(sandbox_id, mark=False, at=datetime.now(UTC))
                 name = container_name(sandbox_id)
                 assert "Asia/Kolkata" in (await engine.run(name, ["pa", "profile"], deadline_s=20, limit=500)).output
                 config = json.loads((world.runtime / sandbox_id / "config" / "openclaw.json").read_text())

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -375,7 +376,7 @@ async def test_the_pulse_of_one_that_rests_is_not_taken(world: World) -> None:
         await _rests(world, ann)
 
         with pytest.raises(Rejected):
-            await supervisor.pulse(row.id, mark=False)
+            await supervisor.pulse(row.id, mark=False, at=datetime.now(UTC))
 
 
 # Cut off in the middle

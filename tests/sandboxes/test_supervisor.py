@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -597,6 +598,7 @@ async def test_a_neighbour_is_not_touched_by_a_removal(world: World) -> None:
 
 async def test_the_pulse_is_what_pa_says(world: World) -> None:
     ann = await world.person()
+    at = datetime(2026, 11, 23, 3, tzinfo=UTC)
     commands: list[list[str]] = []
 
     def pa(command: list[str]) -> tuple[int, bytes]:
@@ -608,14 +610,15 @@ async def test_the_pulse_is_what_pa_says(world: World) -> None:
         await supervisor.ensure(ann)
         row = await world.ready(ann)
 
-        assert 'overdue task 3: "Pay rent"' == await supervisor.pulse(row.id, mark=False)
-        await supervisor.pulse(row.id, mark=True)
+        assert 'overdue task 3: "Pay rent"' == await supervisor.pulse(row.id, mark=False, at=at)
+        await supervisor.pulse(row.id, mark=True, at=at)
         assert [["pa", "pulse", "--new"], ["pa", "pulse", "--mark"]] == [command[-3:] for command in commands]
+        assert all(f"PA_NOW={at.isoformat()}" in command for command in commands)
         world.engine.command = lambda _: (0, b"")
-        assert "" == await supervisor.pulse(row.id, mark=True)
+        assert "" == await supervisor.pulse(row.id, mark=True, at=at)
         world.engine.command = lambda _: (1, b"half an answer")
         with pytest.raises(Rejected):
-            await supervisor.pulse(row.id, mark=True)
+            await supervisor.pulse(row.id, mark=True, at=at)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root owns what another user's check would refuse")

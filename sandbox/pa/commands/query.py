@@ -29,7 +29,10 @@ LOOKING = {"table_info", "table_list", "index_list", "index_info"}  # as PRAGMA;
 
 
 def query(context: Context, args: Arguments) -> list[str]:
-    """The rows, columns split by `|`, the names first."""
+    r"""The rows, a line each, columns split by `|`, the names first.
+
+    Within a name or a value a `|` is `\|`, a backslash is `\\`, and a line break is a blank.
+    """
     statement = " ".join(args.words).strip()
     if not statement:
         raise args.wrong("the SELECT is missing")
@@ -72,7 +75,12 @@ def _money(minor: float | None, currency: str | None) -> str | None:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{len(value)} bytes" if isinstance(value, bytes) else one_line(str(value), MOST_CELL)
+    return f"{len(value)} bytes" if isinstance(value, bytes) else _escaped(one_line(str(value), MOST_CELL))
+
+
+def _escaped(text: str) -> str:
+    """So that every bare `|` splits columns. Backslashes too: one at a value's end would hide the `|` behind it."""
+    return text.replace("\\", r"\\").replace("|", r"\|")
 
 
 def _teach(message: str) -> str:
