@@ -170,6 +170,7 @@ def _delivery(
         rules=SendRules(settings.settle_s, settings.resends, settings.sends_per_s),
         caught_up=lambda: listening.caught_up,
         lag_s=receipts.lags.p99_s,
+        on_sent=receipts.sent,
     )
 
 

@@ -29,7 +29,7 @@ from clawkakad.delivery.settling import Patience, Verdict
 from clawkakad.delivery.steps import Step
 from clawkakad.delivery.window import WINDOW
 from clawkakad.errors import RegistryUnavailable
-from clawkakad.model import UserId
+from clawkakad.model import UserId, Wamid
 from clawkakad.registry import Registry, sends
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.sends import Head
@@ -49,7 +49,10 @@ class SendRules:
 
 
 class Delivery:
-    """The sending loop. `caught_up`: no webhook waits to be stored; `lag_s`: how long statuses take lately."""
+    """The sending loop. `caught_up`: no webhook waits to be stored; `lag_s`: how long statuses take lately.
+
+    `on_sent` is told of sends that are on disk as taken, where nothing hangs on their statuses.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Delivery:
         rules: SendRules,
         caught_up: Callable[[], bool],
         lag_s: Callable[[], float],
+        on_sent: Callable[[Wamid, datetime], None] = lambda *_: None,
         monotonic: Callable[[], float] = time.monotonic,
         dice: Callable[[], float] = random.random,
     ) -> None:
@@ -69,6 +73,7 @@ class Delivery:
         self._rules = rules
         self._caught_up = caught_up
         self._lag_s = lag_s
+        self._on_sent = on_sent
         self._monotonic = monotonic
         self._changed = asyncio.Event()
         self._in_flight: dict[UserId, asyncio.Task[None] | None] = {}  # without a task, it is being written down
@@ -238,6 +243,8 @@ class Delivery:
             else:
                 break
         sending.tell(head.row, stored, news=news)
+        if stored.wamid is not None and not (is_trial or self._pausing.is_on):
+            self._on_sent(stored.wamid, now)
         concerns_others = is_trial or stored.kind is not Kind.SENT
         if news or concerns_others:
             self._lookout.changed(now=concerns_others)

@@ -1,8 +1,9 @@
 """Receipts: what Meta's statuses say of our messages, taken in the transaction that stores them.
 
-Good news moves a row forward. A failed status is what a refusal is at sending, only later: the same table of codes
-decides whether the message is given up, held until the person writes, or sent again; whether sending is paused. What
-Meta found out before the person's latest message says nothing of the time after it: both times are by Meta's clock.
+Good news moves a row forward. That a message was sent is no news where its send is on disk as such: nothing is looked
+up for it. A failed status is what a refusal is at sending, only later: the same table of codes decides whether the
+message is given up, held until the person writes, or sent again; whether sending is paused. What Meta found out before
+the person's latest message says nothing of the time after it: both times are by Meta's clock.
 """
 
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from datetime import datetime, timedelta
 from loguru import logger
 
 from clawkakad.delivery.settling import Lags
-from clawkakad.model import Hold, OutboxState
+from clawkakad.model import Hold, OutboxState, Wamid
 from clawkakad.registry import outbox, pauses, sends, users
 from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import Subject
@@ -18,6 +19,7 @@ from clawkakad.registry.pauses import Scope
 from clawkakad.whatsapp import errors as meta
 from clawkakad.whatsapp.delivery import Status
 
+MOST_REMEMBERED = 10_000  # sends whose first status has yet to come
 MOST_TRIES = 3  # of a message that Meta took and then could not deliver for a passing reason
 BEFORE_NEXT_TRY = timedelta(seconds=30)
 _STATES = {
@@ -36,6 +38,21 @@ class Receipts:
 
     def __init__(self) -> None:
         self.lags = Lags()
+        self._sent: dict[Wamid, datetime] = {}
+
+    def sent(self, wamid: Wamid, at: datetime) -> None:
+        """A send is on disk as taken under this id at that time, while no pause was on that its status could end."""
+        self._sent[wamid] = at
+        if len(self._sent) > MOST_REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+
+    def is_no_news(self, status: Status, now: datetime) -> bool:
+        """Whether a status, which is here for the first time, says no more than that such a message was sent."""
+        sent_at = self._sent.pop(status.wamid, None) if status.status == "sent" else None
+        if sent_at is None:
+            return False
+        self.lags.note((now - sent_at).total_seconds())
+        return True
 
     def take(self, tx: Transaction, status: Status, now: datetime) -> bool:
         """Apply one status. True where the delivery has something to do now: it should be woken after the commit."""

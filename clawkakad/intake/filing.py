@@ -54,6 +54,11 @@ class Filing:
         self._hourly = Hourly(limits_.messages_per_hour)
         self._unkept = Tally()
 
+    def news_of(self, delivery: Delivery, now: datetime) -> Delivery:
+        """The delivery without the statuses that say what is on disk."""
+        statuses = tuple(status for status in delivery.statuses if not self._receipts.is_no_news(status, now))
+        return dataclasses.replace(delivery, statuses=statuses)
+
     def file(self, tx: Transaction, delivery: Delivery, now: datetime, opening: Opening | None = None) -> Filed:
         """All of a delivery. What is wrong with one part of it is raised."""
         filed = Filed()

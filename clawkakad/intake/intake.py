@@ -77,7 +77,7 @@ class Intake:
         """
         ticket, filed = self._listening.begun(), Filed()
         try:
-            await self._store(delivery, filed)
+            await self._store(self._filing.news_of(delivery, self._clock()), filed)
         except BaseException:
             self._listening.failed(ticket)
             raise
@@ -95,6 +95,8 @@ class Intake:
             self._on_outbox()
 
     async def _store(self, delivery: Delivery, filed: Filed) -> None:
+        if not (delivery.messages or delivery.statuses or delivery.changes):
+            return
         now, opening, stored = self._clock(), self._opening(), False
         try:
             filed.add(await self._registry.db.write(lambda tx: self._filing.file(tx, delivery, now, opening)))

@@ -4,6 +4,7 @@ WhatsApp is a fake on a real socket, asked by the real client; the clocks are th
 """
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -53,6 +54,7 @@ class Post:
     caught_up: bool = True
     delivery: Delivery | None = None
     url: str = ""
+    receipts: Receipts = field(default_factory=Receipts)
 
     def monotonic(self) -> float:
         return self.clock.now.timestamp()
@@ -75,6 +77,7 @@ class Post:
             rules=SendRules(**rules),  # type: ignore[arg-type]
             caught_up=lambda: self.caught_up,
             lag_s=lambda: 0.0,
+            on_sent=self.receipts.sent,
             monotonic=self.monotonic,
             dice=lambda: 0.0,
         )
@@ -154,13 +157,16 @@ class Post:
         if self.delivery is not None:
             self.delivery.wake()
 
-    async def hears(self, word: str, row: OutboxRow, code: int | None = None) -> None:
-        """A status comes, and what it says is acted on."""
+    async def hears(self, word: str, row: OutboxRow, code: int | None = None) -> bool:
+        """A status comes, and what it says is acted on; False where it was no news."""
         assert row.wamid is not None
         status = Status(row.wamid, word, self.clock(), row.key, code, "")
-        if await self.registry.db.write(lambda tx: Receipts().take(tx, status, self.clock())):
+        if self.receipts.is_no_news(status, self.clock()):
+            return False
+        if await self.registry.db.write(lambda tx: self.receipts.take(tx, status, self.clock())):
             assert self.delivery is not None
             self.delivery.wake()
+        return True
 
     async def writes(self, user: UserId) -> None:
         """The person writes."""
@@ -495,6 +501,21 @@ async def test_a_pause_that_a_status_began_is_noticed_and_one_that_the_operator_
         await post.registry.db.write(lambda tx: pauses.try_now(tx, post.clock()))
         post.clock.advance(seconds=LOOK_AGAIN_S)
         await post.until(SENT)
+
+
+async def test_the_first_status_of_a_send_is_news_only_where_something_hangs_on_it(post: Post, robin: UserId) -> None:
+    post.graph.script = [Reply(), Reply(status=502, body=b"")]
+    await post.add(robin, "taken", "unknown")
+
+    async with post.running():
+        await post.until(SENT, AMBIGUOUS)
+        taken, unknown = await post.rows()
+
+        assert not await post.hears("sent", taken)
+        assert await post.hears("sent", taken)
+        assert await post.hears("delivered", taken)
+        assert await post.hears("sent", dataclasses.replace(unknown, wamid=Wamid("wamid.new")))
+        await post.until(DELIVERED, SENT)
 
 
 async def test_a_pause_that_a_status_began_goes_on_until_a_status_says_that_one_has_gone_out(post: Post) -> None:

@@ -1,10 +1,10 @@
 """Receipts: a failed status is acted on like a refusal, once, and only where it is about the last send."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 
-from clawkakad.delivery.receipts import MOST_TRIES, Receipts
+from clawkakad.delivery.receipts import MOST_REMEMBERED, MOST_TRIES, Receipts
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, pauses, sends, users
 from clawkakad.registry.outbox import OutboxRow
@@ -331,3 +331,27 @@ async def test_what_will_never_go_is_failed_with_its_reason(desk: Desk, code: in
     row = await desk.row()
     assert row.state is OutboxState.FAILED
     assert str(code) in row.reason
+
+
+def sent(wamid: str, word: str = "sent") -> Status:
+    return Status(Wamid(wamid), word, datetime(2026, 11, 22, 10, tzinfo=UTC), None, None, "")
+
+
+def test_that_a_message_was_sent_is_no_news_once_where_its_send_is_on_disk(clock: Clock) -> None:
+    receipts = Receipts()
+    receipts.sent(Wamid("w1"), clock())
+    clock.advance(seconds=2)
+
+    told = [receipts.is_no_news(status, clock()) for status in (sent("w2"), sent("w1", "read"), sent("w1"), sent("w1"))]
+
+    assert told == [False, False, True, False]
+    assert receipts.lags.p99_s() == 2
+
+
+def test_sends_without_any_status_are_not_remembered_for_ever(clock: Clock) -> None:
+    receipts = Receipts()
+    for number in range(MOST_REMEMBERED + 1):
+        receipts.sent(Wamid(f"w{number}"), clock())
+
+    assert not receipts.is_no_news(sent("w0"), clock())
+    assert receipts.is_no_news(sent("w1"), clock())

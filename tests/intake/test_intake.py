@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from clawkakad import faults
 from clawkakad.assistant import words
 from clawkakad.assistant.opening import Opening
 from clawkakad.config import Access, Strangers
@@ -43,9 +44,10 @@ class Desk:
         self.outbox_calls = 0
         self.registry = registry
         self.listening = Listening()
+        self.receipts = Receipts()
         self.intake = Intake(
             registry,
-            Filing(door, Limits(messages_per_hour, strangers), Receipts()),
+            Filing(door, Limits(messages_per_hour, strangers), self.receipts),
             clock,
             listening=self.listening,
             opening=nobody_opens,
@@ -586,3 +588,24 @@ async def test_every_recorded_webhook_is_stored_twice_and_known_once(registry: R
 def at(clock: Clock, message: Inbound) -> Inbound:
     """The message, written just now."""
     return dataclasses.replace(message, sent_at=clock())
+
+
+async def test_a_status_that_is_no_news_takes_no_commit_and_spoils_none(registry: Registry, clock: Clock) -> None:
+    desk = Desk(registry, clock, open_door())
+    known, other = (Status(Wamid(wamid), "sent", clock(), None, None, "") for wamid in ("wamid.known", "wamid.other"))
+    desk.receipts.sent(known.wamid, clock())
+    commits: list[str] = []
+    faults.arm(commits.append)
+    try:
+        await desk.take(statuses=(known,))
+        assert commits == []
+        await desk.take(statuses=(known,))  # a second time it is looked up
+        assert commits == ["commit"]
+        desk.receipts.sent(known.wamid, clock())
+        await desk.take(inbound("wamid.1"), statuses=(known, other))
+    finally:
+        faults.arm(None)
+
+    assert len(commits) == 2
+    assert list(await desk.states()) == ["wamid.1"]
+    assert desk.listening.caught_up
