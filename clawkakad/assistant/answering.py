@@ -38,7 +38,7 @@ from clawkakad.registry.inbox import InboxRow
 T = TypeVar("T")
 
 MOST_ATTEMPTS = 5  # a turn that took the daemon down with it so often is given up, so that it blocks nobody
-TURNS_AT_ONCE = 160  # more would only slow each other down, and the storing of what comes in; nobody has room for more
+TURNS_AT_ONCE = 128  # more would only slow each other down, and the storing of what comes in; nobody has room for more
 READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
 PAUSE_S = 5.0  # between two such waits where the engine itself is away
 COMMIT_S = 2.0  # for a commit that has begun, when the daemon stops
