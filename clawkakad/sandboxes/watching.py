@@ -114,8 +114,8 @@ class Watch:
         return await self._answers(connection) or time.monotonic() < self._patient_until
 
     async def _answers(self, connection: Connection) -> bool:
-        """Who was heard since the last look need not be asked, and who is frozen cannot answer."""
-        if self._disk.is_held(self._id) or connection.quiet_s < self._timing.liveness_every_s:
+        """Who was heard a moment ago need not be asked, and who is frozen cannot answer."""
+        if self._disk.is_held(self._id) or connection.quiet_s < self._timing.liveness_every_s / 2:
             return True
         try:
             await connection.health(self._timing.liveness_within_s)
