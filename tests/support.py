@@ -6,8 +6,10 @@ import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +30,12 @@ DATA = Path(__file__).parent / "data"
 
 IMAGE = os.environ.get("CLAWKAKA_IMAGE", DEFAULT_TAG)
 """The sandbox image of those tests that need the real one."""
+
+
+PORTS = 1_000
+"""How many a process of tests has for itself: more than it asks for while any of them is still in use."""
+
+_MARKS: list[socket.socket] = []
 
 
 class _Nobody:
@@ -63,10 +71,30 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], *, within_s: flo
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody had a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of loopback that is free, and stays so for who asked: also while a daemon is started again."""
+    for port in islice(_own_ports(), PORTS):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("none of these tests' own ports is free")
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """Ports of this process of tests alone, round and round; a socket without a file marks them as taken.
+
+    All are below those that Linux gives to outgoing connections (32768 and up: `ip_local_port_range` in ip-sysctl).
+    """
+    for first in range(32_768 - PORTS, 20_000, -PORTS):
+        mark = socket.socket(socket.AF_UNIX)
+        try:
+            mark.bind(f"\0clawkakad-tests-ports-{first}")
+        except OSError:
+            mark.close()
+            continue
+        _MARKS.append(mark)
+        return cycle(range(first, first + PORTS))
+    raise AssertionError("too many tests run on this machine at once")
 
 
 @contextmanager

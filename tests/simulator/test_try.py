@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from clawkakad.cli import conversation
-from clawkakad.cli.child import free_port, running_child
+from clawkakad.cli.child import free_port as port_like
+from clawkakad.cli.child import running_child
 from clawkakad.cli.common import clock
 from clawkakad.cli.conversation import NoReply, send_all, styled
 from clawkakad.cli.progress import UNKNOWN, stage_of
@@ -32,7 +33,7 @@ from clawkakad.registry.users import ensure_user
 from clawkakad.values import LONGEST_SOCKET, SOCKET_PATH_LIMIT
 from tests.simulator.conftest import Pair
 from tests.simulator.daemon import echo
-from tests.support import NOWHERE, SCALE, eventually, short_directory
+from tests.support import NOWHERE, SCALE, eventually, free_port, short_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = Path(__file__).with_name("stand_in.py")
@@ -145,7 +146,7 @@ class TestChild:
         return [sys.executable, str(STAND_IN), kind]
 
     async def test_it_serves_and_is_stopped(self, directory: Path) -> None:
-        port = free_port(0)
+        port = free_port()
         with opened_trial(directory, fresh=False) as trial:
             environ = self.environ(trial, port)
             async with running_child(environ, trial.log, port=port, command=self.command("serve")) as child:
@@ -155,7 +156,7 @@ class TestChild:
             assert trial.log.stat().st_mode & 0o077 == 0
 
     async def test_its_own_words_are_passed_on_when_it_does_not_start(self, directory: Path) -> None:
-        port = free_port(0)
+        port = free_port()
         with opened_trial(directory, fresh=False) as trial:
             trial.log.write_text("clawkakad: words of an earlier run\n")
             with pytest.raises(UsageError, match=r"\APORT: must be a number\Z"):
@@ -165,7 +166,7 @@ class TestChild:
                     pass
 
     async def test_without_words_the_log_is_named(self, directory: Path) -> None:
-        port = free_port(0)
+        port = free_port()
         with opened_trial(directory, fresh=False) as trial, pytest.raises(UsageError, match=r"daemon\.log"):
             async with running_child(self.environ(trial, port), trial.log, port=port, command=self.command("crash")):
                 pass
@@ -188,7 +189,7 @@ class TestChild:
         assert said.is_set()
 
     async def test_a_second_wish_to_stop_is_not_waited_for(self, directory: Path) -> None:
-        port = free_port(0)
+        port = free_port()
         stopping = asyncio.Event()
         with opened_trial(directory, fresh=False) as trial:
 
@@ -204,19 +205,19 @@ class TestChild:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        await eventually(lambda: free_port(port) == port)
+        await eventually(lambda: port_like(port) == port)
 
     def test_a_taken_port_is_passed_over(self) -> None:
-        port = free_port(0)
+        port = free_port()
         with subprocess.Popen(
             self.command("serve"), env={**os.environ, "PORT": str(port), "CLAWKAKA_STATE_DIR": "x"}, stdout=-1
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
             deadline = time.monotonic() + 5 * SCALE
-            while free_port(port) == port and time.monotonic() < deadline:
+            while port_like(port) == port and time.monotonic() < deadline:
                 time.sleep(0.02)
-            assert free_port(port) != port
+            assert port_like(port) != port
             process.terminate()
 
 

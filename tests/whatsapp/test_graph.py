@@ -1,7 +1,6 @@
 """The Graph client against a real server: what is sent, and which of three outcomes each failure is."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.model import IdentifierKind, Wamid
 from clawkakad.whatsapp.graph import GraphClient, Recipient
 from tests.fakes.graph import FakeGraph, Fault, Reply, fake_graph
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 ROBIN = Recipient(IdentifierKind.WA_ID, "15550100123")
 TOKEN = "EAA-test-token"
@@ -60,12 +59,6 @@ def client_of(session: aiohttp.ClientSession, base_url: str, *, total_s: float =
     return GraphClient(
         session, base_url=base_url, version="v25.0", phone_number_id="100", access_token=TOKEN, deadline=deadline
     )
-
-
-def unused_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def test_a_text_goes_out_as_meta_wants_it(client: GraphClient, graph: FakeGraph) -> None:
@@ -175,7 +168,7 @@ async def test_a_late_answer_within_the_deadline_counts(client: GraphClient, gra
 
 
 async def test_nobody_listening_means_nothing_sent(session: aiohttp.ClientSession) -> None:
-    client = client_of(session, f"http://127.0.0.1:{unused_port()}")
+    client = client_of(session, f"http://127.0.0.1:{free_port()}")
 
     with pytest.raises(GraphUnavailable) as caught:
         await client.send_text(ROBIN, "hello", callback_data="out-1")
@@ -195,7 +188,7 @@ async def test_an_address_that_is_none_is_refused_at_once(watched: Watched) -> N
 
 
 async def test_an_api_that_comes_back_between_the_attempts_gets_the_message(watched: Watched) -> None:
-    port = unused_port()
+    port = free_port()
     client = client_of(watched.session, f"http://127.0.0.1:{port}")
     sending = asyncio.create_task(client.send_text(ROBIN, "hello", callback_data="out-1"))
     await eventually(lambda: watched.failures == 1)
@@ -206,7 +199,7 @@ async def test_an_api_that_comes_back_between_the_attempts_gets_the_message(watc
 
 
 async def test_an_api_that_stays_away_is_tried_three_times(watched: Watched) -> None:
-    client = client_of(watched.session, f"http://127.0.0.1:{unused_port()}")
+    client = client_of(watched.session, f"http://127.0.0.1:{free_port()}")
 
     with pytest.raises(GraphUnavailable):
         await client.send_text(ROBIN, "hello", callback_data="out-1")
@@ -215,7 +208,7 @@ async def test_an_api_that_stays_away_is_tried_three_times(watched: Watched) -> 
 
 
 async def test_cancelling_ends_the_waiting_for_a_next_attempt(watched: Watched) -> None:
-    client = client_of(watched.session, f"http://127.0.0.1:{unused_port()}")
+    client = client_of(watched.session, f"http://127.0.0.1:{free_port()}")
     sending = asyncio.create_task(client.send_text(ROBIN, "hello", callback_data="out-1"))
     await eventually(lambda: watched.failures == 1)
     sending.cancel()
