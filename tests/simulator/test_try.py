@@ -190,22 +190,21 @@ class TestChild:
 
     async def test_a_second_wish_to_stop_is_not_waited_for(self, directory: Path) -> None:
         port = free_port()
-        stopping = asyncio.Event()
+        serving: asyncio.Future[asyncio.subprocess.Process] = asyncio.get_running_loop().create_future()
         with opened_trial(directory, fresh=False) as trial:
 
-            async def work() -> asyncio.subprocess.Process:
+            async def work() -> None:
                 async with running_child(
                     self.environ(trial, port), trial.log, port=port, command=self.command("deaf")
                 ) as child:
-                    stopping.set()
-                return child.process
+                    serving.set_result(child.process)
 
             task = asyncio.create_task(work())
-            await stopping.wait()
+            process = await serving
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        await eventually(lambda: port_like(port) == port)
+        await eventually(lambda: process.returncode == -signal.SIGKILL)
 
     def test_a_taken_port_is_passed_over(self) -> None:
         port = free_port()
