@@ -9,7 +9,9 @@ import json
 import logging
 import re
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ from loguru import logger
 
 if TYPE_CHECKING:
     from loguru import Message, Record
+
+LINES_PER_S = 20  # of a kind that comes with every message: a line costs as much as storing one
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 _NINE_DIGITS = re.compile(r"\d{9}")
@@ -45,6 +49,29 @@ def configure(form: str, level: str) -> None:
     logger.remove()
     logger.add(_human if human else _json, level=level, format="{message}", backtrace=False, diagnose=False)
     logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+class Lines:
+    """Lines of one kind, of which at most twenty are written in a second; the next one tells how many were left out."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._second = 0
+        self._written = 0
+        self._unwritten = 0
+
+    def info(self, message: str, **values: object) -> None:
+        """Write one, if there is room, as coming from the caller."""
+        second = int(self._monotonic())
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= LINES_PER_S:
+            self._unwritten += 1
+            return
+        self._written += 1
+        if self._unwritten:
+            values["unlogged"], self._unwritten = self._unwritten, 0
+        logger.opt(depth=1).info(message, **values)
 
 
 class _Bridge(logging.Handler):

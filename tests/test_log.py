@@ -25,6 +25,25 @@ def test_json_lines_carry_the_values(capsys: pytest.CaptureFixture[str]) -> None
     assert (line["message"], line["user"], line["kind"], line["level"]) == ("message stored", "u1", "text", "INFO")
 
 
+def test_of_lines_that_come_with_every_message_some_are_left_out_and_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("json", "INFO")
+    now = [100.0]
+    lines = log.Lines(lambda: now[0])
+    for number in range(25):
+        lines.info("turn answered", inbox=number)
+    now[0] = 101.5
+    lines.info("turn answered", inbox=25)
+    lines.info("turn answered", inbox=26)
+
+    written = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+    assert [line["inbox"] for line in written] == [str(number) for number in (*range(20), 25, 26)]
+    assert [line.get("unlogged") for line in written] == [None] * 20 + ["5", None]
+    assert {line["module"] for line in written} == {__name__}
+
+
 def test_numbers_and_keys_are_masked_whatever_happens(capsys: pytest.CaptureFixture[str]) -> None:
     for form in ("human", "json"):
         log.configure(form, "DEBUG")

@@ -30,6 +30,7 @@ from clawkakad.errors import (
     TurnFailed,
 )
 from clawkakad.gateway.turns import Answer
+from clawkakad.log import Lines
 from clawkakad.model import InboxState, SandboxId, UserId
 from clawkakad.registry import Registry, inbox
 from clawkakad.registry.database import Transaction
@@ -38,7 +39,8 @@ from clawkakad.registry.inbox import InboxRow
 T = TypeVar("T")
 
 MOST_ATTEMPTS = 5  # a turn that took the daemon down with it so often is given up, so that it blocks nobody
-TURNS_AT_ONCE = 128  # more would only slow each other down, and the storing of what comes in; nobody has room for more
+TURNS_AT_ONCE = 160  # more would only slow each other down, and the storing of what comes in; nobody has room for more
+ENDS_AT_ONCE = 16  # of turns that end together; between them, what comes in meanwhile is stored
 READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
 PAUSE_S = 5.0  # between two such waits where the engine itself is away
 COMMIT_S = 2.0  # for a commit that has begun, when the daemon stops
@@ -101,6 +103,8 @@ class Answering:
         self._outgoing = outgoing
         self._on_given_up = on_given_up
         self._in_flight: set[UserId] = set()
+        self._lines = Lines()
+        self._ends = asyncio.Semaphore(ENDS_AT_ONCE)
         self._room = asyncio.Semaphore(TURNS_AT_ONCE)  # whoever waits for a sandbox takes none of it
 
     def is_in_flight(self, user_id: UserId) -> bool:
@@ -262,10 +266,11 @@ class Answering:
             logger.error("turn failed", inbox=turn.lead.id, kind=kind, state=state.value)
             await self._give_up(turn.messages, state, str(error), text)
             return True
-        more = await self._answered(turn, answer)
+        async with self._ends:
+            more = await self._answered(turn, answer)
         # What is left takes as long as the send's request, which is written at the end of this round of the loop.
         await asyncio.sleep(0)
-        logger.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
+        self._lines.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
         return more
 
     async def _answered(self, turn: Turn, answer: Answer) -> bool:

@@ -7,7 +7,6 @@ from what is on disk.
 
 import functools
 import sqlite3
-import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -17,6 +16,7 @@ from clawkakad.assistant.opening import Opening
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.intake.filing import Filed, Filing
 from clawkakad.intake.listening import Listening
+from clawkakad.log import Lines
 from clawkakad.model import InboxState, UserId
 from clawkakad.registry import Registry
 from clawkakad.whatsapp.delivery import Delivery
@@ -26,7 +26,6 @@ from clawkakad.whatsapp.delivery import Delivery
 # a second, nobody else will be in time. Whoever comes then is asked to come again, which Meta does for seven days.
 MOST_WAITING = 256
 LONGEST_WAIT_S = 1.0
-LINES_PER_S = 20  # of the log; a line costs as much as storing a message
 
 
 class Intake:
@@ -56,7 +55,7 @@ class Intake:
         self._is_full = is_full
         self._on_message = on_message
         self._on_outbox = on_outbox
-        self._lines = _Lines()
+        self._lines = Lines()
 
     def admit(self) -> None:
         """Before anything is done for a delivery. Raises RegistryUnavailable where it could not be stored in time.
@@ -138,11 +137,8 @@ class Intake:
         for user_id, kind, state in filed.states:
             if state is InboxState.RECEIVED:  # the end of its turn will have a line
                 logger.debug("message stored", user=user_id, kind=kind, state=state.value)
-            elif self._lines.may_be_written():
-                more = self._lines.take_unwritten()
-                logger.info(
-                    "message stored", user=user_id, kind=kind, state=state.value, **({"unlogged": more} if more else {})
-                )
+            else:
+                self._lines.info("message stored", user=user_id, kind=kind, state=state.value)
 
 
 def _is_of_the_content(error: Exception) -> bool:
@@ -158,27 +154,3 @@ def _names(part: Delivery) -> dict[str, object]:
         "wamids": [*(message.wamid for message in part.messages), *(status.wamid for status in part.statuses)],
         "changes": len(part.changes),
     }
-
-
-class _Lines:
-    """How many lines of a kind the log takes in a second; what is left out is counted."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._written = 0
-        self._unwritten = 0
-
-    def may_be_written(self) -> bool:
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._written = second, 0
-        if self._written >= LINES_PER_S:
-            self._unwritten += 1
-            return False
-        self._written += 1
-        return True
-
-    def take_unwritten(self) -> int:
-        """How many were left out since the last one that was written."""
-        count, self._unwritten = self._unwritten, 0
-        return count

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from clawkakad.assistant import answering, words
-from clawkakad.assistant.answering import MOST_ATTEMPTS
+from clawkakad.assistant.answering import ENDS_AT_ONCE, MOST_ATTEMPTS
 from clawkakad.assistant.burst import MOST_MESSAGES, Quiet
 from clawkakad.assistant.conversation import Conversations
 from clawkakad.assistant.parts import MOST_PARTS
@@ -106,6 +106,20 @@ class Recorder(Nobody):
 
     def express(self, user_id: UserId) -> Express:  # type: ignore[override]
         return Express(user_id, lambda head: self.went.append(head is not None))
+
+
+class Ends(Nobody):
+    """Counts the turns whose reply is being stored."""
+
+    def __init__(self) -> None:
+        self.at_once = self.most_at_once = 0
+
+    def express(self, user_id: UserId) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+
+    def wake(self) -> None:
+        self.at_once -= 1
 
 
 @pytest.fixture
@@ -488,6 +502,24 @@ async def test_what_comes_during_a_turn_waits_and_goes_together(
         await until_settled(registry)
 
     assert [text for _, text, _ in agent.asked] == ["one", "two\nthree"]
+
+
+async def test_turns_that_end_together_are_stored_some_at_a_time(
+    registry: Registry, agent: Agent, clock: Clock
+) -> None:
+    agent.hold.clear()
+    for number in range(2 * ENDS_AT_ONCE + 3):
+        known_as = [(IdentifierKind.WA_ID, f"1555010{number:04}")]
+        who = await registry.db.write(lambda tx, known_as=known_as: ensure_user(tx, known_as, NOWHERE, clock()))
+        await store(registry, clock, who, f"m{number}")
+    ends = Ends()
+
+    async with running(registry, agent, clock, outgoing=ends):
+        await eventually(lambda: agent.at_once == 2 * ENDS_AT_ONCE + 3)
+        agent.hold.set()
+        await until_settled(registry)
+
+    assert (ends.most_at_once, ends.at_once) == (ENDS_AT_ONCE, 0)
 
 
 async def test_of_very_many_none_is_refused(registry: Registry, agent: Agent, clock: Clock, robin: UserId) -> None:

@@ -46,7 +46,7 @@ UNLIMITED = {
     "CLAWKAKA_BURST_S": "0",
     "CLAWKAKA_STILL_ON_IT_S": "0",
     "CLAWKAKA_MESSAGES_PER_HOUR": "0",
-    "CLAWKAKA_SENDS_PER_S": "1000",
+    "CLAWKAKA_SENDS_PER_S": "1000000",
 }
 """Nothing that waits on purpose; passed on as far as the daemon has such a setting."""
 
