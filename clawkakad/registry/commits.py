@@ -20,6 +20,8 @@ from typing import TypeVar, cast
 import aiosqlite
 from loguru import logger
 
+from clawkakad import faults
+
 BUSY_TIMEOUT_MS = 5000  # another process (the CLI, a backup) may hold the lock for a moment
 BEGIN = "BEGIN IMMEDIATE"
 QUICK_S = 0.005  # of a commit; half a millisecond where the disk is an SSD
@@ -59,25 +61,49 @@ class Commits:
         """For the statements between the two."""
         return self._writer._conn
 
+    def begin_now(self, works: int) -> bool:
+        """`begin` for so many works, where neither it nor `commit` would wait for anything but the disk; else False."""
+        return not self._is_long and self._is_quick(works) and self._took_lock()
+
+    def commit_now(self, works: int) -> None:
+        """`commit` of what was begun so."""
+        self._note(_commit(self.connection))
+        self._count(works)
+
     async def begin(self) -> None:
         """Take the write lock: at once, or on the thread where another process has it. Raises sqlite3.Error."""
         if self._is_long:
             self._is_long = False
             with contextlib.suppress(sqlite3.Error):  # the disk is full, say: the statements will tell
                 await on_thread(self._writer, _copy)
+        if not self._took_lock():
+            await on_thread(self._writer, _begin_patiently)
+
+    async def commit(self, works: int) -> None:
+        """Put a transaction of so many works on the disk. Raises sqlite3.Error where it is not there."""
+        if self._is_quick(works):
+            self.commit_now(works)
+        else:
+            await on_thread(self._writer, _commit)
+            self._count(works)
+
+    def _is_quick(self, works: int) -> bool:
+        """Whether a commit of so many is worth no other thread."""
+        return works < MANY and time.monotonic() >= self._detour_until
+
+    def _took_lock(self) -> bool:
+        """False where another process has it."""
         try:
             self.connection.execute(BEGIN)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the rest says which kind of busy
                 raise
-            await on_thread(self._writer, _begin_patiently)
+            return False
+        return True
 
-    async def commit(self, works: int) -> None:
-        """Put a transaction of so many works on the disk. Raises sqlite3.Error where it is not there."""
-        if works < MANY and time.monotonic() >= self._detour_until:
-            self._note(_commit(self.connection))
-        else:
-            await on_thread(self._writer, _commit)
+    def _count(self, works: int) -> None:
+        """They are on disk, in the log, which is copied once in a while."""
+        faults.reached("commit")
         self._uncopied += works
         if self._checkpointer is not None and self._checkpoint is None and self._uncopied >= CHECKPOINT_WORKS:
             self._checkpoint = asyncio.create_task(self._copy_beside(self._checkpointer), name="registry checkpoint")

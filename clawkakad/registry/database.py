@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, TypeVar
 import aiosqlite
 from loguru import logger
 
-from clawkakad import faults
 from clawkakad.errors import RegistryUnavailable, UsageError
 from clawkakad.registry.commits import BUSY_TIMEOUT_MS, Commits, on_thread
 from clawkakad.registry.schema import check_version, migrate
@@ -74,7 +73,8 @@ class Database:
         self._commits = commits
         self._reader = reader
         self._waiting: deque[_Waiting] = deque()
-        self._writing: asyncio.Task[None] | None = None
+        self._is_writing = False  # or about to
+        self._patient: asyncio.Task[None] | None = None  # a commit that has to wait for something
 
     async def write(self, work: Work[T]) -> T:
         """Carry out a work in a transaction and return what it returned, once that is on disk.
@@ -118,42 +118,72 @@ class Database:
 
     async def settle(self) -> None:
         """Wait until everything that was asked for is written."""
-        while self._writing is not None or self._commits.is_copying:
-            if self._writing is not None:
-                await asyncio.wait([self._writing])
+        while self._is_writing or self._commits.is_copying:
+            await asyncio.sleep(0)
+            if self._patient is not None:
+                await asyncio.wait([self._patient])
             await self._commits.settle()
 
     def _submit(self, work: Work[T]) -> asyncio.Future[T]:
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
         self._waiting.append(_Waiting(work, done))
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_all(), name="registry writer")
+        if not self._is_writing:
+            self._is_writing = True
+            loop.call_soon(self._write_next)
         return done
 
-    async def _write_all(self) -> None:
+    def _write_next(self) -> None:
+        """One commit for what waits at this moment: here, or by a task where something has to be waited for."""
+        batch = self._batch()
+        results = self._commit_now([waiting.work for waiting in batch])
+        if results is None:
+            self._patient = asyncio.create_task(self._write_all(batch), name="registry writer")
+            return
+        _tell_all(batch, results)
+        self._is_writing = bool(self._waiting)
+        if self._is_writing:
+            asyncio.get_running_loop().call_soon(self._write_next)
+
+    async def _write_all(self, batch: Sequence[_Waiting]) -> None:
+        """Go on until nothing waits."""
         try:
-            await self._write_some()
+            await self._write_patiently(batch)
             while self._waiting:
                 await asyncio.sleep(0)  # a quick commit is no pause, and a backlog is not everybody's
-                await self._write_some()
+                await self._write_patiently(self._batch())
         finally:
-            self._writing = None
+            self._is_writing, self._patient = False, None
 
-    async def _write_some(self) -> None:
-        """One commit for what waits at this moment."""
+    def _batch(self) -> list[_Waiting]:
+        """What is written next, together."""
         count = min(len(self._waiting), MOST_TOGETHER)
         batch = [self._waiting.popleft() for _ in range(count)]
-        batch = [waiting for waiting in batch if not waiting.done.cancelled()]
-        try:
-            results = await self._commit_together([waiting.work for waiting in batch])
-        except Exception as error:  # nothing was written: each of those who wait is told, and nobody else
-            results = [_Failed(error) for _ in batch]
-        else:
-            faults.reached("commit")
-        for waiting, result in zip(batch, results, strict=True):
-            _tell(waiting.done, result)
+        return [waiting for waiting in batch if not waiting.done.cancelled()]
 
-    async def _commit_together(self, works: Sequence[Work[Any]]) -> list[Any]:
+    def _commit_now(self, works: Sequence[Work[Any]]) -> list[Any] | None:
+        """What became of works. None: nothing was done, it has to be waited for."""
+        connection = self._commits.connection
+        try:
+            if not self._commits.begin_now(len(works)):
+                return None
+            results = _all_at_once(connection, works)
+            if results is not None:
+                self._commits.commit_now(len(works))
+        except Exception as error:
+            _roll_back(connection)
+            return _all_failed(error, works)
+        return results
+
+    async def _write_patiently(self, batch: Sequence[_Waiting]) -> None:
+        works = [waiting.work for waiting in batch]
+        try:
+            results = await self._commit_patiently(works)
+        except Exception as error:
+            results = _all_failed(error, works)
+        _tell_all(batch, results)
+
+    async def _commit_patiently(self, works: Sequence[Work[Any]]) -> list[Any]:
         """Carry out works in one transaction, each for itself. Raises where nothing of it is on disk."""
         await self._commits.begin()
         connection = self._commits.connection
@@ -167,6 +197,16 @@ class Database:
             _roll_back(connection)
             raise
         return results
+
+
+def _all_failed(error: Exception, works: Sequence[object]) -> list[Any]:
+    """Nothing was written: each of those who wait is told, and nobody else."""
+    return [_Failed(error)] * len(works)
+
+
+def _tell_all(batch: Sequence[_Waiting], results: Sequence[Any]) -> None:
+    for waiting, result in zip(batch, results, strict=True):
+        _tell(waiting.done, result)
 
 
 def _tell(done: asyncio.Future[Any], result: Any) -> None:

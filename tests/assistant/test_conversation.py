@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from clawkakad.assistant import answering, words
 from clawkakad.assistant.answering import ENDS_AT_ONCE, MOST_ATTEMPTS
@@ -775,20 +776,19 @@ async def test_a_reply_that_cannot_be_stored_uses_up_one_right_to_send_however_o
     await write(registry, clock, robin, "one")
     await registry.db.write(lambda tx: touch(tx, robin, clock()))
     agent.hold.clear()
-    recorder, commit, failures = Recorder(), registry.db._commits.commit, 3
-
-    async def full(works: int) -> None:
-        nonlocal failures
-        failures -= 1
-        if failures >= 0:
-            raise sqlite3.OperationalError("database or disk is full")
-        await commit(works)
+    agent.outcomes = ["long " * 800]  # more than there is room for in the pages that are there
+    recorder, file, lines = Recorder(), registry.db._commits.connection, list[str]()
+    sink = logger.add(lambda line: lines.append(str(line)), level="WARNING", format="{extra}")
 
     async with running(registry, agent, clock, outgoing=recorder):
         await eventually(lambda: agent.asked)
-        registry.db._commits.commit = full  # type: ignore[method-assign]
+        file.execute("PRAGMA max_page_count = 1")  # it is full: there are as many as there may be
         agent.hold.set()
+        await eventually(lambda: len(lines) >= 3)
+        file.execute("PRAGMA max_page_count = 1000000")
         await eventually(registry.outbox.all)
+    logger.remove(sink)
 
+    assert "database or disk is full" in lines[0]
     assert recorder.went == [False]
     assert [row.state for row in await registry.outbox.all()] == [OutboxState.QUEUED]
