@@ -10,8 +10,9 @@ import aiohttp
 
 from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayClosed, GatewayUnavailable
-from clawkakad.gateway.connection import AT_ONCE_S, CLOSE_S, Connection
+from clawkakad.gateway.connection import Connection
 from clawkakad.gateway.frames import MAX_INBOUND_BYTES
+from clawkakad.gateway.link import AT_ONCE_S, CLOSE_S
 from clawkakad.gateway.paced import PacedConnector
 from clawkakad.gateway.session import Session
 from clawkakad.gateway.sockets import held_socket

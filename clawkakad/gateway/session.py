@@ -1,7 +1,7 @@
 """The protocol of one connection, without I/O: text comes in, text to send and what happened come out.
 
 Owns the handshake (challenge, connect, hello-ok), the check of what we may do, and the request ids. It never awaits,
-never opens or closes anything, and knows no aiohttp: `connection.py` carries what it says. A refusal is an exception
+never opens or closes anything, and knows no aiohttp: `link.py` carries what it says. A refusal is an exception
 here, so that "retry", "stop" and "broken" are told apart in one place, `refusal()`.
 """
 

@@ -25,7 +25,8 @@ from clawkakad.errors import (
     RegistryUnavailable,
     SandboxTampered,
 )
-from clawkakad.gateway.connection import AT_ONCE_S, Connection
+from clawkakad.gateway.connection import Connection
+from clawkakad.gateway.link import AT_ONCE_S
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import SandboxId, SandboxState, UserId
 from clawkakad.registry import SandboxRow
