@@ -14,7 +14,6 @@ from clawkakad.registry.times import to_text
 
 LONGEST_TEXT = 1000  # characters of a reminder
 LONGEST_NAME = 80
-MOST_PENDING = 200  # reminders of one person
 
 
 class PaServices:
@@ -42,8 +41,6 @@ class PaServices:
             return _as_json(known), False
         if not text.strip() or len(text) > LONGEST_TEXT:
             raise Rejected(f"a reminder needs a text of at most {LONGEST_TEXT} characters")
-        if len(await self._registry.reminders.pending(user_id)) >= MOST_PENDING:
-            raise Rejected(f"there are {MOST_PENDING} reminders already; cancel some first")
         zone_name = zone or (await self.profile(user_id)).time_zone
         due_at = walltime.upcoming(at, zone_name, self._clock())
         reminder, new = await self._registry.reminders.add(

@@ -9,6 +9,7 @@ from clawkakad.model import ReminderState, UserId
 from clawkakad.registry import outbox, times
 from clawkakad.registry.database import Database, Row, Transaction
 
+MOST_PENDING = 200  # of one person
 MOST_AN_HOUR = 30  # that one person may set: each becomes a message that costs
 MOST_TOLD = 20  # to an agent at once: while its person is away any number may go out, and a prompt has an end
 
@@ -44,7 +45,7 @@ class Reminders:
     ) -> tuple[Reminder, bool]:
         """The reminder, and whether it is new: the same key again is the same reminder.
 
-        Raises Rejected where the person has set MOST_AN_HOUR others within an hour.
+        Raises Rejected where MOST_PENDING others of the person are to come, or MOST_AN_HOUR were set within an hour.
         """
         now = self._clock()
         values = {
@@ -57,9 +58,9 @@ class Reminders:
             "now": times.to_text(now),
         }
         hour_ago = now - timedelta(hours=1)
-        added = await self._db.write(lambda tx: _add_within_limit(tx, values, hour_ago))
-        if added is None:  # raised out here: in the transaction it would undo those of others, to be done again
-            raise Rejected(f"{MOST_AN_HOUR} reminders were set within an hour; wait a little before the next")
+        added = await self._db.write(lambda tx: _add_within_limits(tx, values, hour_ago))
+        if isinstance(added, str):  # raised out here: in the transaction it would undo others, to be done again
+            raise Rejected(added)
         return added
 
     async def of_key(self, user_id: UserId, key: str) -> Reminder | None:
@@ -117,16 +118,18 @@ def _key(user_id: UserId, key: str) -> str:
     return f"{user_id}:{key}"
 
 
-def _add_within_limit(tx: Transaction, values: dict[str, str], hour_ago: datetime) -> tuple[Reminder, bool] | None:
-    """The one of this key, and whether it is new; None where there is none and the limit is reached.
+def _add_within_limits(tx: Transaction, values: dict[str, str], hour_ago: datetime) -> tuple[Reminder, bool] | str:
+    """The one of this key, and whether it is new; words where there is none and a limit is reached.
 
     Counted where it is added: requests that come at the same moment count each other.
     """
     row = _of_key(tx, values["key"])
     if row is not None:
         return _reminder(row), False
+    if _count_pending(tx, values["user"]) >= MOST_PENDING:
+        return f"there are {MOST_PENDING} reminders already; cancel some first"
     if _count_since(tx, values["user"], hour_ago) >= MOST_AN_HOUR:
-        return None
+        return f"{MOST_AN_HOUR} reminders were set within an hour; wait a little before the next"
     tx.execute(
         "INSERT INTO reminders (key, user_id, due_at, wall, zone, text, state, created_at, changed_at)"
         " VALUES (:key, :user, :due, :wall, :zone, :text, 'pending', :now, :now)",
@@ -139,6 +142,13 @@ def _add_within_limit(tx: Transaction, values: dict[str, str], hour_ago: datetim
 
 def _of_key(tx: Transaction, key: str) -> Row | None:
     return tx.one("SELECT * FROM reminders WHERE key = :key", {"key": key})
+
+
+def _count_pending(tx: Transaction, user_id: str) -> int:
+    """How many of a person are still to come."""
+    sql = "SELECT count(*) AS n FROM reminders WHERE user_id = :user AND state = 'pending'"
+    row = tx.one(sql, {"user": user_id})
+    return 0 if row is None else int(row["n"])
 
 
 def _count_since(tx: Transaction, user_id: str, since: datetime) -> int:

@@ -13,7 +13,7 @@ from clawkakad.errors import Rejected
 from clawkakad.model import UserId
 from clawkakad.registry import Registry, outbox, sends, users
 from clawkakad.registry.database import Transaction
-from clawkakad.registry.reminders import MOST_AN_HOUR
+from clawkakad.registry.reminders import MOST_AN_HOUR, MOST_PENDING
 from tests.conftest import Clock
 from tests.support import eventually
 
@@ -273,6 +273,26 @@ async def test_an_agent_that_asks_for_many_at_once_gets_no_more_of_them(
     assert [type(error) for error in refused] == 11 * [Rejected]
     assert {str(error) for error in refused} == {"30 reminders were set within an hour; wait a little before the next"}
     assert len(await registry.reminders.pending(robin)) == MOST_AN_HOUR
+
+
+async def test_of_reminders_that_are_still_to_come_there_are_so_many_and_no_more(
+    registry: Registry, services: PaServices, clock: Clock, robin: UserId
+) -> None:
+    for number in range(MOST_PENDING - 1):
+        if number % MOST_AN_HOUR == 0:
+            clock.advance(hours=2)
+        await services.add_reminder(robin, at="2026-12-22 10:05", zone=None, text="x", key=str(number))
+    clock.advance(hours=2)
+
+    answers = await asyncio.gather(
+        *(services.add_reminder(robin, at="2026-12-22 10:05", zone=None, text="x", key=f"more {n}") for n in range(3)),
+        return_exceptions=True,
+    )
+
+    assert [str(answer) for answer in answers if isinstance(answer, BaseException)] == [
+        "there are 200 reminders already; cancel some first"
+    ] * 2
+    assert len(await registry.reminders.pending(robin)) == MOST_PENDING
 
 
 async def test_one_of_many_that_is_asked_for_twice_at_once_is_not_refused(services: PaServices, robin: UserId) -> None:

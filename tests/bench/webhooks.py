@@ -104,7 +104,10 @@ class Webhooks:
             self._lost()
         else:
             self._all.add(connection)
-            self.free(connection)
+            if self._waiting:
+                self.free(connection)
+            else:  # unused it would be cut after ten seconds, perhaps in the moment of its first request
+                connection.close()
         finally:
             self._opening -= 1
 
