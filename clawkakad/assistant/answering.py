@@ -266,12 +266,25 @@ class Answering:
             logger.error("turn failed", inbox=turn.lead.id, kind=kind, state=state.value)
             await self._give_up(turn.messages, state, str(error), text)
             return True
-        async with self._ends:
-            more = await self._answered(turn, answer)
+        more = await self._ended(turn, answer)
         # What is left takes as long as the send's request, which is written at the end of this round of the loop.
         await asyncio.sleep(0)
         self._lines.info("turn answered", inbox=turn.lead.id, messages=len(turn.messages))
         return more
+
+    async def _ended(self, turn: Turn, answer: Answer) -> bool:
+        """`_answered`, some at a time. Where the daemon stops meanwhile, at once."""
+        try:
+            await self._ends.acquire()
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(COMMIT_S):
+                    await self._answered(turn, answer)
+            raise
+        try:
+            return await self._answered(turn, answer)
+        finally:
+            self._ends.release()
 
     async def _answered(self, turn: Turn, answer: Answer) -> bool:
         """The reply on disk, and on its way where it may go out at once; whether more waits for the person."""

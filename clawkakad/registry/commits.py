@@ -105,7 +105,7 @@ class Commits:
         """They are on disk, in the log, which is copied once in a while."""
         faults.reached("commit")
         self._uncopied += works
-        if self._checkpointer is not None and self._checkpoint is None and self._uncopied >= CHECKPOINT_WORKS:
+        if self._checkpointer is not None and not self.is_copying and self._uncopied >= CHECKPOINT_WORKS:
             self._checkpoint = asyncio.create_task(self._copy_beside(self._checkpointer), name="registry checkpoint")
 
     def _note(self, took_s: float) -> None:
@@ -119,7 +119,7 @@ class Commits:
     @property
     def is_copying(self) -> bool:
         """Whether the log is being copied."""
-        return self._checkpoint is not None
+        return self._checkpoint is not None and not self._checkpoint.done()
 
     async def settle(self) -> None:
         """Wait until nothing is under way."""
@@ -133,8 +133,6 @@ class Commits:
             self._is_long = pages > self._long_log
         except sqlite3.Error as error:  # the disk is full, say: the log grows, and nothing is lost
             logger.debug("the registry's log was not copied", error=str(error))
-        finally:
-            self._checkpoint = None
 
 
 def _commit(connection: sqlite3.Connection) -> float:

@@ -74,7 +74,8 @@ class Database:
         self._reader = reader
         self._waiting: deque[_Waiting] = deque()
         self._is_writing = False  # or about to
-        self._patient: asyncio.Task[None] | None = None  # a commit that has to wait for something
+        self._batch: Sequence[_Waiting] = ()  # what is being written
+        self._patient: asyncio.Task[None] | None = None  # the writing, where it has to wait for something
 
     async def write(self, work: Work[T]) -> T:
         """Carry out a work in a transaction and return what it returned, once that is on disk.
@@ -135,73 +136,97 @@ class Database:
 
     def _write_next(self) -> None:
         """One commit for what waits at this moment: here, or by a task where something has to be waited for."""
-        batch = self._batch()
-        results = self._commit_now([waiting.work for waiting in batch])
-        if results is None:
-            self._patient = asyncio.create_task(self._write_all(batch), name="registry writer")
-            return
-        _tell_all(batch, results)
+        self._batch = self._next_batch()
+        try:
+            results = self._commit_now([waiting.work for waiting in self._batch])
+            if results is None:
+                self._patient = asyncio.create_task(self._write_all(), name="registry writer")
+                self._patient.add_done_callback(self._over)
+            else:
+                _tell_all(self._batch, results)
+        finally:
+            if self._patient is None:
+                self._over()
+
+    def _over(self, _: object = None) -> None:
+        """Nothing is being written now, however that ended. Who came meanwhile is next, but not at once."""
+        for waiting in self._batch:
+            waiting.done.cancel()  # of one that was told, this is nothing
+        self._batch, self._patient = (), None
         self._is_writing = bool(self._waiting)
         if self._is_writing:
             asyncio.get_running_loop().call_soon(self._write_next)
 
-    async def _write_all(self, batch: Sequence[_Waiting]) -> None:
-        """Go on until nothing waits."""
-        try:
-            await self._write_patiently(batch)
-            while self._waiting:
-                await asyncio.sleep(0)  # a quick commit is no pause, and a backlog is not everybody's
-                await self._write_patiently(self._batch())
-        finally:
-            self._is_writing, self._patient = False, None
-
-    def _batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_Waiting]:
         """What is written next, together."""
         count = min(len(self._waiting), MOST_TOGETHER)
-        batch = [self._waiting.popleft() for _ in range(count)]
-        return [waiting for waiting in batch if not waiting.done.cancelled()]
+        return _wanted([self._waiting.popleft() for _ in range(count)])
 
     def _commit_now(self, works: Sequence[Work[Any]]) -> list[Any] | None:
-        """What became of works. None: nothing was done, it has to be waited for."""
-        connection = self._commits.connection
+        """What became of works. None: nothing is on disk, and something has to be waited for."""
         try:
-            if not self._commits.begin_now(len(works)):
-                return None
-            results = _all_at_once(connection, works)
-            if results is not None:
+            with _undone_on_failure(self._commits.connection) as connection:
+                if not self._commits.begin_now(len(works)):
+                    return None
+                results = _all_at_once(connection, works)
+                if results is None:
+                    if not self._commits.begin_now(len(works)):
+                        return None
+                    results = [_carry_out(connection, work) for work in works]
                 self._commits.commit_now(len(works))
         except Exception as error:
-            _roll_back(connection)
             return _all_failed(error, works)
         return results
 
-    async def _write_patiently(self, batch: Sequence[_Waiting]) -> None:
-        works = [waiting.work for waiting in batch]
-        try:
-            results = await self._commit_patiently(works)
-        except Exception as error:
-            results = _all_failed(error, works)
-        _tell_all(batch, results)
+    async def _write_all(self) -> None:
+        """Go on until nothing waits."""
+        await self._write_patiently()
+        while self._waiting:
+            await asyncio.sleep(0)  # a quick commit is no pause
+            self._batch = self._next_batch()
+            await self._write_patiently()
 
-    async def _commit_patiently(self, works: Sequence[Work[Any]]) -> list[Any]:
-        """Carry out works in one transaction, each for itself. Raises where nothing of it is on disk."""
-        await self._commits.begin()
-        connection = self._commits.connection
+    async def _write_patiently(self) -> None:
         try:
+            results = await self._commit_patiently()
+        except Exception as error:
+            results = _all_failed(error, self._batch)
+        _tell_all(self._batch, results)
+
+    async def _commit_patiently(self) -> list[Any]:
+        """What became of the works of the batch, each for itself. Raises where nothing of it is on disk."""
+        with _undone_on_failure(self._commits.connection) as connection:
+            await self._commits.begin()
+            # Who has given up since, while another process had the lock, was told that nothing is stored.
+            self._batch = _wanted(self._batch)
+            works = [waiting.work for waiting in self._batch]
             results = _all_at_once(connection, works)
             if results is None:
                 await self._commits.begin()
                 results = [_carry_out(connection, work) for work in works]
             await self._commits.commit(len(works))
-        except Exception:
-            _roll_back(connection)
-            raise
         return results
 
 
-def _all_failed(error: Exception, works: Sequence[object]) -> list[Any]:
+def _wanted(batch: Sequence[_Waiting]) -> list[_Waiting]:
+    return [waiting for waiting in batch if not waiting.done.cancelled()]
+
+
+def _all_failed(error: Exception, batch: Sequence[object]) -> list[Any]:
     """Nothing was written: each of those who wait is told, and nobody else."""
-    return [_Failed(error)] * len(works)
+    return [_Failed(error) for _ in batch]
+
+
+@contextlib.contextmanager
+def _undone_on_failure(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """What was done in a block that is left by an exception is undone."""
+    try:
+        yield connection
+    except asyncio.CancelledError:
+        raise  # the thread may be at its commit
+    except BaseException:  # the program's end too: the loop may go on for a while
+        _roll_back(connection)
+        raise
 
 
 def _tell_all(batch: Sequence[_Waiting], results: Sequence[Any]) -> None:
@@ -342,6 +367,8 @@ def _converted(error: Exception) -> Exception:
         unavailable = RegistryUnavailable(f"the registry cannot be used now: {error}")
         unavailable.__cause__ = error
         return unavailable
+    if isinstance(error, StopIteration):  # no future takes one
+        return RuntimeError("a work raised StopIteration")
     return error
 
 

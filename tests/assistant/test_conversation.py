@@ -505,22 +505,49 @@ async def test_what_comes_during_a_turn_waits_and_goes_together(
     assert [text for _, text, _ in agent.asked] == ["one", "two\nthree"]
 
 
+async def many_write(registry: Registry, clock: Clock) -> int:
+    """More people than turns may end at once write a message each; how many."""
+    count = 2 * ENDS_AT_ONCE + 3
+    for number in range(count):
+        known_as = [(IdentifierKind.WA_ID, f"1555010{number:04}")]
+        who = await registry.db.write(lambda tx, known_as=known_as: ensure_user(tx, known_as, NOWHERE, clock()))
+        await store(registry, clock, who, f"m{number}")
+    return count
+
+
 async def test_turns_that_end_together_are_stored_some_at_a_time(
     registry: Registry, agent: Agent, clock: Clock
 ) -> None:
     agent.hold.clear()
-    for number in range(2 * ENDS_AT_ONCE + 3):
-        known_as = [(IdentifierKind.WA_ID, f"1555010{number:04}")]
-        who = await registry.db.write(lambda tx, known_as=known_as: ensure_user(tx, known_as, NOWHERE, clock()))
-        await store(registry, clock, who, f"m{number}")
-    ends = Ends()
+    count, ends = await many_write(registry, clock), Ends()
 
     async with running(registry, agent, clock, outgoing=ends):
-        await eventually(lambda: agent.at_once == 2 * ENDS_AT_ONCE + 3)
+        await eventually(lambda: agent.at_once == count)
         agent.hold.set()
         await until_settled(registry)
 
     assert (ends.most_at_once, ends.at_once) == (ENDS_AT_ONCE, 0)
+
+
+async def test_turns_that_wait_to_be_stored_when_the_daemon_stops_are(
+    registry: Registry, agent: Agent, clock: Clock, tmp_path: Path
+) -> None:
+    agent.hold.clear()
+    count, ends = await many_write(registry, clock), Ends()
+
+    async with running(registry, agent, clock, outgoing=ends) as conversations:
+        await eventually(lambda: agent.at_once == count)
+        with contextlib.closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            agent.hold.set()
+            await eventually(lambda: ends.at_once == ENDS_AT_ONCE)
+            draining = asyncio.create_task(conversations.drain(0.01))
+            await eventually(lambda: ends.at_once == count)
+            other.execute("ROLLBACK")
+        await draining
+
+    assert [row.state for row in await registry.inbox.all()] == [InboxState.ANSWERED] * count
+    assert len(await registry.outbox.all()) == count
 
 
 async def test_of_very_many_none_is_refused(registry: Registry, agent: Agent, clock: Clock, robin: UserId) -> None:

@@ -11,8 +11,10 @@ from clawkakad.errors import RegistryUnavailable, UsageError
 from clawkakad.model import InboxState, OutboxState, ReminderState, SandboxState, StepState, UpgradeState
 from clawkakad.registry import Registry, locked, open_registry, read_registry
 from clawkakad.registry import database as database_module
+from clawkakad.registry.commits import MANY
 from clawkakad.registry.database import Transaction, Work
 from clawkakad.registry.schema import statements
+from tests.support import eventually
 
 MIGRATIONS = Path(database_module.__file__).parent / "migrations"
 OLD_ROWS = """
@@ -79,6 +81,83 @@ async def test_works_of_one_moment_share_a_commit_and_no_failure(registry: Regis
     assert [isinstance(end, ZeroDivisionError) for end in ends] == [n % 2 == 1 for n in range(10)]
     assert await kept(registry) == ["0", "2", "4", "6", "8"]
     assert commits == ["commit"]
+
+
+async def test_works_beside_one_that_fails_are_done_twice_and_no_more(registry: Registry) -> None:
+    tries: list[str] = []
+
+    def good(tx: Transaction) -> None:
+        tries.append("good")
+        insert("good")(tx)
+
+    def bad(tx: Transaction) -> None:
+        raise ZeroDivisionError
+
+    await asyncio.gather(registry.db.write(good), registry.db.write(bad), return_exceptions=True)
+
+    assert tries == ["good", "good"]
+    assert await kept(registry) == ["good"]
+
+
+@pytest.mark.parametrize("count", [1, MANY], ids=["now", "by a task"])
+async def test_a_work_that_raises_what_no_future_takes_fails_alone(registry: Registry, count: int) -> None:
+    def bad(tx: Transaction) -> None:
+        raise StopIteration
+
+    ends = await asyncio.gather(
+        registry.db.write(bad), *(registry.db.write(insert(f"{n}")) for n in range(count)), return_exceptions=True
+    )
+
+    assert isinstance(ends[0], RuntimeError)
+    assert len(await kept(registry)) == count
+
+
+async def test_after_the_end_of_the_program_in_a_work_the_next_is_written(registry: Registry) -> None:
+    """The loop goes on for a while, and the registry is still to be closed."""
+
+    class End(BaseException):
+        pass
+
+    def bad(tx: Transaction) -> None:
+        insert("half")(tx)
+        raise End
+
+    loop = asyncio.get_running_loop()
+    escaped: list[object] = []
+    loop.set_exception_handler(lambda _, context: escaped.append(context.get("exception")))
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(5):
+            await registry.db.write(bad)
+    await registry.db.write(insert("next"))
+
+    assert [type(error) for error in escaped] == [End]
+    assert await kept(registry) == ["next"]
+
+
+async def test_a_write_to_a_closed_file_is_an_error_and_no_wait(tmp_path: Path, clock) -> None:
+    async with open_registry(tmp_path / "r.sqlite", clock) as registry:
+        pass
+
+    with pytest.raises(ValueError, match=r"closed|no active connection"):
+        await asyncio.wait_for(registry.db.write(insert("late")), 5)
+
+
+@pytest.mark.parametrize("ticks", range(4))
+async def test_a_writer_that_is_cancelled_leaves_the_way_free(registry: Registry, tmp_path: Path, ticks: int) -> None:
+    other = sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(registry.db.write(insert("first")))
+    await eventually(lambda: registry.db._patient is not None, every_s=0)
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    assert registry.db._patient is not None
+    registry.db._patient.cancel()
+    await asyncio.wait([writing], timeout=5)
+    other.execute("ROLLBACK")
+    other.close()
+
+    assert writing.cancelled()
+    await registry.db.settle()
 
 
 async def test_works_are_carried_out_in_the_order_of_their_asking(registry: Registry) -> None:
@@ -222,14 +301,16 @@ async def test_cancelled_at_any_moment_it_is_told_what_became_of_it(registry: Re
     assert await kept(registry) == (["t"] if told == ["done"] else [])
 
 
+@pytest.mark.parametrize("is_first", [False, True], ids=["behind another", "itself"])
 async def test_who_has_waited_long_enough_for_a_lock_is_told_that_nothing_is_stored(
-    registry: Registry, tmp_path: Path
+    registry: Registry, tmp_path: Path, is_first: bool
 ) -> None:
     told: list[object] = []
     other = sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    first = asyncio.create_task(registry.db.write(insert("first")))  # waits for the lock, and the next one for it
-    await asyncio.sleep(0.01)
+    if not is_first:
+        first = asyncio.create_task(registry.db.write(insert("first")))  # waits for the lock, and the next one for it
+        await asyncio.sleep(0.01)
     writing = asyncio.create_task(registry.db.write_through(insert("t"), told.append, within_s=0.01))
     await asyncio.sleep(0.01)
 
@@ -238,10 +319,12 @@ async def test_who_has_waited_long_enough_for_a_lock_is_told_that_nothing_is_sto
     await asyncio.sleep(0)
     other.execute("ROLLBACK")
     other.close()
-    await first
+    if not is_first:
+        await first
+    await registry.db.settle()
 
     assert told == [None]
-    assert await kept(registry) == ["first"]
+    assert await kept(registry) == ([] if is_first else ["first"])
 
 
 @pytest.mark.parametrize("ticks", range(6))
