@@ -197,13 +197,15 @@ class HostApi:
         door = self._doors.pop(sandbox_id, None)
         if door is None:
             return
-        if door.letting_in is not None:
-            door.letting_in.cancel()
-            await asyncio.wait({door.letting_in})
-        door.listener.close()
+        try:
+            if door.letting_in is not None:
+                door.letting_in.cancel()
+                await asyncio.wait({door.letting_in})
+        finally:  # also where this is cut off: nobody knows the door any more
+            door.listener.close()
+            with contextlib.suppress(OSError):
+                door.path.unlink()
         await asyncio.gather(*(visit.shutdown(CLOSE_S) for visit in door.visits))
-        with contextlib.suppress(OSError):
-            door.path.unlink()
 
     async def _manager(self) -> web.Server:
         """Behind all doors."""

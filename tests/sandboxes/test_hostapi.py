@@ -222,6 +222,18 @@ async def test_opening_twice_and_closing_twice_are_fine(house: House) -> None:
     assert 200 == (await house.ask(BOB, "GET", "/v1/models"))[0]
 
 
+async def test_a_door_whose_closing_is_cut_off_is_shut(house: House) -> None:
+    closing = asyncio.create_task(house.api.close(ANN[0]))
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+
+    assert closing.cancelled()
+    assert not house.paths(ANN).host_socket.exists()
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as visitor, pytest.raises(FileNotFoundError):
+        visitor.connect(str(house.paths(ANN).host_socket))
+
+
 async def test_one_sandbox_cannot_take_all_connections(house: House) -> None:
     path = str(house.paths(ANN).host_socket)
     held = [await asyncio.open_unix_connection(path) for _ in range(hostapi.CONNECTIONS)]
