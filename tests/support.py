@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sqlite3
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -95,6 +96,23 @@ def _own_ports() -> Iterator[int]:
         _MARKS.append(mark)
         return cycle(range(first, first + PORTS))
     raise AssertionError("too many tests run on this machine at once")
+
+
+@contextmanager
+def held_by_another(path: Path) -> Iterator[Callable[[], None]]:
+    """Another connection has the write lock of a database: who writes has to wait. Gives what lets go of it early."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def let_go() -> None:
+        if other.in_transaction:
+            other.execute("ROLLBACK")
+
+    try:
+        yield let_go
+    finally:
+        let_go()
+        other.close()
 
 
 @contextmanager

@@ -6,16 +6,14 @@ Decides nothing about turns (`turns.py`).
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import aiohttp
 from pydantic import ValidationError
 
-from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayRefused, GatewayUnavailable
 from clawkakad.gateway.frames import Blocker, ChatAck, RunStatus, Suspension, Wire
 from clawkakad.gateway.history import History, read_history
 from clawkakad.gateway.link import REQUEST_S, Link
 from clawkakad.gateway.runs import MAIN_SESSION, Outcome, outcome_of_wait
-from clawkakad.gateway.session import Session, printable, refusal
+from clawkakad.gateway.session import printable, refusal
 
 SESSION_KEY = "main"
 """The one session of a sandbox, in the short form that requests take."""
@@ -36,15 +34,7 @@ class Connection(Link):
     Each question raises what `request` raises, and takes at most `timeout_s` seconds.
     """
 
-    def __init__(
-        self,
-        http: aiohttp.ClientSession,
-        socket: aiohttp.ClientWebSocketResponse,
-        session: Session,
-        allowance: Allowance,
-    ) -> None:
-        super().__init__(http, socket, session, allowance)
-        self._suspension: str | None = None
+    _suspension: str | None = None  # ours, under the id that the gateway gave it
 
     async def handshake(self) -> None:
         """Wait for hello-ok, then subscribe to the session: without that, a heartbeat's text is cut.

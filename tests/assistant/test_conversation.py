@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import functools
 import re
-import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -39,7 +38,7 @@ from clawkakad.registry.reminders import MOST_TOLD
 from clawkakad.registry.sends import Head
 from clawkakad.registry.users import ensure_user, touch
 from tests.conftest import Clock
-from tests.support import NOWHERE, eventually
+from tests.support import NOWHERE, eventually, held_by_another
 
 
 class Agent:
@@ -537,13 +536,11 @@ async def test_turns_that_wait_to_be_stored_when_the_daemon_stops_are(
 
     async with running(registry, agent, clock, outgoing=ends) as conversations:
         await eventually(lambda: agent.at_once == count)
-        with contextlib.closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        with held_by_another(tmp_path / "registry.sqlite"):
             agent.hold.set()
             await eventually(lambda: ends.at_once == ENDS_AT_ONCE)
             draining = asyncio.create_task(conversations.drain(0.01))
             await eventually(lambda: ends.at_once == count)
-            other.execute("ROLLBACK")
         await draining
 
     assert [row.state for row in await registry.inbox.all()] == [InboxState.ANSWERED] * count
@@ -783,13 +780,11 @@ async def test_a_stop_in_the_commit_of_a_reply_lets_what_it_began_go_out(
     recorder = Recorder()
     async with running(registry, agent, clock, outgoing=recorder) as conversations:
         await eventually(lambda: agent.asked)
-        with contextlib.closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
+        with held_by_another(tmp_path / "registry.sqlite"):
             agent.hold.set()
             await asyncio.sleep(0.05)
             draining = asyncio.create_task(conversations.drain(0.05))
             await asyncio.sleep(0.2)
-            other.execute("ROLLBACK")
         await draining
 
     assert recorder.went == [True]
@@ -807,14 +802,16 @@ async def test_a_reply_that_cannot_be_stored_uses_up_one_right_to_send_however_o
     recorder, file, lines = Recorder(), registry.db._commits.connection, list[str]()
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING", format="{extra}")
 
-    async with running(registry, agent, clock, outgoing=recorder):
-        await eventually(lambda: agent.asked)
-        file.execute("PRAGMA max_page_count = 1")  # it is full: there are as many as there may be
-        agent.hold.set()
-        await eventually(lambda: len(lines) >= 3)
-        file.execute("PRAGMA max_page_count = 1000000")
-        await eventually(registry.outbox.all)
-    logger.remove(sink)
+    try:
+        async with running(registry, agent, clock, outgoing=recorder):
+            await eventually(lambda: agent.asked)
+            file.execute("PRAGMA max_page_count = 1")  # it is full: there are as many as there may be
+            agent.hold.set()
+            await eventually(lambda: len(lines) >= 3)
+            file.execute("PRAGMA max_page_count = 1000000")
+            await eventually(registry.outbox.all)
+    finally:
+        logger.remove(sink)
 
     assert "database or disk is full" in lines[0]
     assert recorder.went == [False]

@@ -8,9 +8,10 @@ import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -33,7 +34,7 @@ from clawkakad.whatsapp.delivery import Status
 from clawkakad.whatsapp.graph import GraphClient
 from tests.conftest import Clock
 from tests.fakes.graph import FakeGraph, Fault, Reply, fake_graph
-from tests.support import NOWHERE, eventually, free_port
+from tests.support import NOWHERE, eventually, free_port, held_by_another
 
 QUEUED, SENT, FAILED = OutboxState.QUEUED, OutboxState.SENT, OutboxState.FAILED
 AMBIGUOUS, HELD, DELIVERED = OutboxState.AMBIGUOUS, OutboxState.HELD, OutboxState.DELIVERED
@@ -258,22 +259,21 @@ def _commits() -> Iterator[list[str]]:
 
 
 async def test_a_refusal_that_stops_all_keeps_its_room_until_it_is_known(
-    post: Post, monkeypatch: pytest.MonkeyPatch
+    post: Post, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(circuit, "MOST_WIDTH", FIRST_WIDTH)
     for number in range(3 * FIRST_WIDTH):
         await post.add(await post.person(number), "hi", source=str(number))
     post.graph.script = [Reply.error(190, status=401) for _ in range(3 * FIRST_WIDTH)]
-    commit = post.registry.db._commits.commit
+    post.graph.open.clear()
 
-    async def slow(works: int) -> None:
-        await asyncio.sleep(0.05 if post.graph.texts else 0)
-        await commit(works)
-
-    post.registry.db._commits.commit = slow  # type: ignore[method-assign]
     async with post.running():
         await count(post, FIRST_WIDTH)
-        await asyncio.sleep(0.5)
+        with held_by_another(tmp_path / "registry.sqlite"):
+            post.graph.open.set()
+            await asyncio.sleep(0.3)
+        await post.until(*[QUEUED] * 3 * FIRST_WIDTH)
+        await post.quiet()
 
     assert len(post.graph.texts) == FIRST_WIDTH
 
@@ -912,23 +912,20 @@ async def test_stopping_lets_what_is_in_flight_end(post: Post, robin: UserId) ->
     assert await post.states() == [SENT]
 
 
-async def test_stopping_while_a_send_is_written_down_sends_it(post: Post, robin: UserId) -> None:
+async def test_stopping_while_a_send_is_written_down_sends_it(post: Post, robin: UserId, tmp_path: Path) -> None:
+    post.graph.script = [Reply.error(131056)]
     await post.add(robin, "hi", origin="heartbeat")
-    commits = post.registry.db._commits
-    commits._detour_until = float("inf")  # as where the disk is slow
-    begun, commit = asyncio.Event(), commits.commit
 
-    async def slow_to_tell(works: int) -> None:
-        await commit(works)
-        if await post.states() == [OutboxState.SENDING]:
-            begun.set()
-            await asyncio.sleep(0.1)
+    with ExitStack() as stack:
+        async with post.running():
+            await count(post, 1)
+            await post.until(QUEUED)
+            let_go = stack.enter_context(held_by_another(tmp_path / "registry.sqlite"))
+            post.pass_time(2)
+            await eventually(lambda: post.registry.db._is_writing)
+            asyncio.get_running_loop().call_later(0.2, let_go)  # it is told to stop before
 
-    commits.commit = slow_to_tell  # type: ignore[method-assign]
-    async with post.running():
-        await asyncio.wait_for(begun.wait(), 5)
-
-    assert post.graph.texts == ["hi"]
+    assert post.graph.texts == ["hi", "hi"]
     assert await post.states() == [SENT]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from clawkakad.model import OutboxState, UserId
 from clawkakad.registry import outbox
 from clawkakad.registry.database import Transaction
 from tests.delivery.test_delivery import HELD, LATE_REMINDER, QUEUED, SENT, Post, post
-from tests.support import eventually
+from tests.support import eventually, held_by_another
 
 __all__ = ["post"]
 SENDING = OutboxState.SENDING
@@ -118,26 +119,22 @@ async def test_before_the_last_process_s_sends_are_known_there_is_none(post: Pos
 
 
 async def test_sends_that_are_answered_leave_it_room_while_their_fates_are_stored(
-    post: Post, robin: UserId, monkeypatch: pytest.MonkeyPatch
+    post: Post, robin: UserId, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(circuit, "MOST_WIDTH", FIRST_WIDTH)
     people = [await post.person(number) for number in range(FIRST_WIDTH)]
     for number, person in enumerate(people):
         await post.add(person, "hi", source=str(number))
-    stored, commit = asyncio.Event(), post.registry.db._commits.commit
+    post.graph.open.clear()
 
-    async def slow(works: int) -> None:
-        if post.graph.texts:
-            await stored.wait()
-        await commit(works)
-
-    post.registry.db._commits.commit = slow  # type: ignore[method-assign]
     async with post.running(sends_per_s=10_000):
-        assert post.delivery is not None
-        try:
-            express = await eventually(lambda: len(post.graph.texts) == FIRST_WIDTH and post.delivery.express(robin))
-        finally:
-            stored.set()
+        delivery = post.delivery
+        assert delivery is not None
+        await eventually(lambda: len(post.graph.texts) == FIRST_WIDTH)
+        assert delivery.express(robin) is None
+        with held_by_another(tmp_path / "registry.sqlite"):
+            post.graph.open.set()
+            express = await eventually(lambda: delivery.express(robin))
         assert express.go(stored=False) is False
         await post.until(*[SENT] * FIRST_WIDTH)
 

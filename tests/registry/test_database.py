@@ -14,7 +14,7 @@ from clawkakad.registry import database as database_module
 from clawkakad.registry.commits import MANY
 from clawkakad.registry.database import Transaction, Work
 from clawkakad.registry.schema import statements
-from tests.support import eventually
+from tests.support import eventually, held_by_another
 
 MIGRATIONS = Path(database_module.__file__).parent / "migrations"
 OLD_ROWS = """
@@ -144,17 +144,14 @@ async def test_a_write_to_a_closed_file_is_an_error_and_no_wait(tmp_path: Path, 
 
 @pytest.mark.parametrize("ticks", range(4))
 async def test_a_writer_that_is_cancelled_leaves_the_way_free(registry: Registry, tmp_path: Path, ticks: int) -> None:
-    other = sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    writing = asyncio.create_task(registry.db.write(insert("first")))
-    await eventually(lambda: registry.db._patient is not None, every_s=0)
-    for _ in range(ticks):
-        await asyncio.sleep(0)
-    assert registry.db._patient is not None
-    registry.db._patient.cancel()
-    await asyncio.wait([writing], timeout=5)
-    other.execute("ROLLBACK")
-    other.close()
+    with held_by_another(tmp_path / "registry.sqlite"):
+        writing = asyncio.create_task(registry.db.write(insert("first")))
+        await eventually(lambda: registry.db._patient is not None, every_s=0)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        assert registry.db._patient is not None
+        registry.db._patient.cancel()
+        await asyncio.wait([writing], timeout=5)
 
     assert writing.cancelled()
     await registry.db.settle()
@@ -168,14 +165,8 @@ async def test_works_are_carried_out_in_the_order_of_their_asking(registry: Regi
 
 
 async def test_a_lock_of_another_process_is_unavailable_not_a_crash(registry: Registry, tmp_path: Path) -> None:
-    other = sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
-        with pytest.raises(RegistryUnavailable, match="locked"):
-            await registry.db.write(insert("t"))
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
+    with held_by_another(tmp_path / "registry.sqlite"), pytest.raises(RegistryUnavailable, match="locked"):
+        await registry.db.write(insert("t"))
 
     await registry.db.write(insert("u"))
     assert await kept(registry) == ["u"]
@@ -306,19 +297,16 @@ async def test_who_has_waited_long_enough_for_a_lock_is_told_that_nothing_is_sto
     registry: Registry, tmp_path: Path, is_first: bool
 ) -> None:
     told: list[object] = []
-    other = sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    if not is_first:
-        first = asyncio.create_task(registry.db.write(insert("first")))  # waits for the lock, and the next one for it
+    with held_by_another(tmp_path / "registry.sqlite"):
+        if not is_first:  # waits for the lock, and the next one for it
+            first = asyncio.create_task(registry.db.write(insert("first")))
+            await asyncio.sleep(0.01)
+        writing = asyncio.create_task(registry.db.write_through(insert("t"), told.append, within_s=0.01))
         await asyncio.sleep(0.01)
-    writing = asyncio.create_task(registry.db.write_through(insert("t"), told.append, within_s=0.01))
-    await asyncio.sleep(0.01)
 
-    writing.cancel()
-    await asyncio.wait([writing])
-    await asyncio.sleep(0)
-    other.execute("ROLLBACK")
-    other.close()
+        writing.cancel()
+        await asyncio.wait([writing])
+        await asyncio.sleep(0)
     if not is_first:
         await first
     await registry.db.settle()
