@@ -16,16 +16,21 @@ from tests.support import eventually
 pytestmark = pytest.mark.timeout(120)
 
 
-async def command(stage: Stage, *words: str, stdin: bytes = b"") -> tuple[int, str]:
+async def command(stage: Stage, *words: str, stdin: bytes = b"", cwd: Path = PROJECT) -> tuple[int, str]:
     """Run `clawkakad …` in the daemon's environment; exit code, and all that it said."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "clawkakad", *words),
-        env={"PATH": os.environ["PATH"], "COLUMNS": "200", **stage.world.daemon.environ},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(PROJECT),
+            "COLUMNS": "200",
+            **stage.world.daemon.environ,
+        },
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        cwd=PROJECT,
+        cwd=cwd,
     )
     async with asyncio.timeout(60):
         output, _ = await process.communicate(stdin)

@@ -258,10 +258,10 @@ async def test_ids_can_be_copied_from_any_terminal(stage: Stage, columns: int) -
 
 
 @pytest.mark.skipif(Path("/var/lib/clawkakad").exists(), reason="an installation is here")
-async def test_where_nothing_is_the_way_to_a_trial_is_told(stage: Stage) -> None:
+async def test_where_nothing_is_the_way_to_a_trial_is_told(stage: Stage, tmp_path: Path) -> None:
     stage.world.daemon.environ = {}
 
-    code, output = await command(stage, "users")
+    code, output = await command(stage, "users", cwd=tmp_path)  # the checkout may hold a trial
 
     assert code == 2
     assert "(in a trial's directory: run it where .clawkaka is)" in output
