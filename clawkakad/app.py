@@ -112,7 +112,8 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     """Open what has to be opened and build the parts, from the ground up."""
     registry = await stack.enter_async_context(open_registry(settings.state_dir / FILE, _now))
     http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-    graph, listening, receipts = GraphClient.of(settings, http), Listening(), Receipts()
+    graph = await stack.enter_async_context(contextlib.aclosing(GraphClient.of(settings)))
+    listening, receipts = Listening(), Receipts()
     delivery = _delivery(settings, registry, graph, listening, receipts)
     reminders = ReminderClock(registry, _now, on_outbox=delivery.wake)
     pool = Pool()

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from yarl import URL
 
 EXAMPLES = frozenset({"changeme", "change-me", "your-token", "your-secret", "secret", "xxx", "example"})
 SOCKET_PATH_LIMIT = 107  # bytes, sun_path of Linux (man 7 unix) without its final NUL
@@ -58,9 +59,16 @@ def _hours(value: object) -> object:
 
 
 def _url(value: str) -> str:
-    if not re.match(r"https?://[^/\s]+", value):
+    if not re.match(r"https?://[^/\s]+(/\S*)?$", value) or not _has_host(value):
         raise ValueError("must be a URL that begins with http:// or https://")
     return value.rstrip("/")
+
+
+def _has_host(url: str) -> bool:
+    try:
+        return bool(URL(url).raw_host)
+    except ValueError:  # a port that is none, say
+        return False
 
 
 def _host(value: str) -> str:

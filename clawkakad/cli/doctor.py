@@ -34,6 +34,7 @@ from clawkakad.sandboxes.secrets import read_instance_id
 from clawkakad.sandboxes.strays import unnamed
 from clawkakad.whatsapp.errors import rule_of
 from clawkakad.whatsapp.graph import GraphClient
+from clawkakad.whatsapp.origin import Unreached
 
 LOOK_AGAIN_S = 1.0  # a process may outlive its container for a moment
 DEADLINE_S = 5.0  # of whoever is asked for something
@@ -370,12 +371,12 @@ async def _whatsapp(patient: Patient) -> Finding:
     if patient.settings is None:
         return Finding("warn", "not checked: settings first")
     try:
-        async with aiohttp.ClientSession() as session:
-            await GraphClient.of(patient.settings, session).probe()
+        async with contextlib.aclosing(GraphClient.of(patient.settings)) as graph:
+            await graph.probe()
     except GraphRejected as error:
         return Finding("fail", redact(str(error)), rule_of(error.code).advice or REFUSED)
     except GraphUnavailable as error:
-        if patient.is_trial and isinstance(error.__cause__, aiohttp.ClientConnectorError):
+        if patient.is_trial and isinstance(error.__cause__, Unreached):
             return Finding("warn", "the simulated one does not run", _start(patient))
         return Finding("fail", redact(str(error)), "try again later")
     return Finding("ok", "reached, and takes the token and the number's id")

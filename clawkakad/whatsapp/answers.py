@@ -15,8 +15,8 @@ LONGEST_RETRY_AFTER_S = 3600.0
 _BY_STATUS = {401: TOKEN_INVALID, 429: LIMIT_WITHOUT_CODE}
 
 
-def decipher(status: int, headers: Mapping[str, str], body: bytes) -> GraphUnavailable | GraphRejected | SendUnknown:
-    """The exception that an answer other than success stands for. The caller raises it.
+def decipher(status: int, fields: Mapping[str, str], body: bytes) -> GraphUnavailable | GraphRejected | SendUnknown:
+    """The exception that an answer other than success stands for. The caller raises it. `fields`: names in lower case.
 
     The code decides; of one that the table does not know, a status that has but one meaning.
     A status of 500 and more without a code that says otherwise, and a code that Meta calls transient, may both come
@@ -24,7 +24,7 @@ def decipher(status: int, headers: Mapping[str, str], body: bytes) -> GraphUnava
     """
     error = _error_in(body)
     if error is None:
-        return _by_status(status, headers)
+        return _by_status(status, fields)
     code = error.code if error.code in TABLE else _BY_STATUS.get(status, error.code)
     rule = TABLE.get(code)
     reaction = rule.reaction if rule else None
@@ -32,17 +32,17 @@ def decipher(status: int, headers: Mapping[str, str], body: bytes) -> GraphUnava
         reaction = Reaction.UNKNOWN
     text = f"error {error.code} (HTTP {status}): {error.message}"
     if reaction in (Reaction.RETRY, Reaction.PAIR_LIMIT):
-        return GraphUnavailable(text, retry_after_s=_retry_after_s(headers), code=code)
+        return GraphUnavailable(text, retry_after_s=_retry_after_s(fields), code=code)
     if reaction is Reaction.UNKNOWN:
         return SendUnknown(text)
     return GraphRejected(text, code=code, details=error.details)
 
 
-def _by_status(status: int, headers: Mapping[str, str]) -> GraphUnavailable | GraphRejected | SendUnknown:
+def _by_status(status: int, fields: Mapping[str, str]) -> GraphUnavailable | GraphRejected | SendUnknown:
     """For an answer without an error object: a proxy's, or something that is not the Graph API at all."""
     text = f"HTTP {status} without an error object"
     if status == 429:
-        return GraphUnavailable(text, retry_after_s=_retry_after_s(headers), code=LIMIT_WITHOUT_CODE)
+        return GraphUnavailable(text, retry_after_s=_retry_after_s(fields), code=LIMIT_WITHOUT_CODE)
     if 300 <= status < 500 and status != 408:
         return GraphRejected(text)
     return SendUnknown(text)
@@ -87,10 +87,10 @@ def _words(value: object) -> str:
     return clean_label(value, 300) if isinstance(value, str) else ""
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+def _retry_after_s(fields: Mapping[str, str]) -> float | None:
     """Seconds from Retry-After, at most an hour: a proxy may say so. Undocumented, so its date form is left alone."""
     try:
-        seconds = float(headers.get("Retry-After", ""))
+        seconds = float(fields.get("retry-after", ""))
     except ValueError:
         return None
     return min(seconds, LONGEST_RETRY_AFTER_S) if math.isfinite(seconds) and seconds >= 0 else None

@@ -13,20 +13,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import aiohttp
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from yarl import URL
 
 from clawkakad.config import Settings
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.model import IdentifierKind, Wamid
 from clawkakad.whatsapp.answers import decipher
 from clawkakad.whatsapp.errors import BAD_PARAMETER
+from clawkakad.whatsapp.httpconnection import Unanswered
+from clawkakad.whatsapp.origin import Deadline, Origin, Unreached
 
 TEXT_LIMIT = 4096  # code points of a text body
 CALLBACK_DATA_LIMIT = 512  # characters of biz_opaque_callback_data
-_ANSWER_LIMIT = 64 * 1024  # bytes; a real answer has some hundred
-_DEADLINE = aiohttp.ClientTimeout(total=30, connect=10)
-_MARK_DEADLINE = aiohttp.ClientTimeout(total=5)  # nobody waits for it, and while it hangs others are not shown
+_DEADLINE = Deadline(total_s=30, connect_s=10)
+_MARK_DEADLINE = Deadline(total_s=5, connect_s=5)  # nobody waits for it, and while it hangs others are not shown
 _FIRST_WAIT_S = 0.2
 _FURTHER_TRIES = 2
 _LONGEST_WAIT_S = 2.0
@@ -46,35 +47,36 @@ class Recipient:
 
 
 class GraphClient:
-    """Talks to `<base_url>/<version>/<phone_number_id>/messages` with the operator's token."""
+    """Talks to `<base_url>/<version>/<phone_number_id>/messages` with the operator's token. Closed by `aclose()`.
+
+    Raises ValueError for a `base_url` that is none, or a token that no header can carry.
+    """
 
     def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        *,
-        base_url: str,
-        version: str,
-        phone_number_id: str,
-        access_token: str,
-        deadline: aiohttp.ClientTimeout = _DEADLINE,
+        self, *, base_url: str, version: str, phone_number_id: str, access_token: str, deadline: Deadline = _DEADLINE
     ) -> None:
-        self._session = session
-        self._number = f"{base_url.rstrip('/')}/{version}/{phone_number_id}"
-        self._messages = f"{self._number}/messages"
-        self._headers = {"Authorization": f"Bearer {access_token}"}
-        self._post_headers = {**self._headers, "Content-Type": "application/json"}
+        self._origin = Origin(base_url)
+        number = f"{URL(base_url).raw_path.rstrip('/')}/{version}/{phone_number_id}"
+        token = {"Authorization": f"Bearer {access_token}"}
+        self._about_number = self._origin.head("GET", number, token)
+        self._to_messages = self._origin.head(
+            "POST", f"{number}/messages", {**token, "Content-Type": "application/json"}
+        )
         self._deadline = deadline
 
     @classmethod
-    def of(cls, settings: Settings, session: aiohttp.ClientSession) -> Self:
+    def of(cls, settings: Settings) -> Self:
         """As the operator has set it up."""
         return cls(
-            session,
             base_url=settings.api_base_url,
             version=settings.api_version,
             phone_number_id=settings.phone_number_id,
             access_token=settings.access_token.get_secret_value(),
         )
+
+    async def aclose(self) -> None:
+        """Let the connections go."""
+        await self._origin.aclose()
 
     async def send_text(
         self, recipient: Recipient, body: str, *, callback_data: str, reply_to: Wamid | None = None
@@ -109,7 +111,7 @@ class GraphClient:
         One try. Raises GraphUnavailable where it is not, GraphRejected where it is and refuses us.
         """
         try:
-            await self._request("GET", self._number)
+            await self._request(self._about_number)
         except SendUnknown as error:
             raise GraphUnavailable(str(error)) from error
 
@@ -139,62 +141,25 @@ class GraphClient:
         )
         return await again(self._post, message)
 
-    async def _post(self, message: Mapping[str, Any], deadline: aiohttp.ClientTimeout | None = None) -> bytes:
-        return await self._request("POST", self._messages, _ENCODE(message).encode(), deadline)
+    async def _post(self, message: Mapping[str, Any], deadline: Deadline | None = None) -> bytes:
+        return await self._request(self._to_messages, _ENCODE(message).encode(), deadline)
 
-    async def _request(
-        self, method: str, url: str, body: bytes | None = None, deadline: aiohttp.ClientTimeout | None = None
-    ) -> bytes:
+    async def _request(self, head: bytes, body: bytes = b"", deadline: Deadline | None = None) -> bytes:
         """One request, one answer: its body on success, one of the three exceptions otherwise."""
-        about = self._headers if body is None else self._post_headers
         try:
-            async with self._session.request(
-                method, url, data=body, headers=about, timeout=deadline or self._deadline, allow_redirects=False
-            ) as response:
-                body = await _at_most(response.content, _ANSWER_LIMIT)
-                status, headers = response.status, response.headers
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
-            raise GraphUnavailable(f"WhatsApp cannot be reached: {_unreached(error)}") from error
-        except aiohttp.InvalidURL as error:
-            raise GraphRejected("not sent: the address of the Graph API is not a URL") from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise SendUnknown(_unanswered(error)) from error
-        if not 200 <= status < 300:
-            raise decipher(status, headers, body)
-        return body
-
-
-def _unreached(error: aiohttp.ClientError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name could not be looked up"
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return "no connection in time"
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return "the proxy refuses the connection"
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "no secure connection could be made"
-    return "no connection could be made"
-
-
-def _unanswered(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "WhatsApp did not answer in time"
-    if isinstance(error, (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)):
-        return "WhatsApp's answer could not be read"
-    return "the connection broke before WhatsApp answered"
+            answer = await self._origin.ask(head, body, deadline or self._deadline)
+        except Unreached as error:
+            raise GraphUnavailable(f"WhatsApp cannot be reached: {error}") from error
+        except Unanswered as error:
+            raise SendUnknown(f"no answer from WhatsApp: {error}") from error
+        if not 200 <= answer.status < 300:
+            raise decipher(answer.status, answer.fields, answer.body)
+        return answer.body
 
 
 def _never_reached(error: BaseException) -> bool:
     """Only what failed before a byte was written: limits have their own pace, which is the caller's to keep."""
-    return isinstance(error, GraphUnavailable) and isinstance(error.__cause__, aiohttp.ClientError)
-
-
-async def _at_most(content: aiohttp.StreamReader, limit: int) -> bytes:
-    """The whole body, or its first part when it is longer than any real answer."""
-    body = bytearray()
-    while len(body) < limit and (chunk := await content.read(limit - len(body))):
-        body += chunk
-    return bytes(body)
+    return isinstance(error, GraphUnavailable) and isinstance(error.__cause__, Unreached)
 
 
 def _sent_id(body: bytes) -> Wamid | None:

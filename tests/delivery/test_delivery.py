@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from clawkakad import faults
@@ -32,6 +31,7 @@ from clawkakad.registry.outbox import OutboxRow
 from clawkakad.registry.pauses import NEXT_TRY
 from clawkakad.whatsapp.delivery import Status
 from clawkakad.whatsapp.graph import GraphClient
+from clawkakad.whatsapp.origin import Deadline
 from tests.conftest import Clock
 from tests.fakes.graph import FakeGraph, Fault, Reply, fake_graph
 from tests.support import NOWHERE, eventually, free_port, held_by_another
@@ -49,7 +49,6 @@ class Post:
 
     registry: Registry
     graph: FakeGraph
-    http: aiohttp.ClientSession
     clock: Clock
     rules: SendRules = field(default_factory=SendRules)
     caught_up: bool = True
@@ -64,12 +63,11 @@ class Post:
     async def running(self, **rules: object) -> AsyncIterator[None]:
         """The loop, until the block ends."""
         client = GraphClient(
-            self.http,
             base_url=self.url or self.graph.base_url,
             version="v25.0",
             phone_number_id="100",
             access_token="EAA-test",
-            deadline=aiohttp.ClientTimeout(total=20, connect=2),
+            deadline=Deadline(total_s=20, connect_s=2),
         )
         self.delivery = Delivery(
             self.registry,
@@ -90,6 +88,7 @@ class Post:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            await client.aclose()
 
     def pass_time(self, seconds: float) -> None:
         """Seconds pass at once."""
@@ -196,8 +195,8 @@ class Post:
 
 @pytest.fixture
 async def post(registry: Registry, clock: Clock, robin: UserId) -> AsyncIterator[Post]:
-    async with fake_graph() as graph, aiohttp.ClientSession() as http:
-        made = Post(registry, graph, http, clock)
+    async with fake_graph() as graph:
+        made = Post(registry, graph, clock)
         await made.writes(robin)
         yield made
 

@@ -110,7 +110,7 @@ def test_without_a_known_code_the_status_decides(status: int, body: bytes, kind:
     [("17", 17), ("0", 0), ("1.5", 1.5), ("1e9", 3600), ("-1", None), ("nan", None), ("soon", None), ("", None)],
 )
 def test_retry_after_is_honoured_within_reason(header: str, seconds: float | None) -> None:
-    error = decipher(429, {"Retry-After": header}, b"")
+    error = decipher(429, {"retry-after": header}, b"")
 
     assert isinstance(error, GraphUnavailable)
     assert error.retry_after_s == seconds
@@ -125,7 +125,7 @@ def test_a_refusal_keeps_metas_words() -> None:
 
 
 def test_a_limit_that_the_table_does_not_know_is_one_all_the_same() -> None:
-    error = decipher(429, {"Retry-After": "17"}, answer(613))
+    error = decipher(429, {"retry-after": "17"}, answer(613))
 
     assert isinstance(error, GraphUnavailable)
     assert (error.code, error.retry_after_s) == (LIMIT_WITHOUT_CODE, 17)
