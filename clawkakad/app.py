@@ -60,8 +60,9 @@ from clawkakad.sandboxes.profile import MIB, Sealing, sealing_of
 from clawkakad.sandboxes.rest import Rules as RestRules
 from clawkakad.sandboxes.supervisor import Supervisor
 from clawkakad.simulator.model import offline_model_app
-from clawkakad.web.listener import Handler, listening
-from clawkakad.web.listener import Limits as WebLimits
+from clawkakad.web.connection import Limits as WebLimits
+from clawkakad.web.connection import Site
+from clawkakad.web.listener import listening
 from clawkakad.web.public import BODY_LIMIT, public_site
 from clawkakad.whatsapp.graph import GraphClient
 
@@ -313,7 +314,7 @@ def _start(loops: Loops, parts: Parts, settings: Settings) -> None:
         loops.start("watchdog", _feed_watchdog(parts.registry, interval_s))
 
 
-def _public(settings: Settings, parts: Parts) -> Handler:
+def _public(settings: Settings, parts: Parts) -> Site:
     """All that the internet may reach."""
     return public_site(
         intake=parts.intake,

@@ -1,130 +1,211 @@
-"""One HTTP connection from the public side: aiohttp's own, with the deadlines and limits that aiohttp has not.
+"""One HTTP connection of the public side: requests are answered one after the other, within limits of time.
 
-aiohttp closes a connection that is idle, but gives a client all the time it likes to send its headers and its body.
-Here a timer runs while we wait for the client to finish either; when it ends, the connection is cut without a word.
-The same goes for a client that has still to take what is left when its connection is closed.
-Bytes that are no HTTP get a bare status line: no text, no name of a server, no traceback in the log.
+While we wait for the client to finish the head or the body of a request, or to begin one, a timer runs; when it ends,
+the connection is cut without a word. The same goes for a client that has still to take what is left when its
+connection is closed. Bytes that are no HTTP get a bare status: no text, no name of a server, no traceback in the log.
 """
 
 import asyncio
-from http import HTTPStatus
-from typing import Any, cast
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol, cast
 
-from aiohttp import web
 from loguru import logger
 
+from clawkakad.web.answer import Answer
+from clawkakad.web.incoming import Incoming, LargeBodies, Phase
+from clawkakad.web.request import Request
 from clawkakad.web.turnstile import Turnstile
 
+MOST_UNREAD = 64 * 1024
+"""Bytes of answers that a client may leave unread: hundreds of them."""
 
-class GuardedConnection(web.RequestHandler):
-    """A connection that must get through the turnstile and keep two deadlines. `options` go to aiohttp's class."""
+_INVITATION = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one listener grants. Times in seconds."""
+
+    body: int = 1024 * 1024  #: bytes
+    header_s: float = 10.0  #: from the connection, or the first byte of a further request, to the end of the headers
+    body_s: float = 15.0  #: from there to the end of the body
+    idle_s: float = 150.0  #: between two requests; longer than a reverse proxy keeps its side (Caddy: 120)
+    linger_s: float = 2.0  #: for a client to finish sending what is not wanted, so that it gets to read the answer
+    drain_s: float = 5.0  #: for requests in flight when the listener stops
+    connections: int = 512  #: more than the webhooks that may wait: whoever is too much gets a 503, not a reset
+    per_address: int = 16
+
+
+class Site(Protocol):
+    """What is served."""
+
+    def refuse(self, request: Request) -> Answer | None:
+        """The answer to a request, where its head is enough for one."""
+
+    async def answer(self, request: Request) -> Answer:
+        """The answer to all others."""
+
+
+class Connection(asyncio.Protocol):
+    """One of `everyone`, while it is let in."""
 
     def __init__(
-        self,
-        manager: web.Server,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        turnstile: Turnstile,
-        header_s: float,
-        body_s: float,
-        **options: Any,
+        self, site: Site, limits: Limits, turnstile: Turnstile, large: LargeBodies, everyone: set["Connection"]
     ) -> None:
-        super().__init__(manager, loop=loop, **options)
-        # After a body that came later than its headers aiohttp's parser (3.14) counts one pipelined request too many:
-        # it stops one below the number at which this class stops reading. Requests lie there then, and memory fills.
-        self._max_msg_queue_size -= 1
-        self._own_loop = loop
+        self._site = site
+        self._limits = limits
         self._turnstile = turnstile
-        self._header_s = header_s
-        self._body_s = body_s
-        self._address: str | None = None  # None while not let in
-        self._wire: asyncio.Transport | None = None  # until it is lost: aiohttp forgets its own when it closes
+        self._everyone = everyone
+        self._incoming = Incoming(site.refuse, large, limits.body)
+        self._loop = asyncio.get_running_loop()
+        self._due: deque[Request] = deque()
+        self.work: asyncio.Task[None] | None = None
+        """What answers, while it does."""
+        self._is_paused = False
+        self._has_heard_all = False  # the client has closed its side
+        self._is_closing = False  # we have closed ours
+        self._waits_for = (1, Phase.HEAD)  # which request's what
         self._deadline: float | None = None  # on the loop's clock; None while nothing is waited for
         self._timer: asyncio.TimerHandle | None = None
-        self._handling = False
+
+    def finish(self) -> None:
+        """Answer what has come, and close."""
+        self._incoming.is_over = True
+        if self.work is None:
+            self._transport.close()
+
+    def cut(self) -> None:
+        """Close now; what is not answered never will be."""
+        if self.work is not None:
+            self.work.cancel()
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    # asyncio's calls ------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        wire = cast(asyncio.Transport, transport)
-        address = str((transport.get_extra_info("peername") or ("unknown",))[0])
-        if not self._turnstile.enter(address):
-            wire.abort()
-            return
-        self._address, self._wire = address, wire
-        super().connection_made(transport)
-        self._within(self._header_s)
-
-    async def start(self) -> None:
-        """aiohttp's loop over the requests. When it ends, the connection closes as soon as the client has read all."""
-        try:
-            await super().start()
-        finally:
-            if self._wire is not None:
-                self._within(self._header_s)
+        """Let in, or not."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._address = str((transport.get_extra_info("peername") or ("unknown",))[0])
+        if self._turnstile.enter(self._address):
+            self._everyone.add(self)
+            self._within(self._limits.header_s)
+        else:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if data and self._deadline is None and not self._handling:
-            self._within(self._header_s)  # the first bytes of the next request on this connection
-        super().data_received(data)
+        """Hear it, and answer. Who goes on sending meanwhile has to wait."""
+        self._due += self._incoming.feed(data)
+        if self.work is not None:
+            self._pause()
+        elif self._due:
+            self._deadline = None
+            self.work = self._loop.create_task(self._answer_all())
+        else:
+            self._wait_for_client()
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._wire = None
-        self._done()
+    def eof_received(self) -> bool:
+        """The client has sent everything, and may wait for an answer: whether the connection stays open for it."""
+        self._incoming.is_over = self._has_heard_all = True
+        return self.work is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """What is under way goes on: it may be half stored."""
+        self._incoming.close()
+        self._deadline = None
         if self._timer is not None:
             self._timer.cancel()
-        if self._address is not None:
+        if self in self._everyone:
+            self._everyone.remove(self)
             self._turnstile.leave(self._address)
-            super().connection_lost(exc)
 
-    def begin(self, request: web.BaseRequest) -> None:
-        """The headers are in and a handler starts: now the body has its time, if it is not in as well."""
-        self._handling = True
-        self._within(self._body_s)
-        request.content.on_eof(self._done)
+    # Answers --------------------------------------------------------------------------------------------------
 
-    def end(self) -> None:
-        """The handler has its response. The time of a body that it did not wait for goes on."""
-        self._handling = False
+    async def _answer_all(self) -> None:
+        while self._due and not self._transport.is_closing():
+            request = self._due.popleft()
+            self._write(request, request.refusal or await self._answer(request))
+        self.work = None
+        if not self._transport.is_closing():
+            self._resume()
+            self._wait_for_client()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Called by aiohttp for what never reaches a handler, in short: for requests that cannot be parsed."""
-        logger.debug("bad request", status=status, error=type(exc).__name__)
-        if self.transport is not None and request.writer.output_size == 0:
-            reason = HTTPStatus(status).phrase
-            self.transport.write(
-                f"HTTP/1.1 {status} {reason}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
-            )
-        self.force_close()
-        return web.Response(status=status)  # not written any more: the connection is closing
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            return await self._site.answer(request)
+        except Exception:  # one request's failure must not show itself, nor touch another's
+            logger.exception("request failed", path=request.path)
+            return Answer(500)
+
+    def _write(self, request: Request, answer: Answer) -> None:
+        """All of it. To a client that has gone, nothing; one that asks and asks and never reads is cut off."""
+        if self._transport.get_write_buffer_size() > MOST_UNREAD:
+            self._transport.abort()
+        if self._transport.is_closing():
+            return
+        goes_on = request.keeps and not (self._incoming.is_over and not self._due)
+        said = "" if goes_on is not request.is_old else "keep-alive" if goes_on else "close"
+        body = b"" if request.method == "HEAD" else answer.body
+        self._transport.write(answer.head(connection=said) + body)
+
+    def _pause(self) -> None:
+        if not self._is_paused and not self._transport.is_closing():
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    # Waiting for the client -----------------------------------------------------------------------------------
+
+    def _wait_for_client(self) -> None:
+        """For what it has to send next, as long as that may take from when it was first waited for."""
+        incoming, limits = self._incoming, self._limits
+        waits_for = (incoming.begun, incoming.phase)
+        if incoming.is_over:
+            self._close()
+        elif waits_for != self._waits_for or self._deadline is None:
+            self._waits_for = waits_for
+            if incoming.invites:
+                incoming.invites = False
+                self._transport.write(_INVITATION)
+            body_s = limits.linger_s if incoming.is_refused else limits.body_s
+            self._within({Phase.REST: limits.idle_s, Phase.HEAD: limits.header_s, Phase.BODY: body_s}[incoming.phase])
+
+    def _close(self) -> None:
+        """First only our side: where there is something unread the client would never get to read our answer."""
+        if self._has_heard_all:
+            self._transport.close()
+        elif not self._is_closing:
+            self._is_closing = True
+            self._transport.write_eof()
+            has_more = self._transport.get_write_buffer_size() > 0
+            self._within(self._limits.header_s if has_more else self._limits.linger_s)
+
+    # The clock: there are two deadlines a request, and a timer for each would cost as much as reading its head.
+    # So the one timer that runs is left alone, and looks again when it fires; only a nearer deadline needs another.
 
     def _within(self, seconds: float) -> None:
-        """There are two deadlines a request, and a timer each would cost as much as reading its headers.
-
-        So the one timer that runs is left alone, and looks again when it fires; only a nearer deadline needs another.
-        """
-        self._deadline = self._own_loop.time() + seconds
+        self._deadline = self._loop.time() + seconds
         if self._timer is None or self._timer.when() > self._deadline:
             self._set_timer(self._deadline)
-
-    def _done(self) -> None:
-        self._deadline = None
 
     def _set_timer(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._own_loop.call_at(when, self._look)
+        self._timer = self._loop.call_at(when, self._look)
 
     def _look(self) -> None:
         self._timer = None
         if self._deadline is None:
             return
-        if self._deadline > self._own_loop.time():
+        if self._deadline > self._loop.time():
             self._set_timer(self._deadline)
-        elif self._wire is not None:
-            logger.debug("connection cut: too slow", address=self._address)
-            self._wire.abort()
+        else:
+            logger.debug("connection cut: nothing came in time", address=self._address)
+            self._transport.abort()

@@ -11,21 +11,23 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
+from urllib.parse import parse_qs
 
-from aiohttp import web
 from loguru import logger
 
 from clawkakad.errors import BadSignature, RegistryUnavailable
 from clawkakad.web.answer import Answer
-from clawkakad.web.bodies import Bodies
-from clawkakad.web.listener import Handler
+from clawkakad.web.connection import Site
+from clawkakad.web.request import Request
 from clawkakad.whatsapp import signature
 from clawkakad.whatsapp.parsing import Delivery, parse
 
 BODY_LIMIT = 3 * 1024 * 1024  # bytes; Meta's ceiling for a webhook
 WEBHOOK = "/whatsapp/webhook"
 
-Methods = Mapping[str, Callable[[web.BaseRequest], Awaitable[Answer]]]
+_SIGNATURE = signature.HEADER.lower()
+
+Methods = Mapping[str, Callable[[Request], Awaitable[Answer]]]
 
 
 class Intake(Protocol):
@@ -45,8 +47,8 @@ def public_site(
     app_secrets: Sequence[str],
     phone_number_id: str,
     health: Callable[[], dict[str, object]],
-) -> Handler:
-    """Answers every request, for a listener with BODY_LIMIT. Raises ValueError for an empty token or secret.
+) -> Site:
+    """For a listener with BODY_LIMIT. Raises ValueError for an empty token or secret.
 
     Those would let everybody in. `health` gives what /healthz shows; with `"ok": False` in it the status is 503.
     """
@@ -54,17 +56,31 @@ def public_site(
         raise ValueError("the verification token and every app secret must not be empty")
     webhook = _Webhook(intake, verification_token, tuple(app_secrets), phone_number_id)
 
-    async def healthz(_: web.BaseRequest) -> Answer:
+    async def healthz(_: Request) -> Answer:
         state = health()
         fields = {"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store"}
         return Answer(503 if state.get("ok") is False else 200, json.dumps(state).encode(), fields)
 
-    return _bare(
-        {
-            WEBHOOK: {"GET": webhook.subscribe, "POST": webhook.receive},
-            "/healthz": {"GET": healthz, "HEAD": healthz},
-        }
-    )
+    return _PublicSite(webhook, {"GET": healthz, "HEAD": healthz})
+
+
+class _PublicSite:
+    """The two addresses that there are."""
+
+    def __init__(self, webhook: "_Webhook", health: Methods) -> None:
+        self._webhook = webhook
+        self._routes = {WEBHOOK: {"GET": webhook.subscribe, "POST": webhook.receive}, "/healthz": health}
+
+    def refuse(self, request: Request) -> Answer | None:
+        methods = self._routes.get(request.path)
+        if methods is None:
+            return Answer(404)
+        if request.method not in methods:
+            return Answer(405, fields={"Allow": ",".join(methods)})
+        return self._webhook.refuse(request) if request.method == "POST" else None
+
+    async def answer(self, request: Request) -> Answer:
+        return await self._routes[request.path][request.method](request)
 
 
 class _Webhook:
@@ -75,37 +91,34 @@ class _Webhook:
         self._token = token.encode()
         self._secrets = secrets
         self._phone_number_id = phone_number_id
-        self._bodies = Bodies(limit=BODY_LIMIT)
         self._forged = 0  # bad signatures since the last good one
         self._unstored = 0  # answered 503 since the last 200
 
-    async def subscribe(self, request: web.BaseRequest) -> Answer:
-        """Meta asks whether the address is ours: the right token gets its challenge back, all else 403."""
-        query = request.query
-        token = query.get("hub.verify_token", "").encode("utf-8", "surrogatepass")
-        known = hmac.compare_digest(token, self._token)
-        challenge = query.get("hub.challenge")
-        if not known or query.get("hub.mode") != "subscribe" or not challenge:
-            logger.warning("verification of the webhook refused", token_fits=known)
-            raise web.HTTPForbidden
-        logger.info("webhook verified by Meta")
-        body = challenge.encode("utf-8", "replace")
-        return Answer(200, body, {"Content-Type": "text/plain", "X-Content-Type-Options": "nosniff"})
+    def refuse(self, request: Request) -> Answer | None:
+        """Unsigned webhooks are turned away before their body is read."""
+        return None if request.fields.get(_SIGNATURE) else self._turn_away()
 
-    async def receive(self, request: web.BaseRequest) -> Answer:
-        """Store a webhook and say so. Unsigned ones are turned away before their body is read."""
-        header = request.headers.get(signature.HEADER)
-        if not header:
-            return self._turn_away()
-        body = await self._bodies.read(request)
+    async def subscribe(self, request: Request) -> Answer:
+        """Meta asks whether the address is ours: the right token gets its challenge back, all else 403."""
+        query = parse_qs(request.query)
+        known = hmac.compare_digest(_first(query, "hub.verify_token"), self._token)
+        challenge = _first(query, "hub.challenge")
+        if not known or _first(query, "hub.mode") != b"subscribe" or not challenge:
+            logger.warning("verification of the webhook refused", token_fits=known)
+            return Answer(403)
+        logger.info("webhook verified by Meta")
+        return Answer(200, challenge, {"Content-Type": "text/plain", "X-Content-Type-Options": "nosniff"})
+
+    async def receive(self, request: Request) -> Answer:
+        """Store a webhook and say so."""
         try:
-            signature.verify(body, header, self._secrets)
+            signature.verify(request.body, request.fields[_SIGNATURE], self._secrets)
         except BadSignature:
             return self._turn_away()
         self._forged = 0
         try:
             self._intake.admit()
-            await self._intake.accept(parse(body, phone_number_id=self._phone_number_id))
+            await self._intake.accept(parse(request.body, phone_number_id=self._phone_number_id))
         except RegistryUnavailable as error:
             self._not_stored(error)
             return Answer(503)
@@ -130,24 +143,6 @@ class _Webhook:
         return Answer(401)
 
 
-def _bare(routes: Mapping[str, Methods]) -> Handler:
-    """Every failure becomes a status without a body, and is logged if it is ours. `routes`: by path and method."""
-
-    async def handle(request: web.BaseRequest) -> Answer:
-        methods = routes.get(request.path)
-        if methods is None:
-            return Answer(404)
-        handler = methods.get(request.method)
-        if handler is None:
-            return Answer(405, fields={"Allow": ",".join(methods)})
-        try:
-            return await handler(request)
-        except web.HTTPException as error:
-            return Answer(error.status)
-        except (ConnectionError, web.RequestPayloadError):
-            return Answer(400)  # the body broke off or was malformed; mostly nobody is left to read this
-        except Exception:  # one request's failure must not show itself, nor touch another's
-            logger.exception("request failed", path=request.path)
-            return Answer(500)
-
-    return handle
+def _first(query: Mapping[str, Sequence[str]], name: str) -> bytes:
+    """A parameter of a query; empty where it is not there."""
+    return query.get(name, [""])[0].encode()

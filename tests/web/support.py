@@ -1,9 +1,22 @@
 """Raw HTTP over raw sockets: what a well-behaved client library would never send."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+
+from clawkakad.web.answer import Answer
+from clawkakad.web.request import Request
+
+
+@dataclass
+class Open:
+    """A site that refuses nobody by the head of a request, and answers as it is told."""
+
+    answer: Callable[[Request], Awaitable[Answer]]
+
+    def refuse(self, _: Request) -> Answer | None:
+        return None
 
 
 @dataclass

@@ -8,27 +8,28 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from aiohttp import web
 
 from clawkakad.errors import UsageError
 from clawkakad.web.answer import Answer
-from clawkakad.web.listener import Limits, listening
+from clawkakad.web.connection import Limits
+from clawkakad.web.listener import listening
+from clawkakad.web.request import Request
 from tests.support import SCALE, eventually
-from tests.web.support import Wire, post, wire
+from tests.web.support import Open, Wire, post, wire
 
 QUICK = Limits(header_s=0.3 * SCALE, body_s=0.6 * SCALE, idle_s=1.5 * SCALE, linger_s=0.2, drain_s=2 * SCALE)
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
-async def echo(request: web.BaseRequest) -> Answer:
+async def echo(request: Request) -> Answer:
     if request.path != "/":
         return Answer(404)
-    return Answer(body=await request.read() if request.method == "POST" else b"hello")
+    return Answer(body=request.body if request.method == "POST" else b"hello")
 
 
 @asynccontextmanager
 async def serving(limits: Limits = QUICK, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    async with listening(echo, host, 0, limits=limits) as port:
+    async with listening(Open(echo), host, 0, limits=limits) as port:
         yield port
 
 
@@ -87,11 +88,24 @@ async def test_the_headers_of_a_second_request_have_their_deadline_too(port: int
     assert time.monotonic() - began < QUICK.idle_s
 
 
-async def test_a_body_whose_handler_never_read_it_ends_as_well(port: int) -> None:
-    async with wire(port) as client:
-        await client.send(b"POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nabc")
-        assert (await client.answer())[0] == 404
-        await client.ended()
+class Closed(Open):
+    """A site that refuses everybody by the head."""
+
+    def refuse(self, _: Request) -> Answer | None:
+        return Answer(404)
+
+
+async def test_a_body_that_nobody_wants_is_waited_for_a_moment_only() -> None:
+    async with listening(Closed(echo), "127.0.0.1", 0, limits=replace(QUICK, body_s=60)) as port:
+        async with wire(port) as client:
+            await client.send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\nabc")
+            assert (await client.answer())[0] == 404
+            assert await client.ended() == b""
+        async with wire(port) as client:
+            await client.send(post("/", b"abc"))
+            assert (await client.answer())[0] == 404
+            await client.send(GET)
+            assert (await client.answer())[0] == 404
 
 
 async def test_an_idle_connection_stays_longer_than_a_header_may_take(port: int) -> None:
@@ -105,12 +119,11 @@ async def test_an_idle_connection_stays_longer_than_a_header_may_take(port: int)
 
 
 async def test_a_handler_may_take_longer_than_client_deadlines() -> None:
-    async def slow(request: web.BaseRequest) -> Answer:
-        await request.read()
+    async def slow(request: Request) -> Answer:
         await asyncio.sleep(2 * QUICK.body_s)
         return Answer(body=b"done")
 
-    async with listening(slow, "127.0.0.1", 0, limits=QUICK) as port, wire(port) as client:
+    async with listening(Open(slow), "127.0.0.1", 0, limits=QUICK) as port, wire(port) as client:
         await client.send(post("/", b"body"))
         assert (await client.answer())[2] == b"done"
 
@@ -183,10 +196,10 @@ async def test_more_connections_than_granted_are_refused_until_one_leaves() -> N
     ids=["asks on", "is idle", "wants it closed"],
 )
 async def test_who_never_reads_loses_the_place(body: bytes, requests: bytes, limits: Limits) -> None:
-    async def much(request: web.BaseRequest) -> Answer:
+    async def much(request: Request) -> Answer:
         return Answer(body=body if request.method == "GET" else b"hello")
 
-    async with listening(much, "127.0.0.1", 0, limits=limits) as port, wire(port) as client:
+    async with listening(Open(much), "127.0.0.1", 0, limits=limits) as port, wire(port) as client:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         client.writer.write(requests)
 
@@ -225,7 +238,7 @@ async def test_one_address_cannot_take_all_connections() -> None:
 
 async def test_a_taken_port_is_said_in_one_line(port: int) -> None:
     with pytest.raises(UsageError) as caught:
-        async with listening(echo, "127.0.0.1", port):
+        async with listening(Open(echo), "127.0.0.1", port):
             pass
 
     assert f"port {port}" in str(caught.value)
@@ -234,7 +247,7 @@ async def test_a_taken_port_is_said_in_one_line(port: int) -> None:
 
 async def test_an_address_that_is_not_ours_is_said_in_one_line() -> None:
     with pytest.raises(UsageError) as caught:
-        async with listening(echo, "192.0.2.1", 0):
+        async with listening(Open(echo), "192.0.2.1", 0):
             pass
 
     assert "\n" not in str(caught.value)
@@ -243,13 +256,13 @@ async def test_an_address_that_is_not_ours_is_said_in_one_line() -> None:
 async def test_a_request_in_flight_is_answered_when_the_listener_stops() -> None:
     started, release = asyncio.Event(), asyncio.Event()
 
-    async def slow(request: web.BaseRequest) -> Answer:
+    async def slow(request: Request) -> Answer:
         started.set()
         await release.wait()
         return Answer(body=b"done")
 
     async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(listening(slow, "127.0.0.1", 0, limits=QUICK))
+        port = await stack.enter_async_context(listening(Open(slow), "127.0.0.1", 0, limits=QUICK))
         async with wire(port) as client:
             await client.send(GET)
             await started.wait()

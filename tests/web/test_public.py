@@ -12,8 +12,9 @@ import pytest
 from loguru import logger
 
 from clawkakad.errors import RegistryUnavailable
-from clawkakad.web.bodies import SMALL
-from clawkakad.web.listener import Limits, listening
+from clawkakad.web.connection import Limits
+from clawkakad.web.incoming import SMALL
+from clawkakad.web.listener import listening
 from clawkakad.web.public import BODY_LIMIT, public_site
 from clawkakad.whatsapp.parsing import Delivery, parse
 from clawkakad.whatsapp.signature import HEADER, sign

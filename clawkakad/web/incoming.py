@@ -1,0 +1,233 @@
+"""The bytes of one HTTP connection become requests. No I/O and no clock; llhttp, the parser of Node, reads them.
+
+What can be refused by its head is, and its body is read for nothing. What a client can make us keep is limited: a head,
+a body, how many large bodies there are at a time on all connections, how many requests come at once.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserInvalidURLError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+    parse_url,
+)
+from loguru import logger
+
+from clawkakad.web.answer import Answer
+from clawkakad.web.request import Request
+
+HEAD_LIMIT = 16 * 1024
+"""Bytes of a request before its body."""
+
+SMALL = 64 * 1024
+"""Bytes of a body; of these there may be as many as there are connections."""
+
+AT_ONCE = 128
+"""Requests that one client may send without waiting for an answer. Nobody but our tests sends two."""
+
+
+class Phase(Enum):
+    """What the client has still to send of the request that it has begun."""
+
+    REST = "nothing: it has begun none"
+    HEAD = "its head"
+    BODY = "its body"
+
+
+class LargeBodies:
+    """How many there may be at a time, on all connections together."""
+
+    def __init__(self, at_once: int = 16) -> None:
+        self._free = at_once
+
+    def enter(self) -> bool:
+        """Whether there is room; it is taken then."""
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
+    def leave(self) -> None:
+        """There is room for one more."""
+        self._free += 1
+
+
+class Incoming:
+    """One connection's. `refuse` is asked of each head: the answer, where nothing of the body is needed for it.
+
+    The methods `on_...` are for the parser.
+    """
+
+    def __init__(self, refuse: Callable[[Request], Answer | None], large: LargeBodies, body_limit: int) -> None:
+        self._refuse = refuse
+        self._large = large
+        self._body_limit = body_limit
+        self._parser = HttpRequestParser(self)
+        self._whole: list[Request] = []
+        self._is_large = False
+        self._begin()
+        self.phase = Phase.REST
+        self.begun = 0
+        """How many requests were begun."""
+        self.is_over = False
+        """Nothing more is heard on this connection."""
+        self.invites = False
+        """The client waits to be told to send the body (RFC 9110, section 10.1.1)."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the body that is still to come is of no use."""
+        return self._request is not None and self._request.refusal is not None
+
+    def feed(self, data: bytes) -> list[Request]:
+        """The requests that can be answered now, in the order of their answers."""
+        self._heard += len(data)
+        if not self.is_over:
+            self._parse(data)
+        whole, self._whole = self._whole, []
+        return whole
+
+    def close(self) -> None:
+        """The connection is gone."""
+        self.is_over = True
+        self._leave()
+
+    def _begin(self) -> None:
+        self._request: Request | None = None
+        self._heard = 0  # bytes since then, but for those that came with the first
+        self._target = b""
+        self._fields: dict[str, str] = {}
+        self._head_size = 0
+        self._parts: list[bytes] = []
+        self._body_size = 0
+        self.invites = False
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserUpgrade:
+            self.is_over = True  # the request was taken as it is; what follows would be in another language
+        except HttpParserCallbackError:
+            logger.exception("request failed")
+            self._give_up(500)
+        except HttpParserError as error:
+            logger.debug("bad request", error=type(error).__name__)
+            self._give_up(400)
+        if self.phase is Phase.HEAD and self._heard > HEAD_LIMIT:
+            self._give_up(400)
+        elif self._heard > 2 * self._body_limit:  # most of it can be no body
+            self._give_up(413)
+
+    def _give_up(self, status: int) -> None:
+        """The rest of this connection cannot be understood, or is not worth it."""
+        self.is_over = True
+        if not self.is_refused:
+            self._turn_down(Request("", "", "", {}), Answer(status))
+        self._leave()
+
+    # What the parser finds ------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._begin()
+        self.begun += 1
+        self.phase = Phase.HEAD
+
+    def on_url(self, part: bytes) -> None:
+        """Of the target, as much as has come."""
+        self._target += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or one behind the body, which nobody needs."""
+        if self.phase is Phase.HEAD:
+            self._head_size += len(name) + len(value) + 4  # colon, space, end of line
+            self._fields.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+
+    def on_headers_complete(self) -> None:
+        """The head."""
+        self.phase = Phase.BODY
+        request = self._request = self._understood()
+        if len(self._target) + self._head_size > HEAD_LIMIT:
+            self._turn_down(request, Answer(400))
+        elif (refusal := self._refuse(request)) is not None:
+            self._turn_down(request, refusal)
+        else:
+            self._expect_body(request)
+
+    def on_body(self, part: bytes) -> None:
+        """A part of the body."""
+        request = self._request
+        if request is None or self.is_refused:
+            return
+        self._body_size += len(part)
+        if self._body_size > self._body_limit:
+            self._turn_down(request, Answer(413))
+        else:
+            self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        """The whole of it."""
+        request = self._request
+        assert request is not None
+        self.phase = Phase.REST
+        self._leave()
+        self.is_over = self.is_over or not request.keeps
+        if request.refusal is None:
+            request.body = b"".join(self._parts)
+            self._add(request)
+        self._begin()
+
+    # ----------------------------------------------------------------------------------------------------------
+
+    def _understood(self) -> Request:
+        parser = self._parser
+        path, query = _address(self._target)
+        is_old, keeps = parser.get_http_version() == "1.0", parser.should_keep_alive()
+        return Request(parser.get_method().decode("ascii"), path, query, self._fields, is_old, keeps)
+
+    def _expect_body(self, request: Request) -> None:
+        is_chunked = "transfer-encoding" in request.fields
+        length = int(request.fields.get("content-length", 0))
+        if length > self._body_limit:
+            self._turn_down(request, Answer(413))
+        elif (is_chunked or length > SMALL) and not self._enter():
+            self._turn_down(request, Answer(503))
+        elif request.fields.get("expect", "").lower() == "100-continue":
+            self.invites = is_chunked or length > 0
+
+    def _turn_down(self, request: Request, answer: Answer) -> None:
+        request.refusal = answer
+        request.keeps = request.keeps and not self.is_over
+        self._parts = []
+        self._add(request)
+
+    def _add(self, request: Request) -> None:
+        if len(self._whole) < AT_ONCE:
+            self._whole.append(request)
+        else:
+            self.is_over = True
+
+    def _enter(self) -> bool:
+        self._is_large = self._large.enter()
+        return self._is_large
+
+    def _leave(self) -> None:
+        if self._is_large:
+            self._is_large = False
+            self._large.leave()
+
+
+def _address(target: bytes) -> tuple[str, str]:
+    """Path and query of what is asked for; a proxy may name the whole URL (RFC 9112, section 3.2.2)."""
+    if not target.startswith(b"/"):
+        try:
+            url = parse_url(target)
+        except HttpParserInvalidURLError:
+            return "", ""
+        return (url.path or b"").decode("latin-1"), (url.query or b"").decode("latin-1")
+    path, _, query = target.decode("latin-1").partition("?")
+    return path, query

@@ -1,0 +1,222 @@
+"""Bytes become requests: however they are cut, and never more of them than there is room for."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clawkakad.web.answer import Answer
+from clawkakad.web.incoming import AT_ONCE, HEAD_LIMIT, SMALL, Incoming, LargeBodies, Phase
+from clawkakad.web.request import Request
+from tests.web.support import post
+
+LIMIT = 256 * 1024
+GET = b"GET /healthz?a=b&c HTTP/1.1\r\nHost: test\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKS = b"3\r\nabc\r\n2;an=extension\r\nde\r\n0\r\nX-Trailer: 1\r\n\r\n"
+
+
+def incoming(*, refuses: str = "", large: LargeBodies | None = None) -> Incoming:
+    """With a site that refuses the path `refuses` by the head."""
+
+    def refuse(request: Request) -> Answer | None:
+        return Answer(404) if request.path == refuses else None
+
+    return Incoming(refuse, LargeBodies() if large is None else large, LIMIT)
+
+
+def cut(data: bytes, at: list[int]) -> Iterator[bytes]:
+    places = [0, *sorted(place % (len(data) + 1) for place in at), len(data)]
+    return (data[start:end] for start, end in itertools.pairwise(places))
+
+
+@given(at=st.lists(st.integers(min_value=0), max_size=20))
+def test_however_it_is_cut_the_same_requests_come_out(at: list[int]) -> None:
+    one = incoming(refuses="/secret")
+    data = GET + post("/a", b"body") + post("/secret", b"nobody reads this") + CHUNKED + CHUNKS + GET
+
+    requests = [request for piece in cut(data, at) for request in one.feed(piece)]
+
+    assert [(r.method, r.path, r.query, r.body) for r in requests] == [
+        ("GET", "/healthz", "a=b&c", b""),
+        ("POST", "/a", "", b"body"),
+        ("POST", "/secret", "", b""),
+        ("POST", "/", "", b"abcde"),
+        ("GET", "/healthz", "a=b&c", b""),
+    ]
+    assert [r.refusal for r in requests] == [None, None, Answer(404), None, None]
+    assert (one.phase, one.begun, one.is_over) == (Phase.REST, 5, False)
+
+
+@given(pieces=st.lists(st.binary(max_size=200) | st.sampled_from([GET, CHUNKED, CHUNKS, b"\r\n"]), max_size=10))
+def test_noise_ends_in_one_refusal_and_nothing_after_it(pieces: list[bytes]) -> None:
+    one = incoming()
+    requests = [request for piece in pieces for request in one.feed(piece)]
+
+    refused = [request for request in requests if request.refusal is not None]
+    assert refused in ([], requests[-1:])
+    assert one.is_over or not refused
+
+
+@pytest.mark.parametrize("cuts", [[], range(0, 20_000, 1000)], ids=["at once", "bit by bit"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"a" * HEAD_LIMIT + b" HTTP/1.1\r\nHost: test\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * HEAD_LIMIT + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: aaaaaaaa\r\n" * (HEAD_LIMIT // 9) + b"\r\n",
+    ],
+    ids=["target", "one field", "many fields"],
+)
+def test_a_head_has_a_limit(head: bytes, cuts: list[int]) -> None:
+    one = incoming()
+    (request,) = [request for piece in cut(head, list(cuts)) for request in one.feed(piece)]
+
+    assert request.refusal == Answer(400)
+
+
+def test_a_head_without_end_is_given_up() -> None:
+    one = incoming()
+    assert one.feed(b"GET / HTTP/1.1\r\nX: ") == []
+
+    requests = [request for _ in range(100) for request in one.feed(b"a" * 1024)]
+
+    assert [(r.refusal, r.keeps) for r in requests] == [(Answer(400), False)]
+    assert one.is_over
+
+
+@pytest.mark.parametrize("more", [b"X: " + b"a" * 1000, b"a" * 1000], ids=["trailers", "one trailer"])
+def test_what_follows_a_body_without_end_is_given_up(more: bytes) -> None:
+    one = incoming()
+    assert one.feed(CHUNKED + b"1\r\na\r\n0\r\nX: ") == []
+
+    requests = [request for _ in range(3 * LIMIT // 1000) for request in one.feed(more)]
+
+    assert [request.refusal for request in requests] in ([Answer(413)], [Answer(400)])
+    assert one.is_over
+
+
+def test_a_body_of_unknown_length_has_the_same_limit() -> None:
+    one = incoming()
+    assert one.feed(CHUNKED) == []
+
+    requests = [request for _ in range(LIMIT // 4096 + 1) for request in one.feed(b"1000\r\n" + b"x" * 4096 + b"\r\n")]
+
+    assert [request.refusal for request in requests] == [Answer(413)]
+    assert (one.phase, one.is_refused, one.is_over) == (Phase.BODY, True, False)
+    assert one.feed(b"0\r\n\r\n" + GET)[0].path == "/healthz"
+
+
+def test_who_asks_too_much_at_once_is_answered_that_much() -> None:
+    one = incoming()
+
+    assert len(one.feed(GET * (AT_ONCE + 50))) == AT_ONCE
+    assert one.is_over
+    assert one.feed(GET) == []
+
+
+LARGE = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % (SMALL + 1)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda one: one.feed(b"x" * (SMALL + 1)),
+        lambda one: one.close(),
+        lambda one: one.feed(b"x" * (SMALL + 1) + b"\x00 noise\r\n\r\n"),
+    ],
+    ids=["whole", "gone", "noise behind it"],
+)
+def test_the_place_of_a_large_body_is_given_back(end: object) -> None:
+    assert callable(end)
+    large = LargeBodies(1)
+    first, second = incoming(large=large), incoming(large=large)
+    assert first.feed(LARGE) == []
+
+    assert [request.refusal for request in second.feed(LARGE)] == [Answer(503)]
+    end(first)
+    third = incoming(large=large)
+    assert third.feed(LARGE) == []
+    third.close()
+    third.close()
+    assert large.enter()
+    assert not large.enter()
+
+
+def test_a_broken_chunk_gives_the_place_back() -> None:
+    large = LargeBodies(1)
+    one = incoming(large=large)
+    assert one.feed(CHUNKED) == []
+    assert [request.refusal for request in one.feed(b"zz\r\n")] == [Answer(400)]
+
+    assert large.enter()
+
+
+def test_only_who_waits_to_be_told_is() -> None:
+    expecting = b"POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    asks, sends_none, too_long, plain = (incoming() for _ in range(4))
+    asks.feed(expecting % 3)
+    sends_none.feed(expecting % 0)
+    too_long.feed(expecting % (LIMIT + 1))
+    plain.feed(expecting.replace(b"Expect", b"Except") % 3)
+
+    assert [one.invites for one in (asks, sends_none, too_long, plain)] == [True, False, False, False]
+    assert asks.feed(b"abc")[0].body == b"abc"
+    assert not asks.invites
+
+
+@pytest.mark.parametrize(
+    ("head", "is_old", "keeps"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", False, True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", False, False),
+        (b"GET / HTTP/1.0\r\n\r\n", True, False),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", True, True),
+    ],
+)
+def test_it_knows_whether_the_client_goes_on(head: bytes, is_old: bool, keeps: bool) -> None:
+    one = incoming()
+    (request,) = one.feed(head)
+
+    assert (request.is_old, request.keeps, one.is_over) == (is_old, keeps, not keeps)
+
+
+def test_another_language_is_not_spoken() -> None:
+    one = incoming()
+    upgrade = GET.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost")
+
+    assert [request.path for request in one.feed(upgrade + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")] == ["/healthz"]
+    assert one.is_over
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/a%20b?x=1?2", "/a%20b", "x=1?2"),
+        (b"http://test/healthz?q", "/healthz", "q"),
+        (b"*", "*", ""),
+        (b"/", "/", ""),
+    ],
+)
+def test_a_target_is_a_path_and_a_query(target: bytes, path: str, query: str) -> None:
+    (request,) = incoming().feed(b"GET " + target + b" HTTP/1.1\r\nHost: test\r\n\r\n")
+
+    assert (request.path, request.query) == (path, query)
+
+
+def test_of_a_field_that_comes_twice_the_first_counts() -> None:
+    (request,) = incoming().feed(b"GET / HTTP/1.1\r\nX-A: 1\r\nx-a: 2\r\n\r\n")
+
+    assert request.fields == {"x-a": "1"}
+
+
+def test_a_fault_of_ours_is_an_error_and_no_bad_request() -> None:
+    def fails(_: Request) -> Answer | None:
+        raise ZeroDivisionError
+
+    one = Incoming(fails, LargeBodies(), LIMIT)
+
+    assert [request.refusal for request in one.feed(GET)] == [Answer(500)]
+    assert one.is_over
