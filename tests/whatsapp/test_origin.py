@@ -883,19 +883,31 @@ async def test_a_connection_that_was_closed_while_it_rested_is_not_asked(then: S
 
 
 @on_both_loops
-async def test_what_rests_for_long_is_closed_and_what_is_used_is_not() -> None:
-    async with serving(always) as server, origin_of(server.url, kept_s=SHORT_S) as origin:
+async def test_each_connection_that_rests_for_long_is_closed_when_it_is_its_time() -> None:
+    kept_s = SHORT_S * 2
+    async with serving(always) as server, origin_of(server.url, kept_s=kept_s) as origin:
         await asyncio.gather(ask(origin), ask(origin))
-        assert len(server.visits) == 2
-        for _ in range(12):
-            await asyncio.sleep(SHORT_S / 4)
-            await ask(origin)
-        assert (len(server.visits), server.open) == (2, 1)
+        await asyncio.sleep(kept_s / 2)
+        await ask(origin)
+        assert (len(server.visits), server.open) == (2, 2)
 
+        await eventually(lambda: server.open == 1)
         await eventually(lambda: server.open == 0)
         await ask(origin)
         assert (len(server.visits), server.open) == (3, 1)
         await eventually(lambda: server.open == 0)
+
+
+@on_both_loops
+async def test_the_connection_that_was_used_last_is_used_again_and_the_others_go() -> None:
+    kept_s = SHORT_S * 2
+    async with serving(always) as server, origin_of(server.url, kept_s=kept_s) as origin:
+        await asyncio.gather(ask(origin), ask(origin))
+        for _ in range(9):
+            await asyncio.sleep(kept_s / 6)
+            await ask(origin)
+
+        assert (len(server.visits), server.open) == (2, 1)
 
 
 @on_both_loops
