@@ -11,7 +11,7 @@ from typing import cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 ANSWER_LIMIT = 64 * 1024
-"""Bytes of a body that are kept, and of a head that are taken at all."""
+"""Bytes of a body that are kept, and of what is around it (head, trailer) that are taken at all."""
 
 _LENGTHS = frozenset({"content-length", "transfer-encoding"})
 
@@ -60,11 +60,11 @@ class HttpConnection(asyncio.Protocol):
         finally:
             timer.cancel()
             if answer.cancelled():
-                self._transport.abort()
+                self.close()
 
     def close(self) -> None:
-        """Nothing is asked any more."""
-        self._transport.close()
+        """Nothing is asked any more. Waits for nobody: who does not read, or does not say goodbye, is left as well."""
+        self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's."""
@@ -72,28 +72,29 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio's."""
-        self._heard += len(data)
+        self._around += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._fail("it cannot be read")
-        if self._heard > ANSWER_LIMIT and not self._has_head:
-            self._fail("its head has no end")
+        if self._around > ANSWER_LIMIT:
+            self._fail("it has no end")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio's. The end of the connection is that of an answer without a length (RFC 9112, section 6.3)."""
         if exc is None and self._has_head and not self._fields.keys() & _LENGTHS:
             self._settle()
-        self._fail("it broke off" if self._heard else "the connection broke")
+        self._fail("it broke off" if self._around else "the connection broke")
 
     def on_message_begin(self) -> None:
         """An answer that nobody asked for would be taken for the next one's."""
         if self._answer is None or self._answer.done():
-            self._transport.abort()
+            self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head."""
-        self._fields[name.decode("latin-1").lower()] = value.decode("latin-1")
+        """A field of the head; not of a trailer, nor of what nobody asked for."""
+        if not self._has_head:
+            self._fields[name.decode("latin-1").lower()] = value.strip().decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """All of them."""
@@ -101,11 +102,12 @@ class HttpConnection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         """A part of the body. Nobody needs the rest of one that is longer than any real answer."""
+        self._around -= len(part)
         if len(self._body) < ANSWER_LIMIT:
             self._body += part
         else:
             self._settle()
-            self._transport.abort()
+            self.close()
 
     def on_message_complete(self) -> None:
         """The answer, or one that only says that it is on its way (RFC 9110, section 15.2)."""
@@ -114,10 +116,10 @@ class HttpConnection(asyncio.Protocol):
             return
         self._settle()
         if not self._parser.should_keep_alive():
-            self._transport.close()
+            self.close()
 
     def _expect(self) -> None:
-        self._heard = 0
+        self._around = 0  # bytes that were heard and are no body
         self._has_head = False
         self._fields: dict[str, str] = {}
         self._body = b""
@@ -129,4 +131,4 @@ class HttpConnection(asyncio.Protocol):
     def _fail(self, why: str) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(Unanswered(why))
-        self._transport.abort()
+        self.close()

@@ -43,15 +43,17 @@ class Deadline:
 class Origin:
     """Where `url` is; nothing is used of its path and query. Closed by `aclose()`.
 
-    `tls`: whom to trust, if not those whom the machine trusts. Raises ValueError for what is no URL of a host.
+    `tls`: whom to trust, if not those whom the machine trusts. `kept_s`: how long a connection that rests is kept.
+    Raises ValueError for what is no URL of a host.
     """
 
-    def __init__(self, url: str, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, url: str, *, tls: ssl.SSLContext | None = None, kept_s: float = KEPT_S) -> None:
         address = URL(url)
         if address.scheme not in ("http", "https") or not address.raw_host or not address.port:
             raise ValueError("not the URL of a host, with http:// or https://")
         self._host, self._port, self._authority = address.raw_host, address.port, address.host_port_subcomponent
         self._tls = (tls or _trust()) if address.scheme == "https" else None
+        self._kept_s = kept_s
         self._places = asyncio.Semaphore(AT_ONCE)
         self._resting: list[HttpConnection] = []  # the last is the one that was used last
         self._sweep: asyncio.TimerHandle | None = None
@@ -59,8 +61,8 @@ class Origin:
 
     def head(self, method: str, path: str, fields: Mapping[str, str]) -> bytes:
         """For `ask`: the head of a request up to the length of its body. Raises ValueError for what would break it."""
-        every = {"Host": self._authority, "User-Agent": "clawkakad", "Accept": "*/*", **fields}
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in every.items())]
+        ours = {"Host": self._authority, "User-Agent": "clawkakad", "Accept": "*/*", "Accept-Encoding": "identity"}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in {**ours, **fields}.items())]
         if not all(line.isprintable() for line in lines):
             raise ValueError("a line break, or another sign that cannot be seen, in the head of a request")
         return "\r\n".join([*lines, "Content-Length: "]).encode()
@@ -114,15 +116,17 @@ class Origin:
             _, made = await loop.create_connection(HttpConnection, sock=connected, ssl=self._tls, server_hostname=name)
         except ssl.SSLError as error:
             raise Unreached("no secure connection could be made") from error
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # uvloop's for a socket whose number it believes to be in use
             raise Unreached("no connection could be made") from error
+        if not made.is_open:  # shut already, or answered before it was asked
+            raise Unreached("no connection could be made")
         return made
 
     def _rested(self, now: float) -> HttpConnection | None:
         """The one that was used last, if it is good still."""
         while self._resting:
             connection = self._resting.pop()
-            if _is_good(connection, now):
+            if self._is_good(connection, now):
                 return connection
             connection.close()
         return None
@@ -136,21 +140,20 @@ class Origin:
         connection.rests_since = loop.time()
         self._resting.append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(KEPT_S, self._close_old)
+            self._sweep = loop.call_later(self._kept_s, self._close_old)
 
     def _close_old(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        good = [connection for connection in self._resting if _is_good(connection, now)]
+        good = [connection for connection in self._resting if self._is_good(connection, now)]
         for connection in self._resting:
             if connection not in good:
                 connection.close()
         self._resting = good
-        self._sweep = loop.call_at(good[0].rests_since + KEPT_S, self._close_old) if good else None
+        self._sweep = loop.call_at(good[0].rests_since + self._kept_s, self._close_old) if good else None
 
-
-def _is_good(connection: HttpConnection, now: float) -> bool:
-    return connection.is_open and now - connection.rests_since < KEPT_S
+    def _is_good(self, connection: HttpConnection, now: float) -> bool:
+        return connection.is_open and now - connection.rests_since < self._kept_s
 
 
 def _trust() -> ssl.SSLContext:
