@@ -3,7 +3,7 @@
 Tells the two failures apart between which a message is lost or doubled: `Unreached`, nothing was sent; `Unanswered`,
 it may have been carried out. Repeats nothing, follows nothing, keeps no cookies, knows no proxies.
 
-In place of aiohttp's client, which takes five times as long for a request. How a host of several addresses is tried is
+In place of aiohttp's client, which takes twice as long for a request (80 us, and this 35). How a host of several addresses is tried is
 aiohappyeyeballs' business, as with aiohttp.
 """
 
@@ -110,7 +110,7 @@ class Origin:
             addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise Unreached("its name could not be looked up") from error
-        name = self._host if self._tls else None
+        name = self._host.rstrip(".") if self._tls else None  # certificates know no final dot
         try:
             connected = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S, interleave=1)
             _, made = await loop.create_connection(HttpConnection, sock=connected, ssl=self._tls, server_hostname=name)
