@@ -3,8 +3,8 @@
 Tells the two failures apart between which a message is lost or doubled: `Unreached`, nothing was sent; `Unanswered`,
 it may have been carried out. Repeats nothing, follows nothing, keeps no cookies, knows no proxies.
 
-In place of aiohttp's client, which takes twice as long for a request (80 us, and this 35). How a host of several addresses is tried is
-aiohappyeyeballs' business, as with aiohttp.
+In place of aiohttp's client, which takes twice as long for a request (80 us, and this 35). How a host of several
+addresses is tried is aiohappyeyeballs' business, as with aiohttp.
 """
 
 import asyncio
