@@ -1,11 +1,13 @@
 """The listener against clients that are slow, many, or no HTTP clients at all, on real sockets."""
 
 import asyncio
+import gc
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -140,8 +142,8 @@ async def test_pipelined_requests_behind_a_body_that_came_later_are_all_answered
     async with wire(port) as client:
         await client.send(head)
         await asyncio.sleep(0.1 * SCALE)
-        await client.send(body + GET * 100)
-        for _ in range(101):
+        await client.send(body + GET * 15)
+        for _ in range(16):
             assert (await client.answer())[0] == 200
 
 
@@ -281,6 +283,139 @@ async def test_an_idle_connection_does_not_hold_up_the_stop() -> None:
             async with asyncio.timeout(5 * SCALE):
                 await stack.aclose()
             assert await client.ended() == b""
+
+
+async def test_who_sends_line_ends_only_is_cut_off_like_who_says_nothing(port: int) -> None:
+    async with wire(port) as client:
+        began = time.monotonic()
+        await client.send(b"\r\n")
+        assert await client.ended() == b""
+
+    assert time.monotonic() - began < QUICK.idle_s
+
+
+async def test_who_closes_its_side_and_never_reads_loses_the_place() -> None:
+    started = asyncio.Event()
+
+    async def much(request: Request) -> Answer:
+        started.set()
+        await asyncio.sleep(0.1)
+        return Answer(body=b"x" * 32 * 2**20)
+
+    limits = replace(QUICK, connections=1)
+    async with listening(Open(much), "127.0.0.1", 0, limits=limits) as port, wire(port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await client.send(GET)
+        await started.wait()
+        client.writer.write_eof()
+        await eventually(lambda: enters(port))
+
+
+async def test_a_client_that_is_gone_when_its_connection_is_closed_is_no_error(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    async with wire(port) as other:
+        client = socket.create_connection(("127.0.0.1", port))
+        kind = type(other.writer.transport)
+        write_eof = kind.write_eof
+
+        def too_late(transport: asyncio.WriteTransport) -> None:
+            reset(client)
+            write_eof(transport)
+
+        monkeypatch.setattr(kind, "write_eof", too_late)
+        client.sendall(GET.replace(b"Host", b"Connection: close\r\nHost"))
+        await eventually(lambda: client.fileno() < 0)
+        await served(other)
+    gc.collect()
+
+    assert errors == []
+
+
+@dataclass
+class Slow(Open):
+    """A site whose answers take until `release`; `ended` counts those that came to an end, whichever."""
+
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: int = 0
+
+    @classmethod
+    def site(cls) -> "Slow":
+        async def answer(_: Request) -> Answer:
+            one.started.set()
+            try:
+                await one.release.wait()
+            finally:
+                one.ended += 1
+            return Answer()
+
+        one = cls(answer)
+        return one
+
+
+async def test_what_is_answered_for_a_client_that_has_gone_takes_its_place_until_it_is() -> None:
+    slow = Slow.site()
+    async with listening(slow, "127.0.0.1", 0, limits=replace(QUICK, connections=1)) as port:
+        await ask_and_go(port, slow)
+        assert not await enters(port)
+        slow.release.set()
+        await eventually(lambda: enters(port))
+
+
+async def test_what_is_answered_for_a_client_that_has_gone_ends_when_the_listener_stops() -> None:
+    slow = Slow.site()
+    async with listening(slow, "127.0.0.1", 0, limits=replace(QUICK, drain_s=0.1)) as port:
+        await ask_and_go(port, slow)
+
+    assert slow.ended == 1
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning"
+)  # asyncio forgets whom it has accepted and not yet served
+@pytest.mark.parametrize("turns", range(6))
+async def test_whoever_comes_just_before_the_listener_stops_is_not_left_behind(turns: int) -> None:
+    async with serving() as port:
+        client = socket.socket()
+        client.setblocking(False)
+        with suppress(BlockingIOError):
+            client.connect(("127.0.0.1", port))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    gc.collect()
+
+    with client, suppress(ConnectionError):
+        async with asyncio.timeout(QUICK.header_s / 2):
+            assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+
+
+async def ask_and_go(port: int, site: Slow) -> None:
+    """A client resets its connection while it is answered, and the server knows."""
+    client = socket.create_connection(("127.0.0.1", port))
+    client.sendall(GET)
+    await site.started.wait()
+    reset(client)
+    await asyncio.sleep(0.1)
+
+
+def reset(client: socket.socket) -> None:
+    """Close at once, without a last word."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+async def enters(port: int) -> bool:
+    """Whether there is a place: who gets none is cut at once."""
+    async with wire(port) as client:
+        try:
+            await client.ended(within_s=0.1)
+        except TimeoutError:
+            return True
+    return False
 
 
 async def served(client: Wire) -> None:
