@@ -116,8 +116,9 @@ def short_fields() -> bytes:
         ([(b"GET / HTTP/1.1\r\n" + short_fields()[: HEAD_LIMIT // 8] + b"\r\n\r\n") * 128], 64 * HEAD_LIMIT),
         ([CHUNKED, b"0\r\nX: ", *[b"a" * 1000] * 200], 4 * HEAD_LIMIT),
         ([CHUNKED, *[b"2\r\nab\r\n" * 1000] * (LIMIT // 4000)], LIMIT),
+        ([CHUNKED, b"%x\r\n" % (2 * LIMIT), b"x" * (LIMIT - 1), b"xx"], 4 * HEAD_LIMIT),
     ],
-    ids=["short fields", "one field", "target", "requests", "trailer", "short chunks"],
+    ids=["short fields", "one field", "target", "requests", "trailer", "short chunks", "too much"],
 )
 def test_what_is_kept_is_not_much_more_than_the_limits(pieces: list[bytes], most: int) -> None:
     one = incoming()
@@ -178,6 +179,10 @@ def test_the_place_of_a_large_body_is_given_back(end: object) -> None:
     assert not large.enter()
 
 
+def test_a_body_of_unknown_length_is_a_large_one() -> None:
+    assert [request.refusal for request in incoming(large=LargeBodies(0)).feed(CHUNKED)] == [Answer(503)]
+
+
 def test_who_sends_too_much_has_no_place_any_more() -> None:
     large = LargeBodies(1)
     one = incoming(large=large)
@@ -235,7 +240,7 @@ def test_what_comes_behind_the_last_request_is_not_answered(cuts: list[int]) -> 
 
 
 def test_a_length_may_begin_with_zeros() -> None:
-    (request,) = incoming().feed(post("/", b"abc").replace(b"Length: 3", b"Length: " + b"0" * 5000 + b"3 "))
+    (request,) = incoming().feed(post("/", b"abc").replace(b"Length: 3", b"Length: " + b"0" * 5000 + b"3" + b" " * 30))
 
     assert (request.refusal, request.body) == (None, b"abc")
 

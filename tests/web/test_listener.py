@@ -14,6 +14,7 @@ import pytest
 from clawkakad.errors import UsageError
 from clawkakad.web.answer import Answer
 from clawkakad.web.connection import Limits
+from clawkakad.web.incoming import AT_ONCE
 from clawkakad.web.listener import listening
 from clawkakad.web.request import Request
 from tests.support import SCALE, eventually
@@ -191,11 +192,10 @@ async def test_more_connections_than_granted_are_refused_until_one_leaves() -> N
 @pytest.mark.parametrize(
     ("body", "requests", "limits"),
     [
-        (b"x" * 1024, GET * 20_000, Limits(connections=1)),
         (b"x" * 32 * 2**20, GET, replace(QUICK, connections=1)),
         (b"x" * 32 * 2**20, GET.replace(b"Host", b"Connection: close\r\nHost"), replace(QUICK, connections=1)),
     ],
-    ids=["asks on", "is idle", "wants it closed"],
+    ids=["is idle", "wants it closed"],
 )
 async def test_who_never_reads_loses_the_place(body: bytes, requests: bytes, limits: Limits) -> None:
     async def much(request: Request) -> Answer:
@@ -271,7 +271,8 @@ async def test_a_request_in_flight_is_answered_when_the_listener_stops() -> None
             stopping = asyncio.create_task(stack.aclose())
             await eventually(lambda: refused(port))
             release.set()
-            assert (await client.answer())[2] == b"done"
+            _, headers, body = await client.answer()
+            assert (headers["connection"], body) == ("close", b"done")
             await stopping
 
 
@@ -292,6 +293,98 @@ async def test_who_sends_line_ends_only_is_cut_off_like_who_says_nothing(port: i
         assert await client.ended() == b""
 
     assert time.monotonic() - began < QUICK.idle_s
+
+
+async def test_who_asks_on_and_never_reads_loses_the_place() -> None:
+    async def much(_: Request) -> Answer:
+        return Answer(body=b"x" * 2**20)
+
+    async with listening(Open(much), "127.0.0.1", 0, limits=Limits(connections=1)) as port, wire(port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        with suppress(ConnectionError):
+            for _ in range(32):
+                await client.send(GET)
+                await asyncio.sleep(0.01)
+        await eventually(lambda: enters(port))
+
+
+async def test_who_is_slow_to_read_the_last_answer_gets_all_of_it() -> None:
+    async def much(_: Request) -> Answer:
+        return Answer(body=b"x" * 32 * 2**20)
+
+    limits = Limits(linger_s=0.1)
+    async with listening(Open(much), "127.0.0.1", 0, limits=limits) as port, wire(port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await client.send(GET.replace(b"Host", b"Connection: close\r\nHost"))
+        await asyncio.sleep(5 * limits.linger_s)
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        assert len((await client.answer())[2]) == 32 * 2**20
+
+
+async def test_what_is_unread_when_the_listener_stops_is_given_up() -> None:
+    async def much(_: Request) -> Answer:
+        return Answer(body=b"x" * 32 * 2**20)
+
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(listening(Open(much), "127.0.0.1", 0, limits=QUICK))
+        async with wire(port) as client:
+            client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await client.send(GET)
+            await asyncio.sleep(0.1)
+            await stack.aclose()
+            client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+            assert len(await client.ended()) < 32 * 2**20
+
+
+async def test_who_sends_on_behind_the_last_answer_is_cut_off(port: int) -> None:
+    async with wire(port) as client:
+        await client.send(GET.replace(b"Host", b"Connection: close\r\nHost"))
+        assert (await client.answer())[0] == 200
+        async with asyncio.timeout(QUICK.idle_s):
+            await drip(client, b"x" * 100_000)
+
+
+async def test_who_has_sent_everything_is_answered_all_the_same() -> None:
+    slow = Slow.site()
+    async with listening(slow, "127.0.0.1", 0, limits=QUICK) as port, wire(port) as client:
+        await client.send(GET)
+        await slow.started.wait()
+        client.writer.write_eof()
+        await asyncio.sleep(0.1)
+        slow.release.set()
+        assert (await client.answer())[1]["connection"] == "close"
+
+
+async def test_who_sends_on_while_being_answered_has_to_wait() -> None:
+    slow, more = Slow.site(), 32 * 2**20
+    limits = Limits(body=2 * more)
+    async with listening(slow, "127.0.0.1", 0, limits=limits) as port, wire(port) as client:
+        await client.send(GET)
+        await slow.started.wait()
+        client.writer.write(post("/", b"x" * more))
+        await asyncio.sleep(0.5)
+        assert client.writer.transport.get_write_buffer_size() > more // 2
+        slow.release.set()
+        assert [(await client.answer())[0] for _ in range(2)] == [200, 200]
+
+
+async def test_who_asks_too_much_at_once_is_told_which_answer_is_the_last(port: int) -> None:
+    async with wire(port) as client:
+        await client.send(GET * (AT_ONCE + 1))
+        said = [(await client.answer())[1].get("connection") for _ in range(AT_ONCE)]
+        assert await client.ended() == b""
+
+    assert said == [None] * (AT_ONCE - 1) + ["close"]
+
+
+async def test_who_is_told_to_send_is_not_told_again_when_it_is_too_much() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(replace(QUICK, body=10)) as port, wire(port) as client:
+        await client.send(head)
+        assert (await client.answer())[0] == 100
+        await client.send(b"b\r\n" + b"x" * 11)
+        assert (await client.answer())[0] == 413
+        assert await client.ended() == b""
 
 
 async def test_who_closes_its_side_and_never_reads_loses_the_place() -> None:
