@@ -458,6 +458,15 @@ async def test_what_is_answered_for_a_client_that_has_gone_takes_its_place_until
         await eventually(lambda: enters(port))
 
 
+async def test_what_else_a_client_that_has_gone_had_asked_is_not_answered() -> None:
+    slow = Slow.site()
+    async with listening(slow, "127.0.0.1", 0, limits=QUICK) as port:
+        await ask_and_go(port, slow, GET * 2)
+        slow.release.set()
+
+    assert slow.ended == 1
+
+
 async def test_what_is_answered_for_a_client_that_has_gone_ends_when_the_listener_stops() -> None:
     slow = Slow.site()
     async with listening(slow, "127.0.0.1", 0, limits=replace(QUICK, drain_s=0.1)) as port:
@@ -486,10 +495,10 @@ async def test_whoever_comes_just_before_the_listener_stops_is_not_left_behind(t
             assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
 
 
-async def ask_and_go(port: int, site: Slow) -> None:
+async def ask_and_go(port: int, site: Slow, requests: bytes = GET) -> None:
     """A client resets its connection while it is answered, and the server knows."""
     client = socket.create_connection(("127.0.0.1", port))
-    client.sendall(GET)
+    client.sendall(requests)
     await site.started.wait()
     reset(client)
     await asyncio.sleep(0.1)
