@@ -7,6 +7,7 @@ connection is closed. Bytes that are no HTTP get a bare status: no text, no name
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -65,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._is_paused = False
         self._has_heard_all = False  # the client has closed its side
         self._is_closing = False  # we have closed ours
-        self._waits_for = (1, Phase.HEAD)  # which request's what
+        self._waits_for = (0, Phase.HEAD)  # which request's what
         self._deadline: float | None = None  # on the loop's clock; None while nothing is waited for
         self._timer: asyncio.TimerHandle | None = None
 
@@ -113,11 +114,15 @@ class Connection(asyncio.Protocol):
         return self.work is not None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """What is under way goes on: it may be half stored."""
+        """What is under way goes on: it may be half stored. So long it counts as one of those inside."""
         self._incoming.close()
         self._deadline = None
         if self._timer is not None:
             self._timer.cancel()
+        if self.work is None:
+            self._leave()
+
+    def _leave(self) -> None:
         if self in self._everyone:
             self._everyone.remove(self)
             self._turnstile.leave(self._address)
@@ -129,7 +134,9 @@ class Connection(asyncio.Protocol):
             request = self._due.popleft()
             self._write(request, request.refusal or await self._answer(request))
         self.work = None
-        if not self._transport.is_closing():
+        if self._transport.is_closing():
+            self._leave()
+        else:
             self._resume()
             self._wait_for_client()
 
@@ -166,7 +173,7 @@ class Connection(asyncio.Protocol):
     def _wait_for_client(self) -> None:
         """For what it has to send next, as long as that may take from when it was first waited for."""
         incoming, limits = self._incoming, self._limits
-        waits_for = (incoming.begun, incoming.phase)
+        waits_for = (incoming.ended, incoming.phase)
         if incoming.is_over:
             self._close()
         elif waits_for != self._waits_for or self._deadline is None:
@@ -179,13 +186,16 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         """First only our side: where there is something unread the client would never get to read our answer."""
+        if self._is_closing:
+            return
+        self._is_closing = True
         if self._has_heard_all:
             self._transport.close()
-        elif not self._is_closing:
-            self._is_closing = True
-            self._transport.write_eof()
-            has_more = self._transport.get_write_buffer_size() > 0
-            self._within(self._limits.header_s if has_more else self._limits.linger_s)
+        else:
+            with suppress(OSError):  # on asyncio's own loop, of a client that has just gone
+                self._transport.write_eof()
+        has_more = self._transport.get_write_buffer_size() > 0
+        self._within(self._limits.header_s if has_more else self._limits.linger_s)
 
     # The clock: there are two deadlines a request, and a timer for each would cost as much as reading its head.
     # So the one timer that runs is left alone, and looks again when it fires; only a nearer deadline needs another.

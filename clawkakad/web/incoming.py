@@ -21,12 +21,15 @@ from clawkakad.web.answer import Answer
 from clawkakad.web.request import Request
 
 HEAD_LIMIT = 16 * 1024
-"""Bytes of a request before its body."""
+"""Bytes of a request before its body, and of what is neither: behind it, around its chunks, between two requests."""
+
+FIELD_COST = 32
+"""Bytes that a field counts for beyond its own, as in HTTP/2 (RFC 9113, section 6.5.2): many short ones cost more."""
 
 SMALL = 64 * 1024
 """Bytes of a body; of these there may be as many as there are connections."""
 
-AT_ONCE = 128
+AT_ONCE = 16
 """Requests that one client may send without waiting for an answer. Nobody but our tests sends two."""
 
 
@@ -70,9 +73,9 @@ class Incoming:
         self._whole: list[Request] = []
         self._is_large = False
         self._begin()
-        self.phase = Phase.REST
-        self.begun = 0
-        """How many requests were begun."""
+        self.phase = Phase.HEAD  # whoever connects owes us one
+        self.ended = 0
+        """How many requests have come to their end."""
         self.is_over = False
         """Nothing more is heard on this connection."""
         self.invites = False
@@ -85,9 +88,9 @@ class Incoming:
 
     def feed(self, data: bytes) -> list[Request]:
         """The requests that can be answered now, in the order of their answers."""
-        self._heard += len(data)
-        if not self.is_over:
-            self._parse(data)
+        for start in range(0, len(data), HEAD_LIMIT):  # in pieces, so that not much more than a limit is ever kept
+            if not self.is_over:
+                self._parse(data[start : start + HEAD_LIMIT])
         whole, self._whole = self._whole, []
         return whole
 
@@ -98,15 +101,15 @@ class Incoming:
 
     def _begin(self) -> None:
         self._request: Request | None = None
-        self._heard = 0  # bytes since then, but for those that came with the first
+        self._heard = 0  # bytes since then or since some of the body, but for those in the same piece
         self._target = b""
         self._fields: dict[str, str] = {}
         self._head_size = 0
-        self._parts: list[bytes] = []
-        self._body_size = 0
+        self._body = bytearray()  # parts would cost more than what is in them, where they are small
         self.invites = False
 
     def _parse(self, data: bytes) -> None:
+        self._heard += len(data)
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
@@ -117,24 +120,20 @@ class Incoming:
         except HttpParserError as error:
             logger.debug("bad request", error=type(error).__name__)
             self._give_up(400)
-        if self.phase is Phase.HEAD and self._heard > HEAD_LIMIT:
+        if self._heard > HEAD_LIMIT:
             self._give_up(400)
-        elif self._heard > 2 * self._body_limit:  # most of it can be no body
-            self._give_up(413)
 
     def _give_up(self, status: int) -> None:
-        """The rest of this connection cannot be understood, or is not worth it."""
-        self.is_over = True
-        if not self.is_refused:
+        """The rest of this connection cannot be understood, or is not worth it. Behind a last request nobody asks."""
+        was_over, self.is_over = self.is_over, True
+        if not was_over and not self.is_refused:
             self._turn_down(Request("", "", "", {}), Answer(status))
-        self._leave()
 
     # What the parser finds ------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self._begin()
-        self.begun += 1
         self.phase = Phase.HEAD
 
     def on_url(self, part: bytes) -> None:
@@ -144,7 +143,8 @@ class Incoming:
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head, or one behind the body, which nobody needs."""
         if self.phase is Phase.HEAD:
-            self._head_size += len(name) + len(value) + 4  # colon, space, end of line
+            self._head_size += len(name) + len(value) + FIELD_COST
+        if self.phase is Phase.HEAD and self._head_size <= HEAD_LIMIT:
             self._fields.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
@@ -160,24 +160,25 @@ class Incoming:
 
     def on_body(self, part: bytes) -> None:
         """A part of the body."""
+        self._heard = 0
         request = self._request
         if request is None or self.is_refused:
             return
-        self._body_size += len(part)
-        if self._body_size > self._body_limit:
+        if len(self._body) + len(part) > self._body_limit:
             self._turn_down(request, Answer(413))
         else:
-            self._parts.append(part)
+            self._body += part
 
     def on_message_complete(self) -> None:
         """The whole of it."""
         request = self._request
         assert request is not None
         self.phase = Phase.REST
+        self.ended += 1
         self._leave()
         self.is_over = self.is_over or not request.keeps
         if request.refusal is None:
-            request.body = b"".join(self._parts)
+            request.body = bytes(self._body)
             self._add(request)
         self._begin()
 
@@ -191,7 +192,7 @@ class Incoming:
 
     def _expect_body(self, request: Request) -> None:
         is_chunked = "transfer-encoding" in request.fields
-        length = int(request.fields.get("content-length", 0))
+        length = int(request.fields.get("content-length", "0").strip()[-20:])  # longer ones begin with zeros: 64 bits
         if length > self._body_limit:
             self._turn_down(request, Answer(413))
         elif (is_chunked or length > SMALL) and not self._enter():
@@ -202,7 +203,8 @@ class Incoming:
     def _turn_down(self, request: Request, answer: Answer) -> None:
         request.refusal = answer
         request.keeps = request.keeps and not self.is_over
-        self._parts = []
+        self._body.clear()
+        self._leave()
         self._add(request)
 
     def _add(self, request: Request) -> None:

@@ -42,10 +42,11 @@ async def listening(site: Site, host: str, port: int, *, limits: Limits = DEFAUL
 
 async def _drain(connections: set[Connection], seconds: float) -> None:
     """What is under way ends, within so much time."""
-    for connection in list(connections):
-        connection.finish()
-    works = [connection.work for connection in connections if connection.work is not None]
     try:
+        await asyncio.sleep(0)  # in which those come in that were accepted already
+        for connection in list(connections):
+            connection.finish()
+        works = [connection.work for connection in connections if connection.work is not None]
         if works:
             await asyncio.wait(works, timeout=seconds)
     finally:

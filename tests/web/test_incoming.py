@@ -1,6 +1,7 @@
 """Bytes become requests: however they are cut, and never more of them than there is room for."""
 
 import itertools
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawkakad.web.answer import Answer
-from clawkakad.web.incoming import AT_ONCE, HEAD_LIMIT, SMALL, Incoming, LargeBodies, Phase
+from clawkakad.web.incoming import AT_ONCE, FIELD_COST, HEAD_LIMIT, SMALL, Incoming, LargeBodies, Phase
 from clawkakad.web.request import Request
 from tests.web.support import post
 
@@ -47,7 +48,7 @@ def test_however_it_is_cut_the_same_requests_come_out(at: list[int]) -> None:
         ("GET", "/healthz", "a=b&c", b""),
     ]
     assert [r.refusal for r in requests] == [None, None, Answer(404), None, None]
-    assert (one.phase, one.begun, one.is_over) == (Phase.REST, 5, False)
+    assert (one.phase, one.ended, one.is_over) == (Phase.REST, 5, False)
 
 
 @given(pieces=st.lists(st.binary(max_size=200) | st.sampled_from([GET, CHUNKED, CHUNKS, b"\r\n"]), max_size=10))
@@ -67,8 +68,9 @@ def test_noise_ends_in_one_refusal_and_nothing_after_it(pieces: list[bytes]) -> 
         b"GET /" + b"a" * HEAD_LIMIT + b" HTTP/1.1\r\nHost: test\r\n\r\n",
         b"GET / HTTP/1.1\r\nX: " + b"a" * HEAD_LIMIT + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\n" + b"X: aaaaaaaa\r\n" * (HEAD_LIMIT // 9) + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X:\r\n" * (HEAD_LIMIT // FIELD_COST) + b"\r\n",
     ],
-    ids=["target", "one field", "many fields"],
+    ids=["target", "one field", "many fields", "many short fields"],
 )
 def test_a_head_has_a_limit(head: bytes, cuts: list[int]) -> None:
     one = incoming()
@@ -88,14 +90,46 @@ def test_a_head_without_end_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("more", [b"X: " + b"a" * 1000, b"a" * 1000], ids=["trailers", "one trailer"])
-def test_what_follows_a_body_without_end_is_given_up(more: bytes) -> None:
-    one = incoming()
-    assert one.feed(CHUNKED + b"1\r\na\r\n0\r\nX: ") == []
+@pytest.mark.parametrize("refuses", ["", "/"])
+def test_what_follows_a_body_without_end_is_given_up(refuses: str, more: bytes) -> None:
+    one = incoming(refuses=refuses)
+    requests = one.feed(CHUNKED + b"1\r\na\r\n0\r\nX: ")
 
-    requests = [request for _ in range(3 * LIMIT // 1000) for request in one.feed(more)]
+    for _ in range(2 * HEAD_LIMIT // 1000):
+        requests += one.feed(more)
 
-    assert [request.refusal for request in requests] in ([Answer(413)], [Answer(400)])
+    assert [request.refusal for request in requests] == [Answer(404 if refuses else 400)]
     assert one.is_over
+
+
+def short_fields() -> bytes:
+    """Each another."""
+    return b"".join(b"%x:\r\n" % number for number in range(LIMIT // 8))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "most"),
+    [
+        ([b"GET / HTTP/1.1\r\n" + short_fields()], 16 * HEAD_LIMIT),
+        ([b"GET / HTTP/1.1\r\nX: " + b"a" * LIMIT], 4 * HEAD_LIMIT),
+        ([b"GET /" + b"a" * LIMIT], 4 * HEAD_LIMIT),
+        ([(b"GET / HTTP/1.1\r\n" + short_fields()[: HEAD_LIMIT // 8] + b"\r\n\r\n") * 128], 64 * HEAD_LIMIT),
+        ([CHUNKED, b"0\r\nX: ", *[b"a" * 1000] * 200], 4 * HEAD_LIMIT),
+        ([CHUNKED, *[b"2\r\nab\r\n" * 1000] * (LIMIT // 4000)], LIMIT),
+        ([CHUNKED, b"%x\r\n" % (2 * LIMIT), b"x" * (LIMIT - 1), b"xx"], 4 * HEAD_LIMIT),
+    ],
+    ids=["short fields", "one field", "target", "requests", "trailer", "short chunks", "too much"],
+)
+def test_what_is_kept_is_not_much_more_than_the_limits(pieces: list[bytes], most: int) -> None:
+    one = incoming()
+    tracemalloc.start()
+    try:
+        requests = [request for piece in pieces for request in one.feed(piece)]
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < most, requests[:1]
 
 
 def test_a_body_of_unknown_length_has_the_same_limit() -> None:
@@ -145,6 +179,20 @@ def test_the_place_of_a_large_body_is_given_back(end: object) -> None:
     assert not large.enter()
 
 
+def test_a_body_of_unknown_length_is_a_large_one() -> None:
+    assert [request.refusal for request in incoming(large=LargeBodies(0)).feed(CHUNKED)] == [Answer(503)]
+
+
+def test_who_sends_too_much_has_no_place_any_more() -> None:
+    large = LargeBodies(1)
+    one = incoming(large=large)
+    assert [request.refusal for request in one.feed(CHUNKED + b"%x\r\n" % (2 * LIMIT) + b"x" * (LIMIT + 1))] == [
+        Answer(413)
+    ]
+
+    assert large.enter()
+
+
 def test_a_broken_chunk_gives_the_place_back() -> None:
     large = LargeBodies(1)
     one = incoming(large=large)
@@ -181,6 +229,20 @@ def test_it_knows_whether_the_client_goes_on(head: bytes, is_old: bool, keeps: b
     (request,) = one.feed(head)
 
     assert (request.is_old, request.keeps, one.is_over) == (is_old, keeps, not keeps)
+
+
+@pytest.mark.parametrize("cuts", [[], range(1000)], ids=["at once", "bit by bit"])
+def test_what_comes_behind_the_last_request_is_not_answered(cuts: list[int]) -> None:
+    one = incoming()
+    last = GET.replace(b"Host", b"Connection: close\r\nHost")
+
+    assert [r.refusal for piece in cut(GET + last + GET, list(cuts)) for r in one.feed(piece)] == [None, None]
+
+
+def test_a_length_may_begin_with_zeros() -> None:
+    (request,) = incoming().feed(post("/", b"abc").replace(b"Length: 3", b"Length: " + b"0" * 5000 + b"3" + b" " * 30))
+
+    assert (request.refusal, request.body) == (None, b"abc")
 
 
 def test_another_language_is_not_spoken() -> None:
