@@ -43,6 +43,7 @@ from clawkakad.intake.listening import Listening
 from clawkakad.loops import Loops
 from clawkakad.notify import notify, watchdog_interval_s
 from clawkakad.registry import FILE, Registry, locked, open_registry
+from clawkakad.registry.logroom import LOG_ROOM
 from clawkakad.sandboxes import secrets
 from clawkakad.sandboxes.builder import Builder
 from clawkakad.sandboxes.disk import Quota
@@ -111,7 +112,7 @@ async def serve(settings: Settings) -> None:
 
 async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
     """Open what has to be opened and build the parts, from the ground up."""
-    registry = await stack.enter_async_context(open_registry(settings.state_dir / FILE, _now))
+    registry = await stack.enter_async_context(open_registry(settings.state_dir / FILE, _now, log_room=LOG_ROOM))
     http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
     graph = await stack.enter_async_context(contextlib.aclosing(GraphClient.of(settings)))
     listening, receipts = Listening(), Receipts()

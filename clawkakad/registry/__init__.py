@@ -47,9 +47,9 @@ class Registry:
 
 
 @contextlib.asynccontextmanager
-async def open_registry(path: Path, clock: Callable[[], datetime]) -> AsyncIterator[Registry]:
-    """Open for reading and writing. Raises UsageError where the file cannot be used."""
-    async with open_database(path) as db:
+async def open_registry(path: Path, clock: Callable[[], datetime], *, log_room: int = 0) -> AsyncIterator[Registry]:
+    """Open for reading and writing. `log_room`: as of `open_database`. Raises UsageError where it cannot be used."""
+    async with open_database(path, log_room=log_room) as db:
         yield _registry(db, clock)
 
 

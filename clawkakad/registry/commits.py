@@ -28,6 +28,7 @@ QUICK_S = 0.005  # of a commit; half a millisecond where the disk is an SSD
 MANY = 8  # works in a commit: so many can wait for a thread, and the event loop works meanwhile
 FIRST_DETOUR_S, LAST_DETOUR_S = 1.0, 60.0  # how long commits are handed over after a slow one
 CHECKPOINT_WORKS = 1000  # works that have written some thousand pages, as often as SQLite does it by itself
+LEAST_WORKS = 4  # that one commit counts for: a work by itself writes as many pages as four of many
 # Pages of 4 KiB. What is committed during a copy is behind it, so that under steady writing the log would never begin
 # anew, and grow: from here on the writer waits for the last of it.
 LONG_LOG = 8192
@@ -104,7 +105,7 @@ class Commits:
     def _count(self, works: int) -> None:
         """They are on disk, in the log, which is copied once in a while."""
         faults.reached("commit")
-        self._uncopied += works
+        self._uncopied += max(works, LEAST_WORKS)
         if self._checkpointer is not None and not self.is_copying and self._uncopied >= CHECKPOINT_WORKS:
             self._checkpoint = asyncio.create_task(self._copy_beside(self._checkpointer), name="registry checkpoint")
 

@@ -21,6 +21,7 @@ from loguru import logger
 
 from clawkakad.errors import RegistryUnavailable, UsageError
 from clawkakad.registry.commits import BUSY_TIMEOUT_MS, Commits, on_thread
+from clawkakad.registry.logroom import make_room
 from clawkakad.registry.schema import check_version, migrate
 
 MOST_TOGETHER = 64  # works in one commit: the first of them waits for the last, and so does the event loop
@@ -288,14 +289,16 @@ def _look(connection: sqlite3.Connection, work: Work[T]) -> T:
 
 
 @contextlib.asynccontextmanager
-async def open_database(path: Path) -> AsyncIterator[Database]:
+async def open_database(path: Path, *, log_room: int = 0) -> AsyncIterator[Database]:
     """Open the file, made with mode 0600 if it is new, and bring its schema up to date.
 
-    Raises UsageError where the file is of a newer clawkakad, or is no database.
+    `log_room`: bytes of its log that are made before they are needed. Raises UsageError where the file is of a newer
+    clawkakad, or is no database.
     """
     path.touch(mode=0o600, exist_ok=True)
     async with _connection(path) as writer:
         await on_thread(writer, lambda connection: migrate(connection, path))
+        await asyncio.to_thread(make_room, path, log_room)
         async with _connection(path) as checkpointer, _beside(writer, path, checkpointer) as database:
             yield database
 
