@@ -27,6 +27,10 @@ from clawkakad.whatsapp.delivery import Delivery
 MOST_WAITING = 256
 LONGEST_WAIT_S = 1.0
 
+# Nobody waits for what says only that a message has arrived: it may share its commit with something that is waited for.
+LEISURE_S = 0.05
+_GOOD_NEWS = frozenset({"delivered", "read", "played"})
+
 
 class Intake:
     """Stores deliveries. `opening` begins turns with the commit that stores their messages, where it can.
@@ -98,7 +102,8 @@ class Intake:
             return
         now, opening, stored = self._clock(), self._opening(), False
         try:
-            filed.add(await self._registry.db.write(lambda tx: self._filing.file(tx, delivery, now, opening)))
+            work = functools.partial(self._filing.file, delivery=delivery, now=now, opening=opening)
+            filed.add(await self._registry.db.write(work, within_s=_time_of(delivery)))
             stored = True
         except Exception as error:  # one bad message must not hold back its neighbours, for days
             if not _is_of_the_content(error):
@@ -139,6 +144,12 @@ class Intake:
                 logger.debug("message stored", user=user_id, kind=kind, state=state.value)
             else:
                 self._lines.info("message stored", user=user_id, kind=kind, state=state.value)
+
+
+def _time_of(delivery: Delivery) -> float:
+    """How long it may wait for company, in seconds."""
+    is_urgent = delivery.messages or delivery.changes or any(s.status not in _GOOD_NEWS for s in delivery.statuses)
+    return 0.0 if is_urgent else LEISURE_S
 
 
 def _is_of_the_content(error: Exception) -> bool:

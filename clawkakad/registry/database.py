@@ -75,17 +75,18 @@ class Database:
         self._reader = reader
         self._waiting: deque[_Waiting] = deque()
         self._is_writing = False  # or about to
+        self._alarm: asyncio.TimerHandle | None = None  # when what has time is written at the latest
         self._batch: Sequence[_Waiting] = ()  # what is being written
         self._patient: asyncio.Task[None] | None = None  # the writing, where it has to wait for something
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], *, within_s: float = 0.0) -> T:
         """Carry out a work in a transaction and return what it returned, once that is on disk.
 
-        What it raises undoes it, and nobody else's. Raises RegistryUnavailable where SQLite cannot write now (locked
-        by another process, disk full). Cancelled, the work may have been carried out: writes are idempotent by their
-        keys.
+        What it raises undoes it, and nobody else's. `within_s`: it has so much time to wait for company in its commit.
+        Raises RegistryUnavailable where SQLite cannot write now (locked by another process, disk full). Cancelled, the
+        work may have been carried out: writes are idempotent by their keys.
         """
-        return await self._submit(work)
+        return await self._submit(work, within_s)
 
     async def write_through(self, work: Work[T], then: Callable[[T | None], None], *, within_s: float) -> T:
         """`write`, and whatever comes `then` is called: with what it returned, or None where nothing is stored.
@@ -120,20 +121,32 @@ class Database:
 
     async def settle(self) -> None:
         """Wait until everything that was asked for is written."""
-        while self._is_writing or self._commits.is_copying:
+        while self._waiting or self._is_writing or self._commits.is_copying:
+            if self._waiting:
+                self._begin_writing()
             await asyncio.sleep(0)
             if self._patient is not None:
                 await asyncio.wait([self._patient])
             await self._commits.settle()
 
-    def _submit(self, work: Work[T]) -> asyncio.Future[T]:
+    def _submit(self, work: Work[T], within_s: float = 0.0) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
         self._waiting.append(_Waiting(work, done))
+        if not within_s:
+            self._begin_writing()
+        elif self._alarm is None:
+            self._alarm = loop.call_later(within_s, self._begin_writing)
+        return done
+
+    def _begin_writing(self) -> None:
+        """What waits is written now, or after what is being written."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         if not self._is_writing:
             self._is_writing = True
-            loop.call_soon(self._write_next)
-        return done
+            asyncio.get_running_loop().call_soon(self._write_next)
 
     def _write_next(self) -> None:
         """One commit for what waits at this moment: here, or by a task where something has to be waited for."""

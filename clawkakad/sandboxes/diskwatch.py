@@ -43,6 +43,7 @@ class Rhythm:
     hurry_s: float = 10.0  # at least, between two rounds of all
     thaw_s: float = 2.0  # at least, between the end of a freeze and the next one
     rest: float = 9.0  # after a look, so many times as long as it took
+    apart_s: float = 1.0  # at least, between the ends of two looks where there is no hurry
 
 
 class DiskWatch:
@@ -225,7 +226,7 @@ class DiskWatch:
             finally:
                 await self._thaw(sandbox_id)
             took = time.monotonic() - began
-            await (asyncio.sleep(took) if hurried else self._pause(took * self._rhythm.rest))
+            await (asyncio.sleep(took) if hurried else self._pause(max(took * self._rhythm.rest, self._rhythm.apart_s)))
 
     def _due_at(self, sandbox_id: SandboxId) -> float:
         """When it is to be looked at again, in monotonic seconds."""

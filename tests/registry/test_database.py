@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,60 @@ async def test_works_are_carried_out_in_the_order_of_their_asking(registry: Regi
     await asyncio.gather(*(registry.db.write(lambda _, n=n: done.append(n)) for n in range(300)))
 
     assert done == list(range(300))
+
+
+async def commits_of(registry: Registry, *, leisurely: int, then: int) -> int:
+    """How many commits it takes to write so many works that have time, and a moment later such as have none."""
+    count = 0
+
+    def note(sql: str) -> None:
+        nonlocal count
+        count += sql == "COMMIT"
+
+    registry.db._commits.connection.set_trace_callback(note)
+    try:
+        with_time = [asyncio.create_task(registry.db.write(insert("t"), within_s=0.2)) for _ in range(leisurely)]
+        await asyncio.sleep(0.02)
+        await asyncio.gather(*(registry.db.write(insert("u")) for _ in range(then)))
+        assert all(task.done() for task in with_time) is (then > 0)
+        await asyncio.gather(*with_time)
+    finally:
+        registry.db._commits.connection.set_trace_callback(None)
+    return count
+
+
+async def test_what_has_time_shares_the_commit_of_what_has_none(registry: Registry) -> None:
+    assert await commits_of(registry, leisurely=3, then=1) == 1
+    assert await kept(registry) == ["t", "t", "t", "u"]
+
+
+async def test_what_has_time_and_no_company_is_written_when_that_is_over(registry: Registry) -> None:
+    began = time.monotonic()
+    assert await commits_of(registry, leisurely=3, then=0) == 1
+    assert time.monotonic() - began >= 0.19
+    assert await kept(registry) == ["t", "t", "t"]
+
+
+async def test_who_has_time_and_gives_up_is_not_written(registry: Registry) -> None:
+    giving_up = asyncio.create_task(registry.db.write(insert("t"), within_s=0.05))
+    await asyncio.sleep(0)
+    giving_up.cancel()
+    await asyncio.sleep(0.1)
+
+    assert await kept(registry) == []
+    await registry.db.write(insert("u"), within_s=0.05)
+    assert await kept(registry) == ["u"]
+
+
+async def test_what_has_time_has_none_when_the_file_is_closed(tmp_path: Path, clock) -> None:
+    async with open_registry(tmp_path / "f.sqlite", clock) as registry:
+        await registry.db.execute("CREATE TABLE scratch (at TEXT) STRICT")
+        writing = asyncio.create_task(registry.db.write(insert("t"), within_s=60.0))
+        await asyncio.sleep(0)
+
+    assert await asyncio.wait_for(writing, 1) == 1
+    async with open_registry(tmp_path / "f.sqlite", clock) as registry:
+        assert await kept(registry) == ["t"]
 
 
 async def test_a_lock_of_another_process_is_unavailable_not_a_crash(registry: Registry, tmp_path: Path) -> None:

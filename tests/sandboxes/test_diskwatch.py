@@ -19,7 +19,7 @@ from tests.sandboxes.test_parking import told, writes
 from tests.sandboxes.world import INSTANCE, LINES, NEVER, World, open_world
 from tests.support import eventually, short_directory
 
-QUICK = Rhythm(room_s=0.05, round_s=0.05, look_s=0.1, anxious_s=0.1, hurry_s=0.05, rest=0.1, thaw_s=0.0)
+QUICK = Rhythm(room_s=0.05, round_s=0.05, look_s=0.1, anxious_s=0.1, hurry_s=0.05, rest=0.1, apart_s=0.0, thaw_s=0.0)
 BY_HURRY = replace(QUICK, round_s=3600, look_s=3600, anxious_s=3600)
 
 
