@@ -152,6 +152,7 @@ class Incoming:
         self.phase = Phase.BODY
         request = self._request = self._understood()
         if len(self._target) + self._head_size > HEAD_LIMIT:
+            request.keeps = False
             self._turn_down(request, Answer(400))
         elif (refusal := self._refuse(request)) is not None:
             self._turn_down(request, refusal)
@@ -197,7 +198,7 @@ class Incoming:
             self._turn_down(request, Answer(413))
         elif (is_chunked or length > SMALL) and not self._enter():
             self._turn_down(request, Answer(503))
-        elif request.fields.get("expect", "").lower() == "100-continue":
+        elif request.fields.get("expect", "").lower() == "100-continue" and not request.is_old:
             self.invites = is_chunked or length > 0
 
     def _turn_down(self, request: Request, answer: Answer) -> None:

@@ -76,7 +76,7 @@ def test_a_head_has_a_limit(head: bytes, cuts: list[int]) -> None:
     one = incoming()
     (request,) = [request for piece in cut(head, list(cuts)) for request in one.feed(piece)]
 
-    assert request.refusal == Answer(400)
+    assert (request.refusal, request.keeps) == (Answer(400), False)
 
 
 def test_a_head_without_end_is_given_up() -> None:
@@ -204,13 +204,14 @@ def test_a_broken_chunk_gives_the_place_back() -> None:
 
 def test_only_who_waits_to_be_told_is() -> None:
     expecting = b"POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
-    asks, sends_none, too_long, plain = (incoming() for _ in range(4))
+    asks, sends_none, too_long, plain, old = (incoming() for _ in range(5))
     asks.feed(expecting % 3)
     sends_none.feed(expecting % 0)
     too_long.feed(expecting % (LIMIT + 1))
     plain.feed(expecting.replace(b"Expect", b"Except") % 3)
+    old.feed(expecting.replace(b"HTTP/1.1", b"HTTP/1.0") % 3)  # RFC 9110, section 10.1.1
 
-    assert [one.invites for one in (asks, sends_none, too_long, plain)] == [True, False, False, False]
+    assert [one.invites for one in (asks, sends_none, too_long, plain, old)] == [True, False, False, False, False]
     assert asks.feed(b"abc")[0].body == b"abc"
     assert not asks.invites
 
