@@ -182,7 +182,7 @@ class TestUnsettled:
         assert first["state"] == "ambiguous"
 
         output = (await command(stage, "outbox", "list"))[1]
-        assert "the connection broke before WhatsApp answered" in output
+        assert "no answer from WhatsApp: the connection broke" in output
         assert "waits about a minute for WhatsApp's status, then is sent again or held" in output
         queued = (await command(stage, "outbox", "list", "--state", "queued"))[1]
         assert queued.startswith("id")
