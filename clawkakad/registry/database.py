@@ -135,7 +135,7 @@ class Database:
         self._waiting.append(_Waiting(work, done))
         if not within_s:
             self._begin_writing()
-        elif self._alarm is None:
+        elif self._alarm is None and not self._is_writing:
             self._alarm = loop.call_later(within_s, self._begin_writing)
         return done
 

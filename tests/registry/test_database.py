@@ -197,6 +197,25 @@ async def test_what_has_time_and_no_company_is_written_when_that_is_over(registr
     assert await kept(registry) == ["t", "t", "t"]
 
 
+async def test_what_has_time_and_comes_just_before_a_commit_is_in_it_and_no_empty_one_follows(
+    registry: Registry,
+) -> None:
+    count = 0
+
+    def note(sql: str) -> None:
+        nonlocal count
+        count += sql == "COMMIT"
+
+    registry.db._commits.connection.set_trace_callback(note)
+    urgent = registry.db.write(insert("u"))
+    await asyncio.gather(urgent, *(registry.db.write(insert("t"), within_s=0.1) for _ in range(50)))
+    await asyncio.sleep(0.2)
+    registry.db._commits.connection.set_trace_callback(None)
+
+    assert count == 1
+    assert len(await kept(registry)) == 51
+
+
 async def test_who_has_time_and_gives_up_is_not_written(registry: Registry) -> None:
     giving_up = asyncio.create_task(registry.db.write(insert("t"), within_s=0.05))
     await asyncio.sleep(0)
