@@ -49,7 +49,7 @@ class SendRules:
 
 
 class Delivery:
-    """The sending loop. `caught_up`: no webhook waits to be stored; `lag_s`: how long statuses take lately.
+    """The sending loop. `caught_up`: no webhook waits for long to be stored; `lag_s`: how long statuses take lately.
 
     `on_sent` is told of sends that are on disk as taken, where nothing hangs on their statuses.
     """

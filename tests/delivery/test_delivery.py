@@ -23,6 +23,7 @@ from clawkakad.delivery.judging import MOST_FOREIGN
 from clawkakad.delivery.lookout import LOOK_AGAIN_S
 from clawkakad.delivery.pacing import BURST
 from clawkakad.delivery.receipts import Receipts
+from clawkakad.delivery.settling import Verdict
 from clawkakad.delivery.steps import Step
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, lateness, outbox, pauses, sends, users
@@ -947,3 +948,24 @@ async def test_who_writes_at_the_moment_at_which_a_message_is_held_gets_it(post:
     await post.registry.db.write(lambda tx: steps.write(tx, step=step, now=post.clock()))
 
     assert await post.states() == [QUEUED]
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+async def test_a_status_that_waits_for_company_comes_before_what_is_decided_without_it(
+    post: Post, robin: UserId, verdict: Verdict
+) -> None:
+    post.graph.script = [UNKNOWN]
+    await post.add(robin, "hi")
+    async with post.running():
+        await post.until(AMBIGUOUS)
+    due = await post.registry.db.read(sends.due)
+    (row,) = await post.rows()
+    step = Step(planning.sort_out((), (), post.clock()), ((due.heads[0], verdict),), ())
+    status = Status(Wamid("w1"), "delivered", post.clock(), row.key, None, "")
+
+    await asyncio.gather(
+        post.registry.db.write(lambda tx: post.receipts.take(tx, status, post.clock()), within_s=60),
+        post.registry.db.write(lambda tx: steps.write(tx, step=step, now=post.clock())),
+    )
+
+    assert await post.states() == [DELIVERED]

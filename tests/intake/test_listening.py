@@ -1,6 +1,7 @@
 """Listening: what is known about the webhooks that wait."""
 
-from clawkakad.intake.listening import Listening
+from clawkakad.intake.intake import LEISURE_S
+from clawkakad.intake.listening import A_MOMENT_S, Listening
 
 
 class Ticking:
@@ -16,8 +17,10 @@ def test_nothing_has_come_yet_and_so_nothing_is_missing() -> None:
 
 
 def test_it_has_caught_up_when_no_delivery_waits_and_the_last_was_stored() -> None:
-    listening = Listening()
+    clock = Ticking()
+    listening = Listening(clock)
     first, second = listening.begun(), listening.begun()
+    clock.now += 2 * A_MOMENT_S
     assert not listening.caught_up
 
     listening.stored(second)
@@ -27,6 +30,18 @@ def test_it_has_caught_up_when_no_delivery_waits_and_the_last_was_stored() -> No
 
     listening.stored(listening.begun())
     assert listening.caught_up
+
+
+def test_statuses_without_end_that_wait_for_company_are_no_reason_to_doubt() -> None:
+    clock = Ticking()
+    listening = Listening(clock)
+    tickets = [listening.begun()]
+    for _ in range(1000):
+        clock.now += LEISURE_S / 2
+        tickets.append(listening.begun())
+        assert listening.caught_up
+        if len(tickets) > 2:
+            listening.stored(tickets.pop(0))
 
 
 def test_what_was_turned_away_is_missing_until_something_is_stored_again() -> None:
