@@ -12,11 +12,12 @@ from tests.support import eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
 STOP_THE_GATEWAY = """
-import os, pathlib, signal
+import contextlib, os, pathlib, signal
 for process in pathlib.Path("/proc").glob("[0-9]*"):
-    if (process / "comm").read_text().startswith(("node", "openclaw", "MainThread")):
-        os.kill(int(process.name), signal.SIGSTOP)
-        print("stopped", process.name)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+        if (process / "comm").read_text().startswith(("node", "openclaw", "MainThread")):
+            os.kill(int(process.name), signal.SIGSTOP)
+            print("stopped", process.name)
 """
 FIRST_S = 120  # container, cold start, first turn
 NEXT_S = 60
