@@ -2,9 +2,9 @@
 
 Owns the writer's place in SQLite's write-ahead log. A commit waits for the disk. Where that is quick it is done on the
 event loop's thread: to hand it to another one, and to come back, costs more than it takes, unless many works share it.
-After a slow one, commits are handed over for a while, longer each time, so that a slow disk holds up nobody but who
-waits for it. (How long one takes on another thread cannot be told there: it has to wait for the interpreter when it is
-done.)
+Where it is slow more often than not, commits are handed over for a while, longer each time, so that a slow disk holds
+up nobody but who waits for it; that a good one is late now and then is no reason. (How long one takes on another thread
+cannot be told there: it has to wait for the interpreter when it is done.)
 The log is copied into the file beside the commits, by a connection of its own.
 
 https://www.sqlite.org/wal.html#ckpt
@@ -24,9 +24,10 @@ from clawkakad import faults
 
 BUSY_TIMEOUT_MS = 5000  # another process (the CLI, a backup) may hold the lock for a moment
 BEGIN = "BEGIN IMMEDIATE"
-QUICK_S = 0.005  # of a commit; half a millisecond where the disk is an SSD
+QUICK_S = 0.005  # of commits on average; half a millisecond where the disk is an SSD
+LATELY = 16  # commits that the average is about: one of them alone has to take 80 ms
 MANY = 8  # works in a commit: so many can wait for a thread, and the event loop works meanwhile
-FIRST_DETOUR_S, LAST_DETOUR_S = 1.0, 60.0  # how long commits are handed over after a slow one
+FIRST_DETOUR_S, LAST_DETOUR_S = 1.0, 60.0  # how long commits are handed over
 CHECKPOINT_WORKS = 1000  # works that have written some thousand pages, as often as SQLite does it by itself
 LEAST_WORKS = 4  # that one commit counts for: a work by itself writes as many pages as four of many
 # Pages of 4 KiB. What is committed during a copy is behind it, so that under steady writing the log would never begin
@@ -51,6 +52,7 @@ class Commits:
         self._checkpointer = checkpointer
         self._quick_s = quick_s
         self._long_log = long_log
+        self._usual_s = 0.0
         self._detour_s = 0.0
         self._detour_until = 0.0
         self._uncopied = 0  # works
@@ -111,9 +113,11 @@ class Commits:
 
     def _note(self, took_s: float) -> None:
         """How long one took that everybody waited for."""
-        if took_s <= self._quick_s:
+        self._usual_s += (took_s - self._usual_s) / LATELY
+        if self._usual_s <= self._quick_s:
             self._detour_s = 0.0
             return
+        self._usual_s = self._quick_s  # what decides next time is whether the first one is quick
         self._detour_s = min(LAST_DETOUR_S, max(FIRST_DETOUR_S, 2 * self._detour_s))
         self._detour_until = time.monotonic() + self._detour_s
 
