@@ -6,14 +6,11 @@ One try at a time; whether there is a next one is the sandbox's keeper's busines
 import asyncio
 from pathlib import Path
 
-import aiohttp
-
 from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayClosed, GatewayUnavailable
+from clawkakad.gateway.channel import Channel
 from clawkakad.gateway.connection import Connection
-from clawkakad.gateway.frames import MAX_INBOUND_BYTES
-from clawkakad.gateway.link import AT_ONCE_S, CLOSE_S
-from clawkakad.gateway.paced import PacedConnector
+from clawkakad.gateway.link import AT_ONCE_S
 from clawkakad.gateway.session import Session
 from clawkakad.gateway.sockets import held_socket
 
@@ -43,22 +40,15 @@ async def open_connection(
 
 
 async def _dial(socket: Path, token: str, owner_uids: frozenset[int], allowance: Allowance) -> Connection:
+    loop = asyncio.get_running_loop()
     with held_socket(socket, owner_uids) as path:
-        http = aiohttp.ClientSession(
-            connector=PacedConnector(path, allowance),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),  # our own deadlines are around every wait
-        )
         try:
-            upgraded = await http.ws_connect(
-                "ws://localhost/",
-                max_msg_size=MAX_INBOUND_BYTES,
-                timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_S),
-                autoping=False,  # a flood of pings would never leave it
-            )
-        except BaseException as problem:
-            await http.close()
-            if isinstance(problem, aiohttp.ClientError | OSError):
-                raise GatewayUnavailable(f"cannot connect: {type(problem).__name__}") from problem
-            raise
-    return Connection(http, upgraded, Session(token), allowance)
+            _, channel = await loop.create_unix_connection(lambda: Channel(allowance), path)
+        except OSError as problem:
+            raise GatewayUnavailable(f"cannot connect: {type(problem).__name__}") from problem
+    try:
+        await channel.open()
+    except BaseException:
+        channel.drop()
+        raise
+    return Connection(channel, Session(token))

@@ -1,7 +1,7 @@
 """The protocol of one connection, without I/O: text comes in, text to send and what happened come out.
 
 Owns the handshake (challenge, connect, hello-ok), the check of what we may do, and the request ids. It never awaits,
-never opens or closes anything, and knows no aiohttp: `link.py` carries what it says. A refusal is an exception
+never opens or closes anything, and knows no socket: `link.py` carries what it says. A refusal is an exception
 here, so that "retry", "stop" and "broken" are told apart in one place, `refusal()`.
 """
 
@@ -43,15 +43,13 @@ class SessionState(StrEnum):
     CONNECTING = "connecting"  # open, waiting for the challenge
     CHALLENGED = "challenged"  # our connect request is out
     READY = "ready"  # hello-ok, with all scopes
-    CLOSING = "closing"  # we are done with it: nothing more is sent
     CLOSED = "closed"
 
 
 MOVES: dict[SessionState, frozenset[SessionState]] = {
-    SessionState.CONNECTING: frozenset({SessionState.CHALLENGED, SessionState.CLOSING, SessionState.CLOSED}),
-    SessionState.CHALLENGED: frozenset({SessionState.READY, SessionState.CLOSING, SessionState.CLOSED}),
-    SessionState.READY: frozenset({SessionState.CLOSING, SessionState.CLOSED}),
-    SessionState.CLOSING: frozenset({SessionState.CLOSED}),
+    SessionState.CONNECTING: frozenset({SessionState.CHALLENGED, SessionState.CLOSED}),
+    SessionState.CHALLENGED: frozenset({SessionState.READY, SessionState.CLOSED}),
+    SessionState.READY: frozenset({SessionState.CLOSED}),
     SessionState.CLOSED: frozenset(),
 }
 
@@ -112,11 +110,6 @@ class Session:
             raise GatewayClosed(f"{method}: the connection is {self.state}")
         request_id = self._new_id()
         return request_id, encode(request_id, method, params)
-
-    def closing(self) -> None:
-        """We are about to close it."""
-        if self.state is not SessionState.CLOSED:
-            self._move(SessionState.CLOSING)
 
     def closed(self) -> None:
         """It is gone."""

@@ -143,7 +143,7 @@ def test_another_protocol_says_stop() -> None:
 
 def test_only_a_ready_session_takes_requests() -> None:
     session, _ = begun()
-    session.closing()
+    session.closed()
 
     with pytest.raises(GatewayClosed):
         Session("t").request("health", {})

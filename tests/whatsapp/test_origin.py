@@ -5,26 +5,23 @@ Each test ends with a look at what must never be left behind: something logged b
 
 import asyncio
 import contextlib
-import functools
-import gc
-import inspect
 import re
 import socket
 import ssl
 import struct
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from clawkakad.whatsapp.httpconnection import ANSWER_LIMIT, Answer, Unanswered
 from clawkakad.whatsapp.origin import AT_ONCE, Deadline, Origin, Unreached
+from tests.loops import on_both_loops
 from tests.support import SCALE, eventually, free_port
 
 AMPLE = Deadline(total_s=20 * SCALE, connect_s=20 * SCALE)
@@ -33,25 +30,6 @@ HURRIED = Deadline(total_s=SHORT_S, connect_s=AMPLE.connect_s)
 OK = b"HTTP/1.1 200 OK\r\n"
 HI = OK + b"Content-Length: 2\r\n\r\nhi"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-
-
-def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Run a test on asyncio's own loop and on uvloop; what a loop logs fails it: a callback raised, nobody asked."""
-
-    @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-    @functools.wraps(test)
-    def run(new_loop: Callable[[], asyncio.AbstractEventLoop], **fixtures: Any) -> None:
-        told: list[dict[str, Any]] = []
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.get_loop().set_exception_handler(lambda _, context: told.append(context))
-            runner.run(test(**fixtures))
-            gc.collect()
-        assert told == []
-
-    given = inspect.signature(test)
-    loop = inspect.Parameter("new_loop", inspect.Parameter.KEYWORD_ONLY)
-    run.__signature__ = given.replace(parameters=[*given.parameters.values(), loop])  # type: ignore[attr-defined]
-    return run
 
 
 class Visit:
