@@ -32,7 +32,7 @@ from clawkakad.gateway.websocket import (
 CLOSE_S = 2.0
 """How long a polite close may take before the socket is just dropped."""
 
-AT_A_TIME_S = 0.005
+AT_A_TIME_S = 0.002
 """How long one sandbox's frames may hold up everybody else. A turn's take a few milliseconds in all."""
 
 MOST_UNREAD = 1024 * 1024
