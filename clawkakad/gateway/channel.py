@@ -61,7 +61,7 @@ class Channel(asyncio.Protocol):
 
     async def open(self) -> None:
         """Say that this is to be a WebSocket, and wait for the yes. Raises `GatewayUnavailable`."""
-        self._transport.write(cast(Opening, self._opening).request)
+        self._write(cast(Opening, self._opening).request)
         await self._opened
 
     def listen(self, hear: Hear, over: Over) -> None:

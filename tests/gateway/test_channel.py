@@ -172,6 +172,21 @@ async def test_what_is_no_yes_is_no_connection(answer: bytes) -> None:
 
 
 @on_both_loops
+async def test_a_gateway_that_goes_before_it_is_asked_is_no_connection() -> None:
+    async def slam(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    with short_directory() as directory:
+        server = await asyncio.start_unix_server(slam, directory / "s")
+        channel = await made(directory / "s")
+        await asyncio.sleep(0.05)
+        with pytest.raises(GatewayUnavailable, match="cannot connect"):
+            await asyncio.wait_for(channel.open(), 10 * SCALE)
+        channel.drop()
+        server.close()
+
+
+@on_both_loops
 async def test_an_opening_that_is_cut_off_leaves_nothing() -> None:
     gone = asyncio.Event()
 
