@@ -2,7 +2,8 @@
 
 What comes in is handed over at once, by the event loop's own call: there is no task for it, and most of some twenty
 frames a turn are done with in the time that waking one would take. What that takes of the daemon's time is on the
-sandbox's account: while it has to rest nothing is read, and it cannot send.
+sandbox's account: while it has to rest nothing of it is read. What was sent to us and never read, because the socket
+broke meanwhile, is lost: how a turn stands is settled from the gateway's history.
 """
 
 import asyncio
@@ -36,7 +37,13 @@ AT_A_TIME_S = 0.002
 """How long one sandbox's frames may hold up everybody else. A turn's take a few milliseconds in all."""
 
 MOST_UNREAD = 1024 * 1024
-"""Bytes of ours that a gateway may leave unread before it gets no more."""
+"""Bytes of ours, beside the longest message so far, that a gateway may leave unread before it is left."""
+
+MOST_PONGED = 16 * 1024
+"""Bytes that it leaves unread while its pings are answered still (RFC 6455, section 5.5.3: not each must be)."""
+
+CALL_S = 0.000_015
+"""What the event loop does to hand over what came, however little that is."""
 
 Hear = Callable[[str, float], None]
 Over = Callable[[GatewayClosed], None]
@@ -50,6 +57,7 @@ class Channel(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._opening: Opening | None = Opening()
         self._opened: asyncio.Future[None] = self._loop.create_future()
+        self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())  # seen, if by nobody
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._reader = Reader(MAX_INBOUND_BYTES)
         self._early = b""
@@ -57,7 +65,8 @@ class Channel(asyncio.Protocol):
         self._over: Over | None = None
         self._is_paused = False
         self._rest: asyncio.TimerHandle | None = None
-        self._cut: asyncio.TimerHandle | None = None  # after our goodbye
+        self._cut: asyncio.TimerHandle | None = None  # when it is cut; there is one since our goodbye
+        self._longest = 0  # bytes of a message of ours
 
     async def open(self) -> None:
         """Say that this is to be a WebSocket, and wait for the yes. Raises `GatewayUnavailable`."""
@@ -70,10 +79,7 @@ class Channel(asyncio.Protocol):
         Both are called by the event loop: they must not block. Where `hear` raises, the connection is over.
         """
         self._hear, self._over = hear, over
-        if self._gone.done():
-            self._loop.call_soon(self._end, GatewayClosed("the gateway is gone", code=None))
-        else:
-            self._rest = self._loop.call_later(0, self._go_on)
+        self._rest = self._loop.call_later(0, self._go_on)
 
     def send(self, text: str) -> None:
         """One message. Raises `GatewayClosed`."""
@@ -90,12 +96,13 @@ class Channel(asyncio.Protocol):
         """`leave`, and wait until it is gone. Idempotent."""
         self.leave(code)
         try:
-            await asyncio.shield(self._gone)
+            await asyncio.wait([self._gone], timeout=CLOSE_S)
         finally:
             self.drop()
 
     def drop(self) -> None:
-        """Let go of it without a word."""
+        """Let go of it without a word, to either side."""
+        self._hear = self._over = None
         self._transport.abort()
 
     # asyncio's calls ------------------------------------------------------------------------------------------
@@ -111,19 +118,26 @@ class Channel(asyncio.Protocol):
         elif not self._opened.done():
             self._greet(self._opening, data)
 
+    def eof_received(self) -> None:
+        """It says no more. What it has not read of ours by now it need never read: nothing waits for that."""
+        self._transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
-        for timer in (self._rest, self._cut):
-            if timer is not None:
-                timer.cancel()
+        """The socket is gone. What has come whole is heard first, after a rest if there is one."""
+        if self._cut is not None:
+            self._cut.cancel()
         if not self._opened.done():
             self._opened.set_exception(GatewayUnavailable("cannot connect: the socket ended"))
         self._gone.set_result(None)
-        self._end(GatewayClosed("the gateway is gone", code=None))
+        if self._rest is None:
+            self._end(_gone())
+        elif self._over is None:
+            self._rest.cancel()
 
     # What comes in --------------------------------------------------------------------------------------------
 
     def _greet(self, opening: Opening, data: bytes) -> None:
+        self._allowance.spend_change(CALL_S)
         try:
             behind = opening.read(data)
         except Violation as problem:
@@ -154,7 +168,7 @@ class Channel(asyncio.Protocol):
             # The edge to the event loop: whatever it was, the connection is over and its users must learn it.
             logger.opt(exception=problem).error("what a gateway said could not be heard")
             self._break(GOING_AWAY, f"the hearing failed: {type(problem).__name__}")
-        rest_s = self._allowance.spend_change(time.monotonic() - began)
+        rest_s = self._allowance.spend_change(time.monotonic() - began + CALL_S)
         if is_late or rest_s:
             self._pause()
             self._rest = self._loop.call_later(rest_s, self._go_on)
@@ -164,12 +178,13 @@ class Channel(asyncio.Protocol):
     def _go_on(self) -> None:
         """After a rest. What came before it comes first."""
         self._rest = None
-        if not self._transport.is_closing():
-            early, self._early = self._early, b""
-            self._work(early)
+        early, self._early = self._early, b""
+        self._work(early)
+        if self._gone.done() and self._rest is None:
+            self._end(_gone())
 
     def _mind(self, message: Control) -> None:
-        if message.opcode == PING:
+        if message.opcode == PING and self._transport.get_write_buffer_size() < MOST_PONGED:
             self._write(frame(PONG, message.payload))
         elif message.opcode == CLOSE:
             self._say_goodbye(frame(CLOSE, message.payload[:2]))
@@ -197,8 +212,9 @@ class Channel(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         """To one that does not read, nothing any more."""
-        if self._transport.get_write_buffer_size() > MOST_UNREAD:
+        if self._transport.get_write_buffer_size() > MOST_UNREAD + self._longest:
             self._transport.abort()
+        self._longest = max(self._longest, len(data))
         if not self._transport.is_closing():
             self._transport.write(data)
 
@@ -211,3 +227,7 @@ class Channel(asyncio.Protocol):
         if self._is_paused and not self._transport.is_closing():
             self._is_paused = False
             self._transport.resume_reading()
+
+
+def _gone() -> GatewayClosed:
+    return GatewayClosed("the gateway is gone", code=None)

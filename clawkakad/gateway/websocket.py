@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MOST_HEAD = 16 * 1024
+MOST_HEAD = 4 * 1024
 """Bytes of the answer to our handshake; the gateway's has 130."""
 
 MOST_CONTROL = 125
@@ -51,7 +51,11 @@ class Violation(Exception):
 
 
 class Opening:
-    """The handshake. `request` is what to send; `read` takes what comes, until it is over."""
+    """The handshake. `request` is what to send; `read` takes what comes, until it is over.
+
+    Of the answer only what proves that it is one to us is looked at (section 4.1): extensions that we did not offer
+    would show in the first frame.
+    """
 
     def __init__(self) -> None:
         key = base64.b64encode(secrets.token_bytes(16))

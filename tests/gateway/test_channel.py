@@ -139,10 +139,14 @@ async def nothing(_: Peer) -> None:
 
 @on_both_loops
 async def test_what_comes_with_the_yes_is_heard_first_and_not_before_somebody_listens() -> None:
-    async with serving(script(of_server(TEXT, b"2")), behind=of_server(TEXT, b"1")) as path:
+    async def later(peer: Peer) -> None:
+        await asyncio.sleep(0.05)
+        await says(of_server(TEXT, b"2"), peer=peer)
+
+    async with serving(later, behind=of_server(TEXT, b"1")) as path:
         channel = await made(path)
         await channel.open()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.15)
         heard = Heard()
         channel.listen(heard.hear, heard.ends.append)
 
@@ -312,6 +316,52 @@ async def test_a_flood_of_tiny_frames_holds_nobody_up_for_long(tiny: bytes) -> N
     assert slowest < 0.15 * SCALE  # a batch of the flood itself is some of it
 
 
+@on_both_loops
+async def test_what_else_is_due_gets_its_turn_between_two_texts() -> None:
+    ticks = 0
+
+    def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+        asyncio.get_running_loop().call_soon(tick)
+
+    def hear(text: str, at: float) -> None:
+        seen.append(ticks)
+        time.sleep(0.003)
+
+    seen: list[int] = []
+    async with serving(script(of_server(TEXT, b"x") * 10)) as path:
+        channel = await made(path)
+        await channel.open()
+        tick()
+        channel.listen(hear, lambda _: None)
+        await eventually(lambda: len(seen) == 10)
+        await channel.aclose(1001)
+    assert len(set(seen)) == 10
+
+
+@on_both_loops
+async def test_what_came_whole_is_heard_though_the_socket_has_broken_meanwhile() -> None:
+    """We write to who has gone, and have not read all that it said before."""
+    heard, ends = list[str](), list[GatewayClosed]()
+
+    def hear(text: str, at: float) -> None:
+        heard.append(text)
+        time.sleep(0.02)
+        with suppress(GatewayClosed):
+            channel.send("x" * 1000)
+
+    async with serving(lambda peer: peer.says(of_server(TEXT, b"1") + of_server(TEXT, b"2"))) as path:
+        channel = await made(path)
+        await channel.open()
+        await asyncio.sleep(0.05)
+        channel.listen(hear, ends.append)
+        await eventually(lambda: ends != [])
+        await asyncio.sleep(0.05)
+        await channel.aclose(1001)
+    assert (heard, len(ends)) == (["1", "2"], 1)
+
+
 # The end --------------------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +419,96 @@ async def test_a_gateway_that_does_not_read_gets_no_more_than_it_may() -> None:
                 sent += 100_000
         assert MOST_UNREAD <= sent < 3 * MOST_UNREAD
         await eventually(lambda: [str(end) for end in heard.ends] == ["the gateway is gone"])
+
+
+@on_both_loops
+async def test_who_half_closes_and_reads_nothing_holds_nobody_up() -> None:
+    async def half_close(peer: Peer) -> None:
+        await asyncio.sleep(0.1)
+        peer.writer.write_eof()
+        await asyncio.sleep(20)
+
+    async with serving(half_close) as path, opened(path) as (channel, heard):
+        channel.send("x" * 900_000)
+        await eventually(lambda: [str(end) for end in heard.ends] == ["the gateway is gone"])
+        began = time.monotonic()
+        await channel.aclose(1001)
+        assert time.monotonic() - began < 1 * SCALE
+
+
+@on_both_loops
+async def test_a_long_message_is_no_reason_to_leave_who_has_yet_to_read_it() -> None:
+    peers: list[Peer] = []
+
+    async def hears(peer: Peer) -> None:
+        peers.append(peer)
+        await asyncio.sleep(0.2)
+        await peer.hear()
+
+    async with serving(hears) as path, opened(path) as (channel, _):
+        channel.send("x" * 2 * MIB)
+        for number in range(3):
+            channel.send(str(number))
+        await eventually(lambda: bool(peers) and len(peers[0].frames) == 4, within_s=30)
+
+
+@on_both_loops
+async def test_behind_our_goodbye_nothing_is_heard_and_it_is_said_once() -> None:
+    peers: list[Peer] = []
+
+    async def late(peer: Peer) -> None:
+        peers.append(peer)
+        await peer.reader.readexactly(1)
+        await peer.says(of_server(TEXT, b"late"))
+        await asyncio.sleep(20)
+
+    async with serving(late) as path, opened(path) as (channel, heard):
+        channel.leave(1001)
+        channel.leave(1001)
+        await asyncio.sleep(0.1)
+        rest = await peers[0].reader.read(100)
+        assert len(rest) == 7  # one goodbye, but for its first byte
+    assert (heard.texts, heard.ends) == ([], [])
+
+
+@on_both_loops
+async def test_a_closing_that_is_cut_off_still_closes() -> None:
+    ended = asyncio.Event()
+
+    async def deaf(peer: Peer) -> None:
+        await peer.hear()
+        ended.set()
+
+    async with serving(deaf) as path, opened(path) as (channel, _):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(channel.aclose(1001), 0.05)
+        await asyncio.wait_for(ended.wait(), 1 * SCALE)
+
+
+@on_both_loops
+async def test_who_has_said_goodbye_need_not_wait_for_our_end() -> None:
+    ended = list[float]()
+
+    async def leave(peer: Peer) -> None:
+        await peer.says(of_server(CLOSE, b"\x03\xf4"))
+        began = time.monotonic()
+        await peer.hear()
+        ended.append(time.monotonic() - began)
+
+    async with serving(leave) as path, opened(path):
+        await eventually(lambda: ended != [])
+        assert ended[0] < 1 * SCALE
+
+
+@on_both_loops
+async def test_pings_of_who_never_reads_fill_no_memory() -> None:
+    async def knock(peer: Peer) -> None:
+        for _ in range(200):
+            await peer.says(of_server(PING, b"") * 5000)
+
+    async with serving(knock) as path, opened(path) as (channel, _):
+        await asyncio.sleep(0.5)
+        assert channel._transport.get_write_buffer_size() < 64 * 1024
 
 
 @on_both_loops

@@ -213,6 +213,8 @@ def test_the_example_of_the_standard(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", id="a no"),
         pytest.param(b"HTTP/1.1 200 OK\r\nSec-WebSocket-Accept: %b\r\nUpgrade: websocket\r\n\r\n", id="another yes"),
+        pytest.param(HELLO.replace(b"101", b"100") + b"\r\n", id="nearly a yes"),
+        pytest.param(HELLO.replace(b"101", b"200") + b"\r\n", id="another yes with everything"),
         pytest.param(HELLO.replace(b"WebSocket\r", b"h2c\r") + b"\r\n", id="something else"),
         pytest.param(HELLO.replace(b"%b", b"c29tZXRoaW5nIGVsc2U=") + b"\r\n", id="another one's"),
         pytest.param(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", id="an empty one"),
