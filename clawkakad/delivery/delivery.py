@@ -135,8 +135,10 @@ class Delivery:
         probe_in_s = self._circuit.probe_in_s(now)
         if probe_in_s is not None:
             return self._probe_in(probe_in_s)
+        was_busy = bool(self._in_flight)
         found = await self._lookout.look(self._in_flight, now)
-        room = self._room(now)
+        # A pause's trial that has ended meanwhile has told more than this look has seen.
+        room = 0 if was_busy and self._pausing.is_on else self._room(now)
         choice = planning.choose(found.queued, self._pacer, room=room, now=now)
         self._is_full = len(choice.start) == room < len(found.queued)
         # A timer may end a moment before its time by our clock: what was not looked for is not gone.

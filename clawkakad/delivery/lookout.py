@@ -41,14 +41,14 @@ class Lookout:
         """What is due of people who are not `busy`. Raises RegistryUnavailable."""
         if self.wait_s(monotonic) > 0:
             return Sorted(queued=[head for head in self._queued if head.row.user_id not in busy], is_whole=False)
-        self._is_stale, self._looked_at = False, monotonic
+        self._is_stale, self._looked_at, wall = False, monotonic, self._clock()  # both clocks at the same moment
         try:
             due = await self._registry.db.read(sends.due)
         except BaseException:
             self.changed(now=True)
             raise
         self._size = len(due.heads)
-        self._pausing.see(due.pauses, self._clock(), monotonic)
+        self._pausing.see(due.pauses, wall, monotonic)
         found = planning.sort_out(due.heads, busy, self._clock())
         self._queued = found.queued
         return found
