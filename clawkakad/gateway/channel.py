@@ -172,7 +172,7 @@ class Channel(asyncio.Protocol):
         if is_late or rest_s:
             self._pause()
             self._rest = self._loop.call_later(rest_s, self._go_on)
-        elif self._is_paused:
+        else:
             self._resume()
 
     def _go_on(self) -> None:

@@ -2,8 +2,8 @@
 
 Owns the writer's place in SQLite's write-ahead log. A commit waits for the disk. Where that is quick it is done on the
 event loop's thread: to hand it to another one, and to come back, costs more than it takes, unless many works share it.
-Where it is slow more often than not, commits are handed over for a while, longer each time, so that a slow disk holds
-up nobody but who waits for it; that a good one is late now and then is no reason. (How long one takes on another thread
+Where it is slow on average, commits are handed over for a while, longer each time, so that a slow disk holds up nobody
+but who waits for it; that one among quick ones is late is no reason. (How long one takes on another thread
 cannot be told there: it has to wait for the interpreter when it is done.)
 The log is copied into the file beside the commits, by a connection of its own.
 

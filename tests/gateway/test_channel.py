@@ -15,7 +15,7 @@ import pytest
 
 from clawkakad.allowance import Allowance
 from clawkakad.errors import GatewayClosed, GatewayUnavailable
-from clawkakad.gateway.channel import MOST_UNREAD, Channel
+from clawkakad.gateway.channel import CALL_S, MOST_UNREAD, Channel
 from clawkakad.gateway.link import AT_ONCE_S
 from clawkakad.gateway.websocket import CLOSE, PING, PONG, TEXT, Reader
 from tests.gateway.test_websocket import of_server
@@ -314,6 +314,33 @@ async def test_a_flood_of_tiny_frames_holds_nobody_up_for_long(tiny: bytes) -> N
             await asyncio.sleep(0.005)
             slowest = max(slowest, time.monotonic() - began - 0.005)
     assert slowest < 0.15 * SCALE  # a batch of the flood itself is some of it
+
+
+class Noted(Allowance):
+    """One that knows what was paid."""
+
+    def __init__(self) -> None:
+        super().__init__(AT_ONCE_S)
+        self.paid: list[float] = []
+
+    def spend_change(self, work_s: float) -> float:
+        self.paid.append(work_s)
+        return super().spend_change(work_s)
+
+
+@on_both_loops
+async def test_bytes_one_by_one_pay_for_what_the_loop_does_with_each() -> None:
+    allowance = Noted()
+
+    async def trickle(peer: Peer) -> None:
+        for byte in of_server(TEXT, b"x" * 100):
+            await peer.says(bytes([byte]))
+            await asyncio.sleep(0.002)
+
+    async with serving(trickle) as path, opened(path, allowance) as (_, heard):
+        await eventually(lambda: heard.texts == ["x" * 100])
+        assert len(allowance.paid) > 20
+        assert min(allowance.paid) >= CALL_S
 
 
 @on_both_loops

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import itertools
-from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -148,10 +147,22 @@ def test_fragments_together_may_not_be_longer_than_a_message() -> None:
     assert caught.value.code == TOO_BIG
 
 
-@given(st.binary(max_size=2000))
-def test_any_bytes_are_messages_or_a_reason_to_end(data: bytes) -> None:
-    with suppress(Violation):
-        said(Reader(MOST), data)
+def outcome(pieces: list[bytes]) -> list[str | Control | int]:
+    """The messages, and the code of what ends them, if anything does."""
+    reader, found = Reader(MOST), list[str | Control | int]()
+    try:
+        for piece in pieces:
+            found.extend(message for message in reader.read(piece) if message is not None)
+    except Violation as problem:
+        found.append(problem.code)
+    return found
+
+
+@given(st.lists(st.one_of(st.binary(max_size=300), st.binary(max_size=200).map(lambda text: of_server(TEXT, text)))))
+def test_any_bytes_mean_the_same_at_once_and_one_by_one(parts: list[bytes]) -> None:
+    data = b"".join(parts)
+
+    assert outcome([data]) == outcome([bytes([byte]) for byte in data])
 
 
 # Writing --------------------------------------------------------------------------------------------------------------

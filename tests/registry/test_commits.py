@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import aiosqlite
@@ -32,13 +33,16 @@ async def write(commits: Commits, count: int, *, size: int = 10, works: int = 1)
         await commits.commit(works)
 
 
-async def threads(path: Path, *, quick_s: float, count: int, works: int = 1) -> list[bool]:
-    """Of commits in a row: whether each was on the event loop's thread."""
+async def threads(
+    path: Path, *, quick_s: float, count: int, works: int = 1, late: Collection[int] = (), late_s: float = 0.0
+) -> list[bool]:
+    """Of commits in a row: whether each was on the event loop's thread. `late`: which of them take `late_s` longer."""
     seen: list[bool] = []
 
     def note(sql: str) -> None:
         if sql == "COMMIT":
             seen.append(threading.get_ident() == HERE)
+            time.sleep(late_s if len(seen) in late else 0)
 
     async with connection(path) as writer:
         writer._conn.set_trace_callback(note)
@@ -58,6 +62,17 @@ async def test_what_many_works_share_holds_up_nobody_else(tmp_path: Path) -> Non
 
 async def test_where_it_is_slow_one_commit_in_a_while_tells_and_no_other_holds_up_the_loop(tmp_path: Path) -> None:
     assert [True] + [False] * 19 == await threads(tmp_path / "f", quick_s=0.0, count=20)
+
+
+async def test_one_late_commit_among_quick_ones_is_no_reason_to_hand_the_next_over(tmp_path: Path) -> None:
+    assert [True] * 20 == await threads(tmp_path / "f", quick_s=0.05, count=20, late=[5], late_s=0.3)
+
+
+async def test_commits_that_are_slow_on_average_are_handed_over(tmp_path: Path) -> None:
+    seen = await threads(tmp_path / "f", quick_s=0.05, count=16, late=range(99), late_s=0.1)
+
+    assert seen[:2] == [True, True]
+    assert seen[-3:] == [False, False, False]
 
 
 async def test_the_log_is_copied_beside_the_commits_and_begins_anew(tmp_path: Path) -> None:
