@@ -49,10 +49,10 @@ class Opening:
         turn = self._granted[user_id] = self._host.open(tx, user_id, now)
         return turn is not None
 
-    def go(self, *, stored: bool) -> None:
-        """Ask the agents of what was begun and stored; let go of the others."""
+    def go(self, stored: object | None) -> None:
+        """Ask the agents of what was begun and stored; let go of the others. None: nothing is stored."""
         self._is_over = True
-        self._let_go(stored=stored)
+        self._let_go(stored=stored is not None)
 
     def _let_go(self, *, stored: bool) -> None:
         granted, self._granted = self._granted, {}

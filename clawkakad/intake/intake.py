@@ -100,17 +100,13 @@ class Intake:
     async def _store(self, delivery: Delivery, filed: Filed) -> None:
         if not (delivery.messages or delivery.statuses or delivery.changes):
             return
-        now, opening, stored = self._clock(), self._opening(), False
-        try:
-            work = functools.partial(self._filing.file, delivery=delivery, now=now, opening=opening)
-            filed.add(await self._registry.db.write(work, within_s=_time_of(delivery)))
-            stored = True
+        now, opening = self._clock(), self._opening()
+        work = functools.partial(self._filing.file, delivery=delivery, now=now, opening=opening)
+        try:  # the agents are asked first: people wait for them, and Meta for no more than its 200
+            filed.add(await self._registry.db.write(work, then=opening.go, within_s=_time_of(delivery)))
         except Exception as error:  # one bad message must not hold back its neighbours, for days
             if not _is_of_the_content(error):
                 raise
-        finally:
-            opening.go(stored=stored)
-        if not stored:
             await self._store_apart(delivery, now, filed)
 
     async def _store_apart(self, delivery: Delivery, now: datetime, filed: Filed) -> None:

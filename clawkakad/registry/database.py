@@ -10,6 +10,7 @@ A commit is on disk when `write` returns (WAL with synchronous=FULL): a 200 to M
 
 import asyncio
 import contextlib
+import contextvars
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -52,19 +53,50 @@ class Transaction:
 
 
 Work = Callable[[Transaction], T]
-
-
-class _Waiting(NamedTuple):
-    """A work that is to be written, and who waits for it."""
-
-    work: Work[Any]
-    done: asyncio.Future[Any]
+Then = Callable[[T | None], None]
+"""Called at once with what a work returned (never None), when that is on disk; with None where it is not, as far as
+is known."""
 
 
 class _Failed(NamedTuple):
     """Stands for the result of a work that raised."""
 
     error: Exception
+
+
+class _Waiting:
+    """A work that is to be written, who waits for it, and what is to be done first, in the context of who asked."""
+
+    def __init__(self, work: Work[Any], then: Then[Any] | None) -> None:
+        self.work = work
+        self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._then = then
+        if then is not None:
+            self._context = contextvars.copy_context()
+            self.done.add_done_callback(self._given_up)
+
+    def tell(self, result: Any) -> None:
+        """What became of it."""
+        if self.done.done():
+            return  # cancelled meanwhile
+        is_stored = not isinstance(result, _Failed)
+        self._do(result if is_stored else None)
+        if is_stored:
+            self.done.set_result(result)
+        else:
+            self.done.set_exception(_converted(result.error))
+
+    def _given_up(self, done: asyncio.Future[Any]) -> None:
+        if done.cancelled():
+            self._do(None)
+
+    def _do(self, result: Any) -> None:
+        if self._then is None:
+            return
+        try:
+            self._context.run(self._then, result)
+        except Exception:  # a mistake of one caller's is not to be the others'
+            logger.exception("what was to follow a commit failed")
 
 
 class Database:
@@ -79,22 +111,19 @@ class Database:
         self._batch: Sequence[_Waiting] = ()  # what is being written
         self._patient: asyncio.Task[None] | None = None  # the writing, where it has to wait for something
 
-    async def write(self, work: Work[T], *, within_s: float = 0.0) -> T:
+    async def write(self, work: Work[T], *, then: Then[T] | None = None, within_s: float = 0.0) -> T:
         """Carry out a work in a transaction and return what it returned, once that is on disk.
 
-        What it raises undoes it, and nobody else's. `within_s`: it has so much time to wait for company in its commit.
+        What it raises undoes it, and nobody else's. `then` is called first, whatever comes. `within_s`: it has so much
+        time to wait for company in its commit.
         Raises RegistryUnavailable where SQLite cannot write now (locked by another process, disk full). Cancelled, the
         work may have been carried out: writes are idempotent by their keys.
         """
-        return await self._submit(work, within_s)
+        return await self._submit(work, then, within_s)
 
-    async def write_through(self, work: Work[T], then: Callable[[T | None], None], *, within_s: float) -> T:
-        """`write`, and whatever comes `then` is called: with what it returned, or None where nothing is stored.
-
-        It is called before anybody else learns of it. Cancelled meanwhile, this waits `within_s` for what is under way.
-        """
-        done = self._submit(work)
-        done.add_done_callback(lambda _: then(_result_of(done)))
+    async def write_through(self, work: Work[T], then: Then[T], *, within_s: float) -> T:
+        """`write`; cancelled meanwhile, this waits `within_s` for what is under way."""
+        done = self._submit(work, then)
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
@@ -129,15 +158,14 @@ class Database:
                 await asyncio.wait([self._patient])
             await self._commits.settle()
 
-    def _submit(self, work: Work[T], within_s: float = 0.0) -> asyncio.Future[T]:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        self._waiting.append(_Waiting(work, done))
+    def _submit(self, work: Work[T], then: Then[T] | None, within_s: float = 0.0) -> asyncio.Future[T]:
+        waiting = _Waiting(work, then)
+        self._waiting.append(waiting)
         if not within_s:
             self._begin_writing()
         elif self._alarm is None and not self._is_writing:
-            self._alarm = loop.call_later(within_s, self._begin_writing)
-        return done
+            self._alarm = asyncio.get_running_loop().call_later(within_s, self._begin_writing)
+        return waiting.done
 
     def _begin_writing(self) -> None:
         """What waits is written now, or after what is being written."""
@@ -245,20 +273,7 @@ def _undone_on_failure(connection: sqlite3.Connection) -> Iterator[sqlite3.Conne
 
 def _tell_all(batch: Sequence[_Waiting], results: Sequence[Any]) -> None:
     for waiting, result in zip(batch, results, strict=True):
-        _tell(waiting.done, result)
-
-
-def _tell(done: asyncio.Future[Any], result: Any) -> None:
-    if done.done():
-        return  # cancelled meanwhile
-    if isinstance(result, _Failed):
-        done.set_exception(_converted(result.error))
-    else:
-        done.set_result(result)
-
-
-def _result_of(done: asyncio.Future[T]) -> T | None:
-    return None if done.cancelled() or done.exception() is not None else done.result()
+        waiting.tell(result)
 
 
 def _all_at_once(connection: sqlite3.Connection, works: Sequence[Work[Any]]) -> list[Any] | None:

@@ -60,7 +60,7 @@ async def store(
 ) -> list[bool]:
     opening = conversations.opening()
     begun = await registry.db.write(functools.partial(storing, opening, list(messages), clock))
-    opening.go(stored=True)
+    opening.go(True)
     return begun
 
 
@@ -120,7 +120,7 @@ async def test_an_undone_transaction_has_begun_nothing_and_blocks_nobody(
 
         with pytest.raises(ZeroDivisionError):
             await registry.db.write(failing)
-        opening.go(stored=False)
+        opening.go(None)
 
         assert await store(registry, conversations, clock, message(robin, "one", clock)) == [True]
         await until_settled(registry)
@@ -139,7 +139,7 @@ async def test_a_transaction_that_is_done_again_begins_its_turn_once(
             raise ZeroDivisionError
 
         stored, _ = await asyncio.gather(registry.db.write(work), registry.db.write(neighbour), return_exceptions=True)
-        opening.go(stored=True)
+        opening.go(True)
         await until_settled(registry)
 
     assert stored == [True]
@@ -157,7 +157,7 @@ async def test_who_is_woken_while_their_turn_is_stored_is_looked_after(
         await asyncio.sleep(0)
         conversations.wake(robin)
         await storing_it
-        opening.go(stored=True)
+        opening.go(True)
         await store(registry, conversations, clock, message(robin, "two", clock))
         conversations.wake(robin)
         await until_settled(registry)
@@ -171,7 +171,7 @@ async def test_a_transaction_that_nobody_waits_for_any_more_begins_nothing(
 ) -> None:
     async with living(registry, agent, clock) as conversations:
         opening = conversations.opening()
-        opening.go(stored=False)
+        opening.go(None)
         work = functools.partial(storing, opening, [message(robin, "one", clock)], clock)
         assert await registry.db.write(work) == [False]
 
