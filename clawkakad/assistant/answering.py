@@ -116,9 +116,9 @@ class Answering:
         waits = self._rules.burst_s > 0 or self._lock(user_id).locked() or self._room.locked()
         return not waits and self._sandboxes.is_awake(user_id)
 
-    def open(self, tx: Transaction, user_id: UserId, now: datetime) -> Turn | None:
+    def open(self, tx: Transaction, message: InboxRow, now: datetime) -> Turn | None:
         """Begin the turn of the one message that waits, in the transaction that stores it; None in any other case."""
-        return turnbook.open_(tx, user_id, self._rules, now)
+        return turnbook.open_(tx, message, self._rules, now)
 
     async def take_begun(self, turn: Turn) -> bool:
         """Take a turn that was begun already, to its end; otherwise as `take_next`."""

@@ -83,9 +83,9 @@ class Conversations:
         self._granted.add(user_id)
         return True
 
-    def open(self, tx: Transaction, user_id: UserId, now: datetime) -> Turn | None:
+    def open(self, tx: Transaction, message: InboxRow, now: datetime) -> Turn | None:
         """See `opening.Host`."""
-        return self._answering.open(tx, user_id, now)
+        return self._answering.open(tx, message, now)
 
     def go(self, user_id: UserId, turn: Turn | None) -> None:
         """See `opening.Host`."""

@@ -11,6 +11,7 @@ from typing import Protocol
 from clawkakad.assistant.turnbook import Turn
 from clawkakad.model import UserId
 from clawkakad.registry.database import Transaction
+from clawkakad.registry.inbox import InboxRow
 
 
 class Host(Protocol):
@@ -19,8 +20,8 @@ class Host(Protocol):
     def grant(self, user_id: UserId) -> bool:
         """Whether a turn could be asked for at once: then nobody else begins one until `go`."""
 
-    def open(self, tx: Transaction, user_id: UserId, now: datetime) -> Turn | None:
-        """Begin the turn; None where this is not the simple case."""
+    def open(self, tx: Transaction, message: InboxRow, now: datetime) -> Turn | None:
+        """Begin the turn of a message; None where this is not the simple case."""
 
     def go(self, user_id: UserId, turn: Turn | None) -> None:
         """The transaction is over: ask, or let go of the person."""
@@ -41,12 +42,13 @@ class Opening:
         """What an undone try began is not begun."""
         self._let_go(stored=False)
 
-    def begin(self, tx: Transaction, user_id: UserId, now: datetime) -> bool:
-        """Begin the turn of a message that this transaction has stored. False: the conversation has to be woken."""
+    def begin(self, tx: Transaction, message: InboxRow, now: datetime) -> bool:
+        """Begin the turn of a message as this transaction has stored it. False: the conversation has to be woken."""
+        user_id = message.user_id
         if self._is_over or not self._host.grant(user_id):
             return False
         self._granted[user_id] = None
-        turn = self._granted[user_id] = self._host.open(tx, user_id, now)
+        turn = self._granted[user_id] = self._host.open(tx, message, now)
         return turn is not None
 
     def go(self, stored: object | None) -> None:

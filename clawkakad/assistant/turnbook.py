@@ -71,17 +71,16 @@ def begin(
     return _begin(tx, burst.turn_of(waiting, window_s=rules.burst_s), rules, now)
 
 
-def open_(tx: Transaction, user_id: UserId, rules: Rules, now: datetime) -> Turn | None:
+def open_(tx: Transaction, message: InboxRow, rules: Rules, now: datetime) -> Turn | None:
     """Begin the turn of a message in the transaction that stores it.
 
     None where that is not all: where more waits, a turn was begun before, or the message is too old to be asked for.
     """
-    waiting = inbox.waiting(tx, user_id)
-    if len(waiting) != 1 or waiting[0].state is not InboxState.RECEIVED:
+    if inbox.is_anything_waiting(tx, message.user_id, besides=message):
         return None
-    if rules.skip_old and prompt.is_old(waiting[0], now, rules.old_after):
+    if rules.skip_old and prompt.is_old(message, now, rules.old_after):
         return None
-    return _begin(tx, waiting, rules, now)
+    return _begin(tx, [message], rules, now)
 
 
 def _begin(tx: Transaction, messages: Sequence[InboxRow], rules: Rules, now: datetime) -> Turn:

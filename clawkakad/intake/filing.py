@@ -22,6 +22,7 @@ from clawkakad.model import InboxState, UserId
 from clawkakad.registry import identifiers, inbox, outbox, strangers, users
 from clawkakad.registry.database import Transaction, Work
 from clawkakad.registry.identifiers import Known
+from clawkakad.registry.inbox import InboxRow
 from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose
 
 ALBUM_S = 300  # what cannot be read and comes together is answered by one line
@@ -66,10 +67,11 @@ class Filing:
             opening.anew()
         for change in delivery.changes:
             self._change(tx, change, now, filed)
-        for message in delivery.messages:
-            self._message(tx, message, now, filed)
-        if opening is not None:  # last: what is stored after a turn has begun would not be in it
-            filed.waiting = [user_id for user_id in filed.waiting if not opening.begin(tx, user_id, now)]
+        received = [self._message(tx, message, now, filed) for message in delivery.messages]
+        is_alone = len(received) == 1  # what comes with others may have been edited by them since, or taken back
+        for row in filter(None, received):
+            if not (is_alone and opening is not None and opening.begin(tx, row, now)):
+                filed.waiting.append(row.user_id)
         for status in delivery.statuses:
             filed.outbox |= self._receipts.take(tx, status, now)
         return filed
@@ -104,15 +106,16 @@ class Filing:
             filed.waiting.append(user_id)
             filed.outbox = True
 
-    def _message(self, tx: Transaction, message: Inbound, now: datetime, filed: Filed) -> None:
+    def _message(self, tx: Transaction, message: Inbound, now: datetime, filed: Filed) -> InboxRow | None:
+        """As it is stored, where it is to be answered."""
         if inbox.is_known(tx, message.wamid):
-            return  # Meta delivers at least once
+            return None  # Meta delivers at least once
         known = self._sender(tx, message, now)
         # A person who adopted a username may come without the number that the list has: all we know of them counts.
         if self._door.lets_in(known.identifiers):
-            self._let_in(tx, message, known.id, now, filed)
-        else:
-            self._stranger(tx, message, known.id, now, filed)
+            return self._let_in(tx, message, known.id, now, filed)
+        self._stranger(tx, message, known.id, now, filed)
+        return None
 
     def _sender(self, tx: Transaction, message: Inbound, now: datetime) -> Known:
         at = min(message.sent_at, now)
@@ -122,21 +125,22 @@ class Filing:
             known = Known(users.add(tx, message.identifiers, fresh, at), message.identifiers)
         return known
 
-    def _let_in(self, tx: Transaction, message: Inbound, user_id: UserId, now: datetime, filed: Filed) -> None:
+    def _let_in(
+        self, tx: Transaction, message: Inbound, user_id: UserId, now: datetime, filed: Filed
+    ) -> InboxRow | None:
         state, text = self._decide(tx, message, user_id, now)
         taken_back = state is InboxState.RECEIVED and inbox.was_taken_back(tx, message.wamid, user_id)
         counts = state in (InboxState.RECEIVED, InboxState.ANSWERED) and not taken_back
         if counts and not self._within_limit(tx, user_id, now):
             state = InboxState.LIMITED
-        inbox.add(tx, _row(message, user_id, state, text, now), now)
+        row = inbox.add(tx, _row(message, user_id, state, text, now), now)
         if taken_back and inbox.withdraw(tx, message.wamid, now):
             state = InboxState.IGNORED
         users.touch(tx, user_id, min(message.sent_at, now))
         released = outbox.release(tx, user_id, now)
         filed.states.append((user_id, message.kind, state))
-        if state is InboxState.RECEIVED:
-            filed.waiting.append(user_id)
         filed.outbox |= self._say(tx, message, user_id, state, now) or released > 0
+        return row if state is InboxState.RECEIVED else None
 
     def _decide(
         self, tx: Transaction, message: Inbound, user_id: UserId, now: datetime

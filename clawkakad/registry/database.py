@@ -42,6 +42,11 @@ class Transaction:
         """Run one statement; returns the number of rows that it changed."""
         return self._connection.execute(sql, params).rowcount
 
+    def insert(self, sql: str, params: Params = {}) -> int | None:  # noqa: B006
+        """Insert a row; its id, or None where a conflict left it out."""
+        cursor = self._connection.execute(sql, params)
+        return cursor.lastrowid if cursor.rowcount else None
+
     def one(self, sql: str, params: Params = {}) -> Row | None:  # noqa: B006
         """The first row, or None."""
         rows = self._connection.execute(sql, params).fetchall()

@@ -57,10 +57,14 @@ def of_user(tx: Transaction, user_id: UserId) -> tuple[Identifier, ...]:
 def recognise(tx: Transaction, seen: Sequence[Identifier], at: datetime) -> Known | None:
     """Who wrote a message at `at`; what came along with the strongest identifier is theirs from now on.
 
+    `seen`: of each kind one at most.
+
     None for somebody new: also behind a number that its person had left for another one by then.
     """
     strongest, when = min(seen, key=_strength), times.to_text(at)
     rows = tx.all(_OF_OWNER, _params(strongest))
+    if rows and _are_just(rows, seen):
+        return Known(UserId(rows[0]["user_id"]), tuple(seen))
     latest = _latest(rows)
     if not rows or _had_left(latest, strongest, when):
         return None
@@ -103,6 +107,12 @@ def move(tx: Transaction, old: Identifier, new: Sequence[Identifier], now: datet
 
 def _strength(identifier: Identifier) -> int:
     return _STRENGTH[identifier[0]]
+
+
+def _are_just(rows: Sequence[Row], seen: Sequence[Identifier]) -> bool:
+    """Whether somebody came with all that is known of them, and it came together the first time: nothing is news."""
+    known = {(kind, value): added_at for _, kind, value, added_at in rows}
+    return known.keys() == set(seen) and len(set(known.values())) == 1
 
 
 def _latest(rows: Sequence[Row]) -> Latest:

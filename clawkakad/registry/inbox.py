@@ -58,14 +58,15 @@ class InboxRow:
     reason: str
 
 
-def add(tx: Transaction, message: NewInbound, now: datetime) -> None:
-    """Store a message that is not known yet."""
-    tx.execute(
+def add(tx: Transaction, message: NewInbound, now: datetime) -> InboxRow:
+    """Store a message that is not known yet; as it is stored."""
+    run_key = ids.new_key()
+    row_id = tx.insert(
         "INSERT INTO inbox (run_key, wamid, user_id, kind, text, raw, media_id, reply_to, forwarded, sent_at,"
         " received_at, state, changed_at) VALUES (:key, :wamid, :user, :kind, :text, :raw, :media, :reply_to,"
         " :forwarded, :sent, :now, :state, :now)",
         {
-            "key": ids.new_key(),
+            "key": run_key,
             "wamid": message.wamid,
             "user": message.user_id,
             "kind": message.kind,
@@ -78,6 +79,25 @@ def add(tx: Transaction, message: NewInbound, now: datetime) -> None:
             "now": times.to_text(now),
             "state": message.state.value,
         },
+    )
+    assert row_id is not None
+    return InboxRow(
+        id=row_id,
+        run_key=run_key,
+        wamid=message.wamid,
+        user_id=message.user_id,
+        kind=message.kind,
+        text=message.text,
+        media_id=message.media_id,
+        reply_to=message.reply_to,
+        forwarded=message.forwarded,
+        sent_at=message.sent_at,
+        received_at=now,
+        state=message.state,
+        turn=None,
+        attempt=0,
+        prompt=None,
+        reason="",
     )
 
 
@@ -141,10 +161,10 @@ def waiting(tx: Transaction, user_id: UserId) -> list[InboxRow]:
     return [_inbound(row) for row in rows]
 
 
-def is_anything_waiting(tx: Transaction, user_id: UserId) -> bool:
-    """Whether a person has messages without an answer."""
-    sql = "SELECT 1 FROM inbox WHERE user_id = :user AND state IN ('received', 'running') LIMIT 1"
-    return tx.one(sql, {"user": user_id}) is not None
+def is_anything_waiting(tx: Transaction, user_id: UserId, *, besides: InboxRow | None = None) -> bool:
+    """Whether a person has messages without an answer, or others than one of them."""
+    sql = "SELECT 1 FROM inbox WHERE user_id = :user AND state IN ('received', 'running') AND id <> :besides LIMIT 1"
+    return tx.one(sql, {"user": user_id, "besides": 0 if besides is None else besides.id}) is not None
 
 
 def begin(tx: Transaction, rows: Sequence[InboxRow], lead: InboxRow, prompt: str, now: datetime) -> None:

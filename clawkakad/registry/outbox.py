@@ -129,10 +129,10 @@ def _insert_all(tx: Transaction, about: _About, parts: Sequence[str], first: Out
 def _insert(tx: Transaction, about: _About, number: int, text: str, state: OutboxState) -> OutboxRow | None:
     key, source, attempt = ids.new_key(), f"{about.source}#{number}", int(state is OutboxState.SENDING)
     user_id, origin, now = about.user_id, about.origin, about.now
-    row = tx.one(
+    row_id = tx.insert(
         "INSERT INTO outbox (key, source, origin, user_id, text, state, attempt, not_before, created_at, changed_at)"
         " VALUES (:key, :source, :origin, :user, :text, :state, :attempt, :now, :now, :now)"
-        " ON CONFLICT (source) DO NOTHING RETURNING id",
+        " ON CONFLICT (source) DO NOTHING",
         {
             "key": key,
             "source": source,
@@ -144,9 +144,9 @@ def _insert(tx: Transaction, about: _About, number: int, text: str, state: Outbo
             "now": times.to_text(now),
         },
     )
-    if row is None:
+    if row_id is None:
         return None
-    return OutboxRow(row[0], key, source, origin, user_id, text, state, None, attempt, 0, None, now, now, None, now, "")
+    return OutboxRow(row_id, key, source, origin, user_id, text, state, None, attempt, 0, None, now, now, None, now, "")
 
 
 def get(tx: Transaction, row_id: int) -> OutboxRow | None:

@@ -50,9 +50,11 @@ class Due:
 # The id changes when the number does: a number from before the latest id may be somebody else's by now.
 _WAY = (
     "u.last_inbound_at AS inbound_at, u.unreachable_at AS unreachable_at,"
-    " (SELECT kind || ' ' || value FROM identifiers i WHERE i.user_id = u.id"
-    "  ORDER BY kind = 'wa_id' AND added_at >= coalesce((SELECT max(added_at) FROM identifiers latest"
-    "   WHERE latest.user_id = i.user_id AND latest.kind = 'bsuid'), '') DESC, kind, added_at DESC LIMIT 1) AS address"
+    " coalesce((SELECT 'wa_id ' || value FROM identifiers i WHERE i.user_id = u.id AND kind = 'wa_id' AND added_at >="
+    "   coalesce((SELECT max(added_at) FROM identifiers WHERE user_id = u.id AND kind = 'bsuid'), '')"
+    "   ORDER BY added_at DESC LIMIT 1),"
+    "  (SELECT kind || ' ' || value FROM identifiers i WHERE i.user_id = u.id ORDER BY kind, added_at DESC LIMIT 1)"
+    " ) AS address"
 )
 _HEADS = (
     "SELECT o.*, {way} FROM outbox o JOIN users u ON u.id = o.user_id WHERE o.id"

@@ -42,9 +42,8 @@ def message(user: UserId, text: str, clock: Clock, age: timedelta = timedelta())
 def storing(opening: Opening, messages: list[inbox.NewInbound], clock: Clock, tx: Transaction) -> list[bool]:
     """What the intake does: store, then begin."""
     opening.anew()
-    for one in messages:
-        inbox.add(tx, one, clock())
-    return [opening.begin(tx, user, clock()) for user in dict.fromkeys(one.user_id for one in messages)]
+    rows = {one.user_id: inbox.add(tx, one, clock()) for one in messages}
+    return [opening.begin(tx, row, clock()) for row in rows.values()]
 
 
 @contextlib.asynccontextmanager
