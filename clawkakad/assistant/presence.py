@@ -87,7 +87,7 @@ class Typing:
         self.wamid = wamid
         if is_news and not self._is_asked:
             self._wait_no_more()
-            self._begin()
+            self._timer = self._loop.call_soon(self._begin)  # once the agent has been asked
 
     def may_be_shown(self) -> bool:
         """Counts as shown where it may: not after the end, and not for ever."""

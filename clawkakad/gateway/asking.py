@@ -124,8 +124,7 @@ class Ask:
     async def _listen(self, connection: Connection, future: asyncio.Future[Outcome], run_id: str) -> Outcome | None:
         """The end of a run, by its event or, after a while of silence, by asking once. None: it goes on, or is lost."""
         try:
-            async with asyncio.timeout(self._tempo.quiet_s):
-                return await connection.while_open(future)
+            return await connection.while_open(future, within_s=self._tempo.quiet_s)
         except TimeoutError:
             return await connection.wait_run(run_id, 0)
 
