@@ -23,7 +23,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from clawkakad.gateway.frames import MAX_TEXT, Id, Message, Wire
+from clawkakad.gateway.frames import MAX_TEXT, Id, Wire, readable
 from clawkakad.gateway.runs import DRAINING, error_outcome
 from clawkakad.gateway.tempo import DEEP_ROWS
 
@@ -50,10 +50,11 @@ class Abort(Wire):
     aborted: bool = False
 
 
-class Row(Message):
+class Row(Wire):
     """One row of the history. `run_id` is known for rows of an assistant; `asked` is the run that a user row began."""
 
     role: str
+    text: Annotated[str, BeforeValidator(readable)] = Field(default="", alias="content")
     timestamp: float = 0
     stop_reason: str | None = None
     idempotency_key: str = ""

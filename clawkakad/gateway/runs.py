@@ -89,9 +89,8 @@ def outcome_of_chat(event: ChatEvent) -> Outcome | None:
     except ValueError:
         return None
     if ending is Ending.ERROR:
-        kind = event.error_detail.failover_reason if event.error_detail else None
-        return error_outcome(event.run_id, event.error_message or "", kind)
-    return Outcome(event.run_id, ending, event.message.text if event.message else "")
+        return error_outcome(event.run_id, event.error, event.failover_reason)
+    return Outcome(event.run_id, ending, event.text)
 
 
 def outcome_of_ack(ack: ChatAck) -> Outcome | None:

@@ -5,6 +5,7 @@ decides what becomes of each message. Never talks to anybody: it wakes the conve
 from what is on disk.
 """
 
+import asyncio
 import functools
 import sqlite3
 from collections.abc import Callable
@@ -102,8 +103,10 @@ class Intake:
             return
         now, opening = self._clock(), self._opening()
         work = functools.partial(self._filing.file, delivery=delivery, now=now, opening=opening)
-        try:  # the agents are asked first: people wait for them, and Meta for no more than its 200
+        try:
             filed.add(await self._registry.db.write(work, then=opening.go, within_s=_time_of(delivery)))
+            if delivery.messages:  # agents are asked at the end of this round of the loop: people wait for them
+                await asyncio.sleep(0)
         except Exception as error:  # one bad message must not hold back its neighbours, for days
             if not _is_of_the_content(error):
                 raise

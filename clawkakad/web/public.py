@@ -89,7 +89,7 @@ class _Webhook:
     def __init__(self, intake: Intake, token: str, secrets: tuple[str, ...], phone_number_id: str) -> None:
         self._intake = intake
         self._token = token.encode()
-        self._secrets = secrets
+        self._verifier = signature.Verifier(secrets)
         self._phone_number_id = phone_number_id
         self._forged = 0  # bad signatures since the last good one
         self._unstored = 0  # answered 503 since the last 200
@@ -112,7 +112,7 @@ class _Webhook:
     async def receive(self, request: Request) -> Answer:
         """Store a webhook and say so."""
         try:
-            signature.verify(request.body, request.fields[_SIGNATURE], self._secrets)
+            self._verifier.verify(request.body, request.fields[_SIGNATURE])
         except BadSignature:
             return self._turn_away()
         self._forged = 0

@@ -18,7 +18,10 @@ MIB = 1024 * 1024
 
 def chat(run_id: str, state: str = "final", text: str | None = None, session: str = MAIN_SESSION) -> ChatEvent:
     message: Any = None if text is None else {"content": text}
-    return ChatEvent.model_validate({"runId": run_id, "sessionKey": session, "state": state, "message": message})
+    payload = {"runId": run_id, "sessionKey": session, "state": state, "message": message}
+    event = decode(json.dumps({"type": "event", "event": "chat", "payload": payload}))
+    assert isinstance(event, ChatEvent)
+    return event
 
 
 def mark(run_id: str, heartbeat: bool) -> AgentEvent:

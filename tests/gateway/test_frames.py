@@ -98,9 +98,7 @@ def test_a_final_carries_its_text() -> None:
         decode(json.dumps(frame)) for frame in events("chat-text", "chat") if frame["payload"]["state"] == "final"
     ]
 
-    assert [final.message.text for final in finals if isinstance(final, ChatEvent) and final.message] == [
-        "Hi from stub, a text answer"
-    ]
+    assert [final.text for final in finals if isinstance(final, ChatEvent)] == ["Hi from stub, a text answer"]
 
 
 @pytest.mark.parametrize("state", ["status", "delta"])
@@ -140,7 +138,34 @@ def test_a_silent_final_has_no_message() -> None:
     final = decode(json.dumps(events("heartbeat-ok", "chat")[-1]))
 
     assert isinstance(final, ChatEvent)
-    assert final.message is None
+    assert final.text == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"message": "hi"},
+        {"message": []},
+        {"errorMessage": 7},
+        {"errorDetail": "x"},
+        {"errorDetail": {"failoverReason": 7}},
+    ],
+)
+def test_an_end_in_an_unknown_shape_is_none(wrong: dict[str, object]) -> None:
+    payload = {"runId": "r", "sessionKey": "s", "state": "final", **wrong}
+
+    frame = decode(json.dumps({"type": "event", "event": "chat", "payload": payload}))
+
+    assert frame == OtherEvent(name="chat", understood=False)
+
+
+@pytest.mark.parametrize("name", ["runId", "sessionKey", "state"])
+def test_an_end_with_too_long_a_name_is_none(name: str) -> None:
+    payload = {"runId": "r", "sessionKey": "s", "state": "final", name: "x" * 301}
+
+    frame = decode(json.dumps({"type": "event", "event": "chat", "payload": payload}))
+
+    assert frame == OtherEvent(name="chat", understood=False)
 
 
 def test_proactive_runs_are_marked() -> None:

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from clawkakad.simulator.server import Secrets, Simulator
-from clawkakad.whatsapp.signature import HEADER, verify
+from clawkakad.whatsapp.signature import HEADER, Verifier
 
 VERSION = "v25.0"
 
@@ -46,7 +46,7 @@ class Daemon:
 
     async def webhook(self, request: web.Request) -> web.Response:
         body = await request.read()
-        verify(body, request.headers.get(HEADER), [self.secrets.app_secret])
+        Verifier([self.secrets.app_secret]).verify(body, request.headers.get(HEADER))
         if self.before_answer is not None:
             await self.before_answer()
         status = self.answers.pop(0) if self.answers else 200
