@@ -100,20 +100,20 @@ def _take_change(change: wire.Change, phone_number_id: str, found: _Found) -> No
     if change.field not in ("messages", "user_id_update"):
         found.notices.append(notices.of_field(change.field, change.value))
         return
-    metadata = _read(wire.Metadata, change.value.get("metadata"), "a change's metadata", found)
-    if metadata is None:
-        return
-    if metadata.phone_number_id != phone_number_id:
+    if change.phone_number_id is None:
+        found.notices.append(notices.skipped("a change", "it does not say of which number"))
+    elif change.phone_number_id != phone_number_id:
         found.notice("info", "webhook for another number of the account ignored")
     elif change.field == "messages":
-        _take_messages(change.value, metadata, found)
+        _take_messages(change, found)
     else:
         _take_id_updates(change.value, found)
 
 
-def _take_messages(value: Mapping[str, Any], metadata: wire.Metadata, found: _Found) -> None:
+def _take_messages(change: wire.Change, found: _Found) -> None:
+    value = change.value
     if "messages" in value:  # of statuses, the commonest webhooks, nobody needs the contacts
-        _take_said(value, metadata, found)
+        _take_said(value, _NO_DIGITS.sub("", change.display_phone_number or ""), found)
     for raw in _items(value, "statuses", found):
         status = _read(wire.StatusUpdate, raw, "a status", found)
         if status is not None:
@@ -124,11 +124,10 @@ def _take_messages(value: Mapping[str, Any], metadata: wire.Metadata, found: _Fo
             found.notices.append(notices.of_error(error))
 
 
-def _take_said(value: Mapping[str, Any], metadata: wire.Metadata, found: _Found) -> None:
+def _take_said(value: Mapping[str, Any], own_number: str, found: _Found) -> None:
     """What people wrote."""
     read = (_read(wire.Contact, raw, "a contact", found) for raw in _items(value, "contacts", found))
     contacts = [contact for contact in read if contact is not None]
-    own_number = _NO_DIGITS.sub("", metadata.display_phone_number or "")
     for raw in _items(value, "messages", found):
         message = _read(wire.Message, raw, "a message", found)
         if message is not None:

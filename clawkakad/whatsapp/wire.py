@@ -8,7 +8,7 @@ https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/reference
 
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, AliasPath, Field
 
 from clawkakad.whatsapp.content import Content, Edit, Reaction, Revoke
 from clawkakad.whatsapp.lenient import Instant, Lenient, MessageId, Part, ScopedId, Several, Token, WaId
@@ -97,13 +97,12 @@ class UserIdUpdate(Part):
     parent_user_id: Lenient[Moved] = None
 
 
-class Metadata(Part):
-    """Which of our numbers a webhook is about."""
-
-    phone_number_id: str
-    display_phone_number: Lenient[str] = None
-
-
 class Change(Part):
+    """`phone_number_id`, `display_phone_number`: which of our numbers it is about, where it is about one."""
+
     field: str
     value: dict[str, Any]
+    phone_number_id: Lenient[str] = Field(None, validation_alias=AliasPath("value", "metadata", "phone_number_id"))
+    display_phone_number: Lenient[str] = Field(
+        None, validation_alias=AliasPath("value", "metadata", "display_phone_number")
+    )
