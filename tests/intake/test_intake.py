@@ -1,6 +1,7 @@
 """Intake: what becomes of each kind of message, once."""
 
 import dataclasses
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from clawkakad import faults
 from clawkakad.assistant import words
 from clawkakad.assistant.opening import Opening
+from clawkakad.assistant.turnbook import Turn
 from clawkakad.config import Access, Strangers
 from clawkakad.delivery.receipts import Receipts
 from clawkakad.errors import RegistryUnavailable
@@ -19,6 +21,7 @@ from clawkakad.intake.listening import Listening
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, sends
 from clawkakad.registry.database import Transaction
+from clawkakad.registry.inbox import InboxRow
 from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose, Status
 from clawkakad.whatsapp.parsing import parse
 from tests.conftest import Clock
@@ -39,6 +42,7 @@ class Desk:
         *,
         messages_per_hour: int = 0,
         strangers: Strangers = Strangers.SILENT,
+        opening: Callable[[], Opening] = nobody_opens,
     ) -> None:
         self.woken: list[UserId] = []
         self.outbox_calls = 0
@@ -50,7 +54,7 @@ class Desk:
             Filing(door, Limits(messages_per_hour, strangers), self.receipts),
             clock,
             listening=self.listening,
-            opening=nobody_opens,
+            opening=opening,
             on_message=self.woken.append,
             on_outbox=self._on_outbox,
         )
@@ -240,6 +244,38 @@ async def test_an_edit_changes_a_message_that_still_waits(registry: Registry, cl
     rows = {row.wamid: (row.state, row.text) for row in await registry.inbox.all()}
     assert rows == {"w1": (InboxState.RECEIVED, "at 9"), "w2": (InboxState.IGNORED, None)}
     assert len(desk.woken) == 1
+
+
+async def test_no_turn_is_begun_at_once_with_a_message_that_came_with_its_edit(
+    registry: Registry, clock: Clock
+) -> None:
+    host = Grants()
+    desk = Desk(registry, clock, open_door(), opening=lambda: Opening(host))
+
+    await desk.take(inbound("w1", text="at 8"), inbound("w2", "edit", "at 9", purpose=Purpose.EDIT, target="w1"))
+    assert host.opened == []
+    assert len(desk.woken) == 1
+
+    await desk.take(inbound("w3", text="and at 10"))
+    assert host.opened == ["and at 10"]
+    assert [row.text for row in await registry.inbox.all()] == ["and at 10", None, "at 9"]
+
+
+class Grants:
+    """Grants every opening, begins none, and notes the words."""
+
+    def __init__(self) -> None:
+        self.opened: list[str | None] = []
+
+    def grant(self, user_id: UserId) -> bool:
+        return True
+
+    def open(self, tx: Transaction, message: InboxRow, now: datetime) -> Turn | None:
+        self.opened.append(message.text)
+        return None
+
+    def go(self, user_id: UserId, turn: Turn | None) -> None:
+        pass
 
 
 async def test_an_edit_that_comes_too_late_is_a_turn_that_says_so(registry: Registry, clock: Clock) -> None:

@@ -1,8 +1,10 @@
 """The file: pragmas that hold, transactions that roll back, migrations that only go forward."""
 
 import asyncio
+import math
 import sqlite3
 import time
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -62,7 +64,13 @@ async def test_an_error_undoes_what_its_work_did(registry: Registry) -> None:
     assert await kept(registry) == []
 
 
+def crowded(registry: Registry) -> None:
+    """As if a commit had just ended."""
+    registry.db._ended_at = math.inf
+
+
 async def test_works_of_one_moment_share_a_commit_and_no_failure(registry: Registry) -> None:
+    crowded(registry)
     commits: list[str] = []
 
     def one(number: int) -> Work[None]:
@@ -84,7 +92,51 @@ async def test_works_of_one_moment_share_a_commit_and_no_failure(registry: Regis
     assert commits == ["commit"]
 
 
+async def test_after_a_quiet_moment_the_first_is_written_at_once_and_the_others_together(registry: Registry) -> None:
+    registry.db._ended_at = -math.inf
+    commits: list[str] = []
+    faults.arm(commits.append)
+    try:
+        first = asyncio.create_task(registry.db.write(insert("0")))
+        others = [asyncio.create_task(registry.db.write(insert(str(number)))) for number in range(1, 5)]
+        await asyncio.sleep(0)
+        assert (first.done(), commits) == (True, ["commit"])
+        await asyncio.gather(*others)
+    finally:
+        faults.arm(None)
+
+    assert await kept(registry) == ["0", "1", "2", "3", "4"]
+    assert commits == ["commit", "commit"]
+
+
+async def test_a_mistake_in_what_follows_a_commit_is_nobody_elses(registry: Registry) -> None:
+    crowded(registry)
+
+    def then(_: object) -> None:
+        raise ZeroDivisionError
+
+    with_mistake = registry.db.write(insert("a"), then=then)
+    await asyncio.gather(with_mistake, registry.db.write(insert("b")))
+
+    assert await kept(registry) == ["a", "b"]
+
+
+async def test_what_follows_a_commit_is_done_in_the_context_of_who_asked(registry: Registry) -> None:
+    crowded(registry)
+    who: ContextVar[str] = ContextVar("who")
+    heard: list[str] = []
+
+    async def write(name: str) -> None:
+        who.set(name)
+        await registry.db.write(lambda tx: insert(name)(tx) or name, then=lambda _: heard.append(who.get()))
+
+    await asyncio.gather(write("a"), write("b"))
+
+    assert heard == ["a", "b"]
+
+
 async def test_works_beside_one_that_fails_are_done_twice_and_no_more(registry: Registry) -> None:
+    crowded(registry)
     tries: list[str] = []
 
     def good(tx: Transaction) -> None:
@@ -158,7 +210,9 @@ async def test_a_writer_that_is_cancelled_leaves_the_way_free(registry: Registry
     await registry.db.settle()
 
 
-async def test_works_are_carried_out_in_the_order_of_their_asking(registry: Registry) -> None:
+@pytest.mark.parametrize("is_crowded", [True, False])
+async def test_works_are_carried_out_in_the_order_of_their_asking(registry: Registry, is_crowded: bool) -> None:
+    registry.db._ended_at = math.inf if is_crowded else -math.inf
     done: list[int] = []
     await asyncio.gather(*(registry.db.write(lambda _, n=n: done.append(n)) for n in range(300)))
 
@@ -347,8 +401,12 @@ async def test_what_cannot_be_written_through_is_told_too(registry: Registry) ->
     assert await kept(registry) == []
 
 
+@pytest.mark.parametrize("is_crowded", [True, False])
 @pytest.mark.parametrize("ticks", range(6))
-async def test_cancelled_at_any_moment_it_is_told_what_became_of_it(registry: Registry, ticks: int) -> None:
+async def test_cancelled_at_any_moment_it_is_told_what_became_of_it(
+    registry: Registry, ticks: int, is_crowded: bool
+) -> None:
+    registry.db._ended_at = math.inf if is_crowded else -math.inf
     told: list[str | None] = []
 
     def work(tx: Transaction) -> str:

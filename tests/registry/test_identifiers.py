@@ -65,6 +65,15 @@ async def test_the_same_identifiers_are_the_same_person(desk: Desk, seen: Sequen
     assert await desk.wrote(*seen) == await desk.wrote(*seen)
 
 
+async def test_a_number_that_comes_along_with_its_newer_id_was_not_left_with_the_id_before(desk: Desk) -> None:
+    person = await desk.wrote(NUMBER)
+    await desk.moved(NUMBER, ID)
+
+    assert await desk.address_of(person) == ID
+    assert await desk.wrote(ID, NUMBER) == person
+    assert await desk.address_of(person) == NUMBER
+
+
 async def test_what_comes_along_with_an_id_is_linked_to_its_person(desk: Desk) -> None:
     person = await desk.wrote(ID)
 

@@ -1,5 +1,6 @@
 """The inbox: what becomes of a message that is edited, taken back, or one too many."""
 
+import dataclasses
 from datetime import datetime, timedelta
 
 from clawkakad.model import InboxState, UserId, Wamid
@@ -21,6 +22,14 @@ def message(user_id: UserId, name: str, at: datetime, state: InboxState = InboxS
         state=state,
         media_id="77",
     )
+
+
+async def test_what_is_added_is_given_back_as_it_is_stored(registry: Registry, clock: Clock, robin: UserId) -> None:
+    about = dataclasses.replace(message(robin, "one", clock()), reply_to=Wamid("w0"), forwarded=True)
+
+    row = await registry.db.write(lambda tx: inbox.add(tx, about, clock()))
+
+    assert [row] == await registry.inbox.waiting(robin)
 
 
 async def test_a_message_that_waits_can_be_edited_and_taken_back(
