@@ -57,6 +57,8 @@ class Filing:
 
     def news_of(self, delivery: Delivery, now: datetime) -> Delivery:
         """The delivery without the statuses that say what is on disk."""
+        if not delivery.statuses:
+            return delivery
         statuses = tuple(status for status in delivery.statuses if not self._receipts.is_no_news(status, now))
         return dataclasses.replace(delivery, statuses=statuses)
 
