@@ -82,7 +82,9 @@ class Channel(asyncio.Protocol):
         self._rest = self._loop.call_later(0, self._go_on)
 
     def send(self, text: str) -> None:
-        """One message. Raises `GatewayClosed`."""
+        """One message. Raises `GatewayClosed`, also after a goodbye: behind that nothing may be said."""
+        if self._cut is not None:
+            raise GatewayClosed("it is being closed")
         self._write(frame(TEXT, text.encode()))
         if self._transport.is_closing():
             raise GatewayClosed("it cannot be written to")

@@ -480,7 +480,7 @@ async def test_a_long_message_is_no_reason_to_leave_who_has_yet_to_read_it() -> 
 
 
 @on_both_loops
-async def test_behind_our_goodbye_nothing_is_heard_and_it_is_said_once() -> None:
+async def test_behind_our_goodbye_nothing_is_heard_or_said() -> None:
     peers: list[Peer] = []
 
     async def late(peer: Peer) -> None:
@@ -492,6 +492,8 @@ async def test_behind_our_goodbye_nothing_is_heard_and_it_is_said_once() -> None
     async with serving(late) as path, opened(path) as (channel, heard):
         channel.leave(1001)
         channel.leave(1001)
+        with pytest.raises(GatewayClosed):
+            channel.send("one more")
         await asyncio.sleep(0.1)
         rest = await peers[0].reader.read(100)
         assert len(rest) == 7  # one goodbye, but for its first byte
