@@ -33,7 +33,7 @@ def finals(connection: Connection) -> list[str]:
 
     def hear(event: Event) -> None:
         if isinstance(event, ChatEvent) and event.state == "final":
-            texts.append(event.message.text if event.message else "")
+            texts.append(event.text)
 
     connection.listen(hear)
     return texts
