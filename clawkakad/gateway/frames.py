@@ -132,14 +132,17 @@ def _chat(payload: Any) -> ChatEvent | Progress | OtherEvent:
 
 def _ended(payload: dict[str, Any], event: ChatEvent) -> ChatEvent | OtherEvent:
     message, error, detail = payload.get("message"), payload.get("errorMessage"), payload.get("errorDetail")
-    if message is None and error is None and detail is None:
-        return event
     if isinstance(message, dict | None) and isinstance(error, str | None) and isinstance(detail, dict | None):
         reason = (detail or {}).get("failoverReason")
-        if isinstance(reason, str | None):
+        if isinstance(reason, str | None) and _can_be_stored(event.run_id):
             text = readable(message.get("content")) if message else ""
             return event._replace(text=text, error=error or "", failover_reason=reason)
     return OtherEvent(name="chat", understood=False)
+
+
+def _can_be_stored(run_id: str) -> bool:
+    """Half an emoji cannot, and an answer is stored under the name of its run."""
+    return run_id.isascii() or run_id.encode(errors="replace").decode() == run_id
 
 
 def _agent(payload: Any) -> AgentEvent | OtherEvent:

@@ -90,6 +90,8 @@ class _Waiting:
             return  # cancelled meanwhile
         is_stored = not isinstance(result, _Failed)
         self._do(result if is_stored else None)
+        if self.done.done():
+            return  # by that
         if is_stored:
             self.done.set_result(result)
         else:
@@ -100,10 +102,12 @@ class _Waiting:
             self._do(None)
 
     def _do(self, result: Any) -> None:
-        if self._then is None:
+        """What was to be done first, once."""
+        then, self._then = self._then, None
+        if then is None:
             return
         try:
-            self._context.run(self._then, result)
+            self._context.run(then, result)
         except Exception:  # a mistake of one caller's is not to be the others'
             logger.exception("what was to follow a commit failed")
 

@@ -31,6 +31,7 @@ OBJECT = "whatsapp_business_account"
 M = TypeVar("M", bound=BaseModel)
 
 _NO_DIGITS = re.compile(r"[^0-9]+")
+_HUGE = re.compile(rb"[0-9.][eE]\+?0*[1-9][0-9]{2}|(?<![0-9])[0-9]{200}")  # what is neither is below 10^300
 
 
 def _finite(digits: str) -> float | None:
@@ -64,11 +65,16 @@ def parse(body: bytes, *, phone_number_id: str) -> Delivery:
 
 
 def _decoded(body: bytes) -> Any:
-    """The quicker parser, by half, refuses some of what JSON has for Meta: half an emoji, say, or a deep nest."""
+    """The quicker parser, by half, refuses some of what JSON has for Meta: half an emoji, say, or a deep nest.
+
+    What is too big for a float it takes for infinity: where there may be such a number, the other one reads.
+    """
     try:
-        return from_json(body, allow_inf_nan=False)
+        if _HUGE.search(body) is None:
+            return from_json(body, allow_inf_nan=False)
     except ValueError:
-        return _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))  # as json.loads does it
+        pass
+    return _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))  # as json.loads does it
 
 
 def _encoded(raw: Mapping[str, Any]) -> str:

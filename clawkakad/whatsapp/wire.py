@@ -8,7 +8,7 @@ https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/reference
 
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, AliasPath, Field
+from pydantic import AliasChoices, AliasPath, ConfigDict, Field
 
 from clawkakad.whatsapp.content import Content, Edit, Reaction, Revoke
 from clawkakad.whatsapp.lenient import Instant, Lenient, MessageId, Part, ScopedId, Several, Token, WaId
@@ -99,6 +99,8 @@ class UserIdUpdate(Part):
 
 class Change(Part):
     """`phone_number_id`, `display_phone_number`: which of our numbers it is about, where it is about one."""
+
+    model_config = ConfigDict(validate_by_name=False)  # what stands beside `value` under these names is not meant
 
     field: str
     value: dict[str, Any]

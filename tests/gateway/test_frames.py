@@ -159,6 +159,14 @@ def test_an_end_in_an_unknown_shape_is_none(wrong: dict[str, object]) -> None:
     assert frame == OtherEvent(name="chat", understood=False)
 
 
+def test_an_end_whose_run_cannot_be_stored_is_none() -> None:
+    payload = {"runId": "r\ud83d", "sessionKey": "s", "state": "final", "message": {"content": "hi"}}
+
+    frame = decode(json.dumps({"type": "event", "event": "chat", "payload": payload}))
+
+    assert frame == OtherEvent(name="chat", understood=False)
+
+
 @pytest.mark.parametrize("name", ["runId", "sessionKey", "state"])
 def test_an_end_with_too_long_a_name_is_none(name: str) -> None:
     payload = {"runId": "r", "sessionKey": "s", "state": "final", name: "x" * 301}

@@ -121,6 +121,22 @@ async def test_a_mistake_in_what_follows_a_commit_is_nobody_elses(registry: Regi
     assert await kept(registry) == ["a", "b"]
 
 
+async def test_who_is_given_up_by_what_follows_a_commit_takes_nobody_along(registry: Registry) -> None:
+    crowded(registry)
+    told: list[object] = []
+
+    def then(got: object) -> None:
+        told.append(got)
+        first.cancel()
+
+    first = asyncio.create_task(registry.db.write(insert("a"), then=then))
+    second = asyncio.create_task(registry.db.write(insert("b"), then=told.append))
+    await asyncio.wait([first, second])
+
+    assert (first.cancelled(), second.result(), told) == (True, 1, [1, 1])
+    assert await kept(registry) == ["a", "b"]
+
+
 async def test_what_follows_a_commit_is_done_in_the_context_of_who_asked(registry: Registry) -> None:
     crowded(registry)
     who: ContextVar[str] = ContextVar("who")

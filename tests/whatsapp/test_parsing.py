@@ -230,6 +230,28 @@ def test_all_that_comes_out_can_be_stored() -> None:
     assert values[0] == "abc"
 
 
+@pytest.mark.parametrize(
+    "huge", ["1e999", "-1E+0999", "1" * 320 + ".0", "9" * 220 + "e99", ".1e999".replace(".", "0.")]
+)
+@pytest.mark.parametrize("part", ['"hello"', '"wamid.A"'])
+def test_a_number_without_end_is_nobodys_words_or_name(huge: str, part: str) -> None:
+    body = webhook(message(id="wamid.A"))
+    assert part.encode() in body
+
+    delivery = parsed(body.replace(part.encode(), huge.encode()))
+
+    assert [(m.wamid, m.text) for m in delivery.messages] == ([("wamid.A", None)] if part == '"hello"' else [])
+
+
+def test_a_number_beside_the_value_of_a_change_is_not_meant() -> None:
+    body = json.loads(webhook(message(), metadata=None))
+    body["entry"][0]["changes"][0].update(phone_number_id=PHONE_NUMBER_ID, display_phone_number="1")
+
+    delivery = parsed(json.dumps(body).encode())
+
+    assert (delivery.messages, [n.level for n in delivery.notices]) == ((), ["warning"])
+
+
 def test_raw_is_json_whatever_numbers_came() -> None:
     body = webhook(message()).replace(b'"hello"', b'"hello","a":NaN,"b":1e999,"c":123456789012345678901234567890')
 
