@@ -270,6 +270,7 @@ async def test_what_has_time_and_no_company_is_written_when_that_is_over(registr
 async def test_what_has_time_and_comes_just_before_a_commit_is_in_it_and_no_empty_one_follows(
     registry: Registry,
 ) -> None:
+    crowded(registry)
     count = 0
 
     def note(sql: str) -> None:
