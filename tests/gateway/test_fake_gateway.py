@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from pydantic import BaseModel
 
-from clawkakad.gateway.frames import AgentEvent, ChatAck, Frame, HelloOk, Response, RunStatus, decode
+from clawkakad.gateway.frames import AgentEvent, ChatAck, ChatEvent, Frame, HelloOk, Response, RunStatus, decode
 from clawkakad.gateway.history import read_history
 from clawkakad.gateway.session import connect_params
 from tests.fakes.gateway import FakeGateway
@@ -23,10 +23,10 @@ from tests.gateway.dial import connect_when_ready
 from tests.support import SCALE, eventually
 
 
-def read_fields(model: BaseModel | AgentEvent) -> set[str]:
+def read_fields(model: BaseModel | AgentEvent | ChatEvent) -> set[str]:
     """The fields of a model that a frame really carried, those of its parts as dotted names."""
-    if isinstance(model, AgentEvent):
-        return {name for name, value in model._asdict().items() if value is not None}
+    if isinstance(model, AgentEvent | ChatEvent):
+        return {name for name, value in model._asdict().items() if value not in (None, "")}
     found = set()
     for name in model.model_fields_set:
         value = getattr(model, name)
