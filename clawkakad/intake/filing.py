@@ -5,8 +5,6 @@ transaction fails, so nothing here is remembered but what errs on the safe side.
 """
 
 import dataclasses
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,7 +27,6 @@ from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Pur
 
 ALBUM_S = 300  # what cannot be read and comes together is answered by one line
 EDITED = "[edited an earlier message, which now reads:] "
-_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 FILES = frozenset({"image", "video", "audio", "document", "sticker"})
 
 
@@ -205,8 +202,7 @@ class Filing:
 
 def _harmless(message: Inbound, now: datetime) -> Inbound:
     """The message without what SQLite could refuse."""
-    kind = message.kind.encode("ascii", "backslashreplace").decode()
-    raw = _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], message.raw)
+    raw, kind = (text.encode("ascii", "backslashreplace").decode() for text in (message.raw, message.kind))
     return dataclasses.replace(
         message, name=None, kind=kind, text=None, reply_to=None, target=None, media_id=None, raw=raw, sent_at=now
     )

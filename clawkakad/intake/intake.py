@@ -105,9 +105,8 @@ class Intake:
         work = functools.partial(self._filing.file, delivery=delivery, now=now, opening=opening)
         try:
             filed.add(await self._registry.db.write(work, then=opening.go, within_s=_time_of(delivery)))
-            if (
-                delivery.messages
-            ):  # agents are asked first: in the second round of the loop from here their frame is out
+            if delivery.messages:
+                # Agents are asked before Meta gets its 200: two rounds of the loop from here their frame is out.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
         except Exception as error:  # one bad message must not hold back its neighbours, for days

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_json
 
 from clawkakad.model import IdentifierKind, Wamid
 from clawkakad.whatsapp import moves, notices, wire
@@ -61,14 +60,6 @@ def parse(body: bytes, *, phone_number_id: str) -> Delivery:
             if change is not None:
                 _take_change(change, phone_number_id, found)
     return found.delivery()
-
-
-def _encoded(raw: Mapping[str, Any]) -> str:
-    """By the quicker encoder, but for what it refuses: half an emoji, a deep nest."""
-    try:
-        return to_json(raw).decode()
-    except ValueError:
-        return _ENCODER.encode(raw)
 
 
 @dataclass
@@ -161,7 +152,7 @@ def _inbound(message: wire.Message, raw: Mapping[str, Any], who: tuple[Identifie
         sent_at=message.timestamp,
         reply_to=Wamid(context.id) if context.id else None,
         forwarded=bool(context.forwarded or context.frequently_forwarded),
-        raw=_encoded(raw),
+        raw=_ENCODER.encode(raw),
         purpose=reading.purpose,
         media_id=reading.media_id,
         target=reading.target,

@@ -24,10 +24,10 @@ from tests.support import SCALE, eventually
 
 
 def read_fields(model: BaseModel | AgentEvent | ChatEvent) -> set[str]:
-    """The fields of a model that a frame really carried, those of its parts as dotted names."""
+    """Its kind, and the fields of a model that a frame really carried, those of its parts as dotted names."""
+    found = {type(model).__name__}
     if isinstance(model, AgentEvent | ChatEvent):
-        return {name for name, value in model._asdict().items() if value not in (None, "")}
-    found = set()
+        return found | {name for name, value in model._asdict().items() if value not in (None, "")}
     for name in model.model_fields_set:
         value = getattr(model, name)
         found.add(name)

@@ -1,7 +1,6 @@
 """Intake: what becomes of each kind of message, once."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -551,16 +550,6 @@ async def test_a_bad_name_or_time_is_no_reason_to_lose_a_message(registry: Regis
 
     assert set((await desk.states()).values()) == {InboxState.FAILED}
     assert len(await desk.states()) == 3
-
-
-async def test_what_is_kept_of_a_message_that_cannot_be_filed_is_json(registry: Registry, clock: Clock) -> None:
-    desk = Desk(registry, clock, open_door())
-    body = {"text": "grün \U0001f600 \ud83d"}
-
-    await desk.take(dataclasses.replace(inbound("w1"), kind="\ud800", raw=json.dumps(body, ensure_ascii=False)))
-
-    (row,) = await registry.db.all("SELECT raw FROM inbox")
-    assert json.loads(row["raw"]) == body
 
 
 async def test_where_not_even_that_it_came_can_be_stored_the_rest_still_is(registry: Registry, clock: Clock) -> None:
