@@ -14,7 +14,7 @@ from typing import Protocol, cast
 from loguru import logger
 
 from clawkakad.web.answer import Answer
-from clawkakad.web.incoming import Incoming, LargeBodies, Phase
+from clawkakad.web.incoming import Incoming, Phase, Room
 from clawkakad.web.request import Request
 from clawkakad.web.turnstile import Turnstile
 
@@ -52,13 +52,13 @@ class Connection(asyncio.Protocol):
     """One of `everyone`, while it is let in."""
 
     def __init__(
-        self, site: Site, limits: Limits, turnstile: Turnstile, large: LargeBodies, everyone: set["Connection"]
+        self, site: Site, limits: Limits, turnstile: Turnstile, room: Room, everyone: set["Connection"]
     ) -> None:
         self._site = site
         self._limits = limits
         self._turnstile = turnstile
         self._everyone = everyone
-        self._incoming = Incoming(site.refuse, large, limits.body)
+        self._incoming = Incoming(site.refuse, room, limits.body)
         self._loop = asyncio.get_running_loop()
         self._due: deque[Request] = deque()
         self.work: asyncio.Task[None] | None = None

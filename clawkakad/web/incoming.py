@@ -1,7 +1,7 @@
 """The bytes of one HTTP connection become requests. No I/O and no clock; llhttp, the parser of Node, reads them.
 
 What can be refused by its head is, and its body is read for nothing. What a client can make us keep is limited: a head,
-a body, how many large bodies there are at a time on all connections, how many requests come at once.
+a body, what is kept of large bodies on all connections together, how many requests come at once.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,10 @@ FIELD_COST = 32
 """Bytes that a field counts for beyond its own, as in HTTP/2 (RFC 9113, section 6.5.2): many short ones cost more."""
 
 SMALL = 64 * 1024
-"""Bytes of a body; of these there may be as many as there are connections."""
+"""Bytes of a body; so much may be kept of each, on as many connections as there are."""
+
+MOST_BEYOND = 32 * 1024 * 1024
+"""Bytes of bodies beyond that, on all connections together: of Meta's largest webhooks, ten at a time."""
 
 AT_ONCE = 16
 """Requests that one client may send without waiting for an answer. Nobody but our tests sends two."""
@@ -41,22 +44,22 @@ class Phase(Enum):
     BODY = "its body"
 
 
-class LargeBodies:
-    """How many there may be at a time, on all connections together."""
+class Room:
+    """For what is beyond SMALL, in bytes. Only what has come takes some: who announces a large body holds nothing."""
 
-    def __init__(self, at_once: int = 16) -> None:
-        self._free = at_once
+    def __init__(self, size: int = MOST_BEYOND) -> None:
+        self.free = size
 
-    def enter(self) -> bool:
-        """Whether there is room; it is taken then."""
-        if self._free <= 0:
+    def take(self, size: int) -> bool:
+        """Whether there is so much; it is taken then."""
+        if size > self.free:
             return False
-        self._free -= 1
+        self.free -= size
         return True
 
-    def leave(self) -> None:
-        """There is room for one more."""
-        self._free += 1
+    def give(self, size: int) -> None:
+        """So much is not needed any more."""
+        self.free += size
 
 
 class Incoming:
@@ -65,13 +68,13 @@ class Incoming:
     The methods `on_...` are for the parser.
     """
 
-    def __init__(self, refuse: Callable[[Request], Answer | None], large: LargeBodies, body_limit: int) -> None:
+    def __init__(self, refuse: Callable[[Request], Answer | None], room: Room, body_limit: int) -> None:
         self._refuse = refuse
-        self._large = large
+        self._room = room
+        self._taken = 0  # of the room
         self._body_limit = body_limit
         self._parser = HttpRequestParser(self)
         self._whole: list[Request] = []
-        self._is_large = False
         self._begin()
         self.phase = Phase.HEAD  # whoever connects owes us one
         self.ended = 0
@@ -165,8 +168,11 @@ class Incoming:
         request = self._request
         if request is None or self.is_refused:
             return
-        if len(self._body) + len(part) > self._body_limit:
+        size = len(self._body) + len(part)
+        if size > self._body_limit:
             self._turn_down(request, Answer(413))
+        elif not self._make_room(size - SMALL):
+            self._turn_down(request, Answer(503))
         else:
             self._body += part
 
@@ -192,14 +198,11 @@ class Incoming:
         return Request(parser.get_method().decode("ascii"), path, query, self._fields, is_old, keeps)
 
     def _expect_body(self, request: Request) -> None:
-        is_chunked = "transfer-encoding" in request.fields
         length = int(request.fields.get("content-length", "0").strip()[-20:])  # longer ones begin with zeros: 64 bits
         if length > self._body_limit:
             self._turn_down(request, Answer(413))
-        elif (is_chunked or length > SMALL) and not self._enter():
-            self._turn_down(request, Answer(503))
         elif request.fields.get("expect", "").lower() == "100-continue" and not request.is_old:
-            self.invites = is_chunked or length > 0
+            self.invites = length > 0 or "transfer-encoding" in request.fields
 
     def _turn_down(self, request: Request, answer: Answer) -> None:
         request.refusal = answer
@@ -214,14 +217,17 @@ class Incoming:
         else:
             self.is_over = True
 
-    def _enter(self) -> bool:
-        self._is_large = self._large.enter()
-        return self._is_large
+    def _make_room(self, beyond: int) -> bool:
+        """For so many bytes in all."""
+        more = max(0, beyond - self._taken)
+        if not self._room.take(more):
+            return False
+        self._taken += more
+        return True
 
     def _leave(self) -> None:
-        if self._is_large:
-            self._is_large = False
-            self._large.leave()
+        self._room.give(self._taken)
+        self._taken = 0
 
 
 def _address(target: bytes) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 
 from clawkakad.errors import UsageError
 from clawkakad.web.connection import Connection, Limits, Site
-from clawkakad.web.incoming import LargeBodies
+from clawkakad.web.incoming import Room
 from clawkakad.web.turnstile import Turnstile
 
 DEFAULTS = Limits()
@@ -27,10 +27,10 @@ async def listening(site: Site, host: str, port: int, *, limits: Limits = DEFAUL
     then the rest is cut.
     """
     turnstile = Turnstile(total=limits.connections, per_address=limits.per_address)
-    large, everyone = LargeBodies(), set[Connection]()
+    room, everyone = Room(), set[Connection]()
     loop = asyncio.get_running_loop()
     try:
-        server = await loop.create_server(lambda: Connection(site, limits, turnstile, large, everyone), host, port)
+        server = await loop.create_server(lambda: Connection(site, limits, turnstile, room, everyone), host, port)
     except OSError as error:
         raise UsageError(_advice(error, host, port)) from error
     try:

@@ -2,14 +2,14 @@
 
 import itertools
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clawkakad.web.answer import Answer
-from clawkakad.web.incoming import AT_ONCE, FIELD_COST, HEAD_LIMIT, SMALL, Incoming, LargeBodies, Phase
+from clawkakad.web.incoming import AT_ONCE, FIELD_COST, HEAD_LIMIT, MOST_BEYOND, SMALL, Incoming, Phase, Room
 from clawkakad.web.request import Request
 from tests.web.support import post
 
@@ -19,13 +19,13 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNKS = b"3\r\nabc\r\n2;an=extension\r\nde\r\n0\r\nX-Trailer: 1\r\n\r\n"
 
 
-def incoming(*, refuses: str = "", large: LargeBodies | None = None) -> Incoming:
+def incoming(*, refuses: str = "", room: Room | None = None) -> Incoming:
     """With a site that refuses the path `refuses` by the head."""
 
     def refuse(request: Request) -> Answer | None:
         return Answer(404) if request.path == refuses else None
 
-    return Incoming(refuse, LargeBodies() if large is None else large, LIMIT)
+    return Incoming(refuse, Room() if room is None else room, LIMIT)
 
 
 def cut(data: bytes, at: list[int]) -> Iterator[bytes]:
@@ -151,69 +151,58 @@ def test_who_asks_too_much_at_once_is_answered_that_much() -> None:
     assert one.feed(GET) == []
 
 
-LARGE = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % (SMALL + 1)
+BEYOND = 1000
+LARGE = b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % (SMALL + BEYOND)
 
 
 @pytest.mark.parametrize(
     "end",
     [
-        lambda one: one.feed(b"x" * (SMALL + 1)),
-        lambda one: one.close(),
-        lambda one: one.feed(b"x" * (SMALL + 1) + b"\x00 noise\r\n\r\n"),
+        lambda one: one.feed(b"xx"),
+        lambda one: one.feed(b"xx\x00 noise\r\n\r\n"),
+        lambda one: (one.close(), one.close()),
     ],
-    ids=["whole", "gone", "noise behind it"],
+    ids=["whole", "noise behind it", "gone"],
 )
-def test_the_place_of_a_large_body_is_given_back(end: object) -> None:
-    assert callable(end)
-    large = LargeBodies(1)
-    first, second = incoming(large=large), incoming(large=large)
-    assert first.feed(LARGE) == []
+def test_of_large_bodies_no_more_is_kept_than_there_is_room_for(end: Callable[[Incoming], object]) -> None:
+    room = Room(BEYOND)
+    first, second = incoming(room=room), incoming(room=room)
+    for one in (first, second):
+        assert one.feed(LARGE) == one.feed(b"x" * SMALL) == []
+    for _ in range(2):
+        assert first.feed(b"x" * (BEYOND // 2 - 1)) == []
+    assert room.free == 2
 
-    assert [request.refusal for request in second.feed(LARGE)] == [Answer(503)]
+    assert [request.refusal for request in second.feed(b"xxx")] == [Answer(503)]
+    assert second.is_refused
     end(first)
-    third = incoming(large=large)
-    assert third.feed(LARGE) == []
-    third.close()
-    third.close()
-    assert large.enter()
-    assert not large.enter()
+
+    assert room.free == BEYOND
+    (request,) = second.feed(b"x" * (BEYOND - 3) + LARGE + b"x" * (SMALL + BEYOND))
+    assert (request.refusal, len(request.body)) == (None, SMALL + BEYOND)
+    assert room.free == BEYOND
 
 
-def test_a_body_of_unknown_length_is_a_large_one() -> None:
-    assert [request.refusal for request in incoming(large=LargeBodies(0)).feed(CHUNKED)] == [Answer(503)]
+def test_who_announces_a_large_body_keeps_nobody_out() -> None:
+    room = Room(BEYOND)
+    idle = [incoming(room=room) for _ in range(100)]
+    assert all(one.feed(LARGE + b"x" * SMALL) == [] for one in idle)
+
+    (request,) = incoming(room=room).feed(LARGE + b"x" * (SMALL + BEYOND))
+
+    assert request.refusal is None
 
 
-def test_who_sends_too_much_has_no_place_any_more() -> None:
-    large = LargeBodies(1)
-    one = incoming(large=large)
-    assert [request.refusal for request in one.feed(CHUNKED + b"%x\r\n" % (2 * LIMIT) + b"x" * (LIMIT + 1))] == [
-        Answer(413)
-    ]
+@pytest.mark.parametrize("more", [b"%x\r\n" % (2 * LIMIT) + b"x" * (LIMIT + 1), b"zz\r\n"], ids=["too much", "broken"])
+def test_who_is_refused_has_no_room_any_more(more: bytes) -> None:
+    room = Room()
+    one = incoming(room=room)
+    assert one.feed(CHUNKED + b"%x\r\n" % (2 * SMALL) + b"x" * (2 * SMALL) + b"\r\n") == []
+    assert room.free == MOST_BEYOND - SMALL
 
-    assert large.enter()
+    assert len(one.feed(more)) == 1
 
-
-def test_a_broken_chunk_gives_the_place_back() -> None:
-    large = LargeBodies(1)
-    one = incoming(large=large)
-    assert one.feed(CHUNKED) == []
-    assert [request.refusal for request in one.feed(b"zz\r\n")] == [Answer(400)]
-
-    assert large.enter()
-
-
-def test_only_who_waits_to_be_told_is() -> None:
-    expecting = b"POST / HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
-    asks, sends_none, too_long, plain, old = (incoming() for _ in range(5))
-    asks.feed(expecting % 3)
-    sends_none.feed(expecting % 0)
-    too_long.feed(expecting % (LIMIT + 1))
-    plain.feed(expecting.replace(b"Expect", b"Except") % 3)
-    old.feed(expecting.replace(b"HTTP/1.1", b"HTTP/1.0") % 3)  # RFC 9110, section 10.1.1
-
-    assert [one.invites for one in (asks, sends_none, too_long, plain, old)] == [True, False, False, False, False]
-    assert asks.feed(b"abc")[0].body == b"abc"
-    assert not asks.invites
+    assert room.free == MOST_BEYOND
 
 
 @pytest.mark.parametrize(
@@ -279,7 +268,7 @@ def test_a_fault_of_ours_is_an_error_and_no_bad_request() -> None:
     def fails(_: Request) -> Answer | None:
         raise ZeroDivisionError
 
-    one = Incoming(fails, LargeBodies(), LIMIT)
+    one = Incoming(fails, Room(), LIMIT)
 
     assert [request.refusal for request in one.feed(GET)] == [Answer(500)]
     assert one.is_over

@@ -13,7 +13,7 @@ from loguru import logger
 
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.web.connection import Limits
-from clawkakad.web.incoming import SMALL
+from clawkakad.web.incoming import MOST_BEYOND, SMALL
 from clawkakad.web.listener import listening
 from clawkakad.web.public import BODY_LIMIT, public_site
 from clawkakad.whatsapp.parsing import Delivery, parse
@@ -207,20 +207,28 @@ async def test_a_compressed_body_is_taken_as_the_bytes_that_it_is(site: Site) ->
 
 
 async def test_large_bodies_cannot_fill_the_memory_and_small_ones_still_pass(site: Site) -> None:
-    head = f"POST {WEBHOOK} HTTP/1.1\r\nHost: a\r\n{HEADER}: sha256=00\r\nContent-Length: {SMALL + 1}\r\n\r\n".encode()
+    head = f"POST {WEBHOOK} HTTP/1.1\r\nHost: a\r\n{HEADER}: sha256=00\r\nContent-Length: {BODY_LIMIT}\r\n\r\n".encode()
+
+    async def large() -> tuple[int, bytes]:
+        return await site.post(b" " * BODY_LIMIT, "sha256=00")
+
     async with AsyncExitStack() as stack:
-        for _ in range(16):
-            slow = await stack.enter_async_context(wire(site.port))
-            await slow.send(head + b"x" * 1000)
+        slow = [await stack.enter_async_context(wire(site.port)) for _ in range(MOST_BEYOND // (BODY_LIMIT - SMALL))]
+        for client in slow:
+            await client.send(head)
+        assert await large() == (401, b"")  # what was only announced is in nobody's way
+
+        for client in slow:
+            await client.send(b"x" * (BODY_LIMIT - 1))
 
         async def full() -> bool:
-            return await site.post(b" " * (SMALL + 1), "sha256=00") == (503, b"")
+            return await large() == (503, b"")
 
         await eventually(full)
         assert await site.post(TEXT, sign(TEXT, SECRET)) == (200, b"")
 
     async def room() -> bool:
-        return await site.post(b" " * (SMALL + 1), "sha256=00") == (401, b"")
+        return await large() == (401, b"")
 
     await eventually(room)
 
