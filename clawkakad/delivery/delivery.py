@@ -11,9 +11,10 @@ import contextlib
 import functools
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from loguru import logger
 
@@ -300,7 +301,7 @@ class Delivery:
         while True:
             now = self._clock()
             try:
-                interrupted, recent = await self._registry.db.write(functools.partial(_inherit, now=now))
+                left = await self._registry.db.write(functools.partial(_inherit, now=now))
             except RegistryUnavailable as error:
                 logger.warning("outbox cannot be written now", error=str(error))
                 await asyncio.sleep(LOOK_AGAIN_S)
@@ -308,9 +309,11 @@ class Delivery:
                 break
         self._has_taken_over = True
         monotonic = self._monotonic()
-        self._pacer.remember((user, monotonic - max(0.0, (now - at).total_seconds())) for user, at in recent)
-        if interrupted:
-            logger.warning("sends with unknown outcome from the last run", sends=interrupted)
+        self._pacer.remember((user, monotonic - max(0.0, (now - at).total_seconds())) for user, at in left.recent)
+        if left.sent_at is not None:
+            self._patience.was_away((now - left.sent_at).total_seconds())
+        if left.interrupted:
+            logger.warning("sends with unknown outcome from the last run", sends=left.interrupted)
 
     async def _stop(self) -> None:
         """Let requests in flight end: each is bounded by the Graph client's own deadline."""
@@ -321,6 +324,14 @@ class Delivery:
             task.cancel()
 
 
-def _inherit(tx: Transaction, *, now: datetime) -> tuple[int, list[tuple[UserId, datetime]]]:
-    since = now - timedelta(seconds=FULL_AFTER_S)
-    return sends.interrupted(tx, now), sends.recent(tx, since)
+class _Left(NamedTuple):
+    """What the last process left: sends in flight, when the last of unknown outcome was sent, who was sent to lately."""
+
+    interrupted: int
+    sent_at: datetime | None
+    recent: Sequence[tuple[UserId, datetime]]
+
+
+def _inherit(tx: Transaction, *, now: datetime) -> _Left:
+    sent_at = sends.last_unsettled(tx)
+    return _Left(sends.interrupted(tx, now), sent_at, sends.recent(tx, now - timedelta(seconds=FULL_AFTER_S)))

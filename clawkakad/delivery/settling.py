@@ -1,7 +1,8 @@
 """Settling a send whose outcome is unknown: how long a status may take, and what is done when none came. No I/O.
 
 What the Graph API takes it reports by a status that carries our key, mostly within seconds. Silence says something
-only while we listen: seconds in which a webhook waits to be stored, or WhatsApp cannot be reached, do not count.
+only while we listen: seconds in which a webhook waits to be stored, or WhatsApp cannot be reached, do not count, nor do as
+many after them. What Meta could not bring it brings again, at longer and longer intervals, for seven days.
 With statuses lost there is no rule without either loss or doubles: ours is stated here, and each case is counted.
 """
 
@@ -15,6 +16,7 @@ LAGS_PER_WAIT = 5  # the wait is this many times what statuses mostly take
 YOUNG = timedelta(minutes=10)  # a reply that is older may do more harm than good
 SKEW = timedelta(minutes=1)  # made in the future: the clock was set back, and its age is anybody's guess
 LONGEST_TICK_S = 3.0  # a process that was not running was not listening
+MOST_BEHIND_S = 180.0  # after long outages nobody can wait until Meta has tried again: what is old is not sent at all
 
 
 class Verdict(Enum):
@@ -63,14 +65,22 @@ class Patience:
 
     def __init__(self) -> None:
         self._listened_s = 0.0
+        self._behind_s = 0.0  # as long as this Meta may still have something from a time in which we did not listen
         self._ticked_at: float | None = None
         self._was_listening = False
         self._since: dict[int, float] = {}
 
+    def was_away(self, seconds: float) -> None:
+        """Nobody listened for so long before the first tick."""
+        self._behind_s = min(MOST_BEHIND_S, max(0.0, seconds))
+
     def tick(self, now: float, *, listening: bool) -> None:
         """The time is `now` (monotonic seconds); what has passed counts where we listened at both of its ends."""
-        if self._ticked_at is not None and listening and self._was_listening:
-            self._listened_s += min(now - self._ticked_at, LONGEST_TICK_S)
+        passed_s = 0.0 if self._ticked_at is None else now - self._ticked_at
+        listened_s = min(passed_s, LONGEST_TICK_S) if listening and self._was_listening else 0.0
+        made_up_s = min(listened_s, self._behind_s)
+        self._behind_s = min(MOST_BEHIND_S, self._behind_s - made_up_s + passed_s - listened_s)
+        self._listened_s += listened_s - made_up_s
         self._ticked_at, self._was_listening = now, listening
 
     def waited_s(self, row_id: int) -> float:

@@ -135,6 +135,12 @@ def unknown(tx: Transaction, row: OutboxRow, reason: str, now: datetime) -> bool
     )
 
 
+def last_unsettled(tx: Transaction) -> datetime | None:
+    """When the last of the messages went out, or may have, whose outcome nobody knows; None: there is no such one."""
+    row = tx.one("SELECT max(changed_at) AS at FROM outbox WHERE state IN ('sending', 'ambiguous')")
+    return None if row is None else times.maybe(row["at"])
+
+
 def interrupted(tx: Transaction, now: datetime) -> int:
     """At start: what the last process left in `sending` may have gone out. Returns how many there were."""
     return tx.execute(

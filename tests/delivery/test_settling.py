@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clawkakad.delivery.settling import LONGEST_WAIT_S, Lags, Patience, Verdict, decide, wait_s
+from clawkakad.delivery.settling import (
+    LONGEST_TICK_S,
+    LONGEST_WAIT_S,
+    MOST_BEHIND_S,
+    Lags,
+    Patience,
+    Verdict,
+    decide,
+    wait_s,
+)
 
 AGES = st.timedeltas(timedelta(days=-400), timedelta(days=400))
 ORIGINS = st.sampled_from(["reply", "notice", "reminder", "late", "heartbeat"])
@@ -72,10 +81,26 @@ def test_only_time_in_which_we_listened_counts() -> None:
     patience.tick(1, listening=True)
     patience.tick(2, listening=False)
     patience.tick(3, listening=True)
-    patience.tick(4, listening=True)
+    patience.tick(5, listening=True)
+    assert patience.waited_s(7) == 1  # for as long as we did not listen, what was sent then may still come
 
+    patience.tick(6, listening=True)
     assert patience.waited_s(7) == 2
     assert patience.waited_s(8) == 0
+
+
+@pytest.mark.parametrize(("away_s", "deaf_s"), [(20, 20), (-90_000, 0), (90_000, MOST_BEHIND_S)])
+def test_as_long_as_nobody_listened_nothing_counts_after_a_start(away_s: float, deaf_s: float) -> None:
+    patience = Patience()
+    patience.was_away(away_s)
+    patience.tick(0, listening=True)
+    patience.waited_s(7)
+    for second in range(1, int(deaf_s) + 1):
+        patience.tick(second, listening=True)
+        assert patience.waited_s(7) == 0
+
+    patience.tick(deaf_s + 1, listening=True)
+    assert patience.waited_s(7) == 1
 
 
 def test_a_process_that_stood_still_did_not_listen() -> None:
@@ -83,8 +108,13 @@ def test_a_process_that_stood_still_did_not_listen() -> None:
     patience.tick(0, listening=True)
     patience.waited_s(7)
     patience.tick(3600, listening=True)
+    assert patience.waited_s(7) == LONGEST_TICK_S
 
-    assert patience.waited_s(7) <= 3
+    for second in range(1, int(MOST_BEHIND_S) + 1):
+        patience.tick(3600 + second, listening=True)
+    assert patience.waited_s(7) == LONGEST_TICK_S
+    patience.tick(3600 + MOST_BEHIND_S + 1, listening=True)
+    assert patience.waited_s(7) == LONGEST_TICK_S + 1
 
 
 def test_who_is_settled_is_forgotten() -> None:
