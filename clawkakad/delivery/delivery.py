@@ -325,7 +325,7 @@ class Delivery:
 
 
 class _Left(NamedTuple):
-    """What the last process left: sends in flight, when the last of unknown outcome was sent, who was sent to lately."""
+    """By the last process: how many were in flight, when the last of unknown outcome was sent, who got one lately."""
 
     interrupted: int
     sent_at: datetime | None

@@ -1,8 +1,8 @@
 """Settling a send whose outcome is unknown: how long a status may take, and what is done when none came. No I/O.
 
 What the Graph API takes it reports by a status that carries our key, mostly within seconds. Silence says something
-only while we listen: seconds in which a webhook waits to be stored, or WhatsApp cannot be reached, do not count, nor do as
-many after them. What Meta could not bring it brings again, at longer and longer intervals, for seven days.
+only while we listen: seconds in which a webhook waits to be stored, or WhatsApp cannot be reached, do not count, nor do
+as many after them. What Meta could not bring it brings again, at longer and longer intervals, for seven days.
 With statuses lost there is no rule without either loss or doubles: ours is stated here, and each case is counted.
 """
 

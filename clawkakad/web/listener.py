@@ -20,14 +20,16 @@ DEFAULTS = Limits()
 
 
 @asynccontextmanager
-async def listening(site: Site, host: str, port: int, *, limits: Limits = DEFAULTS) -> AsyncIterator[int]:
-    """Serve `site` while inside; gives the port, which matters where 0 was asked for.
+async def listening(
+    site: Site, host: str, port: int, *, limits: Limits = DEFAULTS, room: Room | None = None
+) -> AsyncIterator[int]:
+    """Serve `site` while inside; gives the port, which matters where 0 was asked for. `room`: for large bodies.
 
     Raises UsageError if it is taken. On the way out the port is closed first, then requests in flight get `drain_s`,
     then the rest is cut.
     """
     turnstile = Turnstile(total=limits.connections, per_address=limits.per_address)
-    room, everyone = Room(), set[Connection]()
+    room, everyone = room or Room(), set[Connection]()
     loop = asyncio.get_running_loop()
     try:
         server = await loop.create_server(lambda: Connection(site, limits, turnstile, room, everyone), host, port)

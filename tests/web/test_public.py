@@ -13,7 +13,7 @@ from loguru import logger
 
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.web.connection import Limits
-from clawkakad.web.incoming import MOST_BEYOND, SMALL
+from clawkakad.web.incoming import MOST_BEYOND, SMALL, Room
 from clawkakad.web.listener import listening
 from clawkakad.web.public import BODY_LIMIT, public_site
 from clawkakad.whatsapp.parsing import Delivery, parse
@@ -51,8 +51,9 @@ class RecordingIntake:
 class Site:
     """A running public site, and a client of it."""
 
-    def __init__(self, port: int, session: aiohttp.ClientSession, intake: RecordingIntake) -> None:
+    def __init__(self, port: int, session: aiohttp.ClientSession, intake: RecordingIntake, room: Room) -> None:
         self.port = port
+        self.room = room
         self.session = session
         self.intake = intake
         self.health: dict[str, object] = {"ok": True, "users": 2}
@@ -66,7 +67,7 @@ class Site:
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    intake = RecordingIntake()
+    intake, room = RecordingIntake(), Room()
     async with AsyncExitStack() as stack:
         handler = public_site(
             intake=intake,
@@ -76,10 +77,10 @@ async def site() -> AsyncIterator[Site]:
             health=lambda: running.health,
         )
         port = await stack.enter_async_context(
-            listening(handler, "127.0.0.1", 0, limits=Limits(body=BODY_LIMIT, linger_s=0.2))
+            listening(handler, "127.0.0.1", 0, limits=Limits(body=BODY_LIMIT, linger_s=0.2), room=room)
         )
         session = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
-        running = Site(port, session, intake)
+        running = Site(port, session, intake, room)
         yield running
 
 
@@ -213,24 +214,19 @@ async def test_large_bodies_cannot_fill_the_memory_and_small_ones_still_pass(sit
         return await site.post(b" " * BODY_LIMIT, "sha256=00")
 
     async with AsyncExitStack() as stack:
-        slow = [await stack.enter_async_context(wire(site.port)) for _ in range(MOST_BEYOND // (BODY_LIMIT - SMALL))]
+        slow = [await stack.enter_async_context(wire(site.port)) for _ in range(10)]
         for client in slow:
             await client.send(head)
         assert await large() == (401, b"")  # what was only announced is in nobody's way
 
         for client in slow:
             await client.send(b"x" * (BODY_LIMIT - 1))
-
-        async def full() -> bool:
-            return await large() == (503, b"")
-
-        await eventually(full)
+        await eventually(lambda: site.room.free < BODY_LIMIT - SMALL)
+        assert await large() == (503, b"")
         assert await site.post(TEXT, sign(TEXT, SECRET)) == (200, b"")
 
-    async def room() -> bool:
-        return await large() == (401, b"")
-
-    await eventually(room)
+    await eventually(lambda: site.room.free == MOST_BEYOND)
+    assert await large() == (401, b"")
 
 
 async def test_a_client_that_leaves_in_mid_body_leaves_no_trace(site: Site, log: list[str]) -> None:
