@@ -96,7 +96,7 @@ def pause_lines(pauses: Sequence[Pause], now: datetime) -> Iterator[Text]:
 
 
 def _table(entries: Sequence[Entry], now: datetime, *, text: bool) -> Table:
-    table = Table("id", "who", "what", "state", "age", "tries", "reason", box=None, pad_edge=False)
+    table = Table("id", "who", "what", "state", "at", "age", "tries", "reason", box=None, pad_edge=False)
     for column in table.columns[:-1]:
         column.no_wrap = True
     table.columns[-1].overflow = "fold"
@@ -106,6 +106,7 @@ def _table(entries: Sequence[Entry], now: datetime, *, text: bool) -> Table:
             plain(who(entry)),
             entry.what,
             _state(entry),
+            _at(entry),
             _age(entry, now),
             tries(entry),
             Text("\n").join(plain(line) for line in _more(entry, text=text)),
@@ -117,7 +118,8 @@ def _print_block(console: Console, entry: Entry, now: datetime, *, text: bool) -
     parts = [plain(who(entry)), Text(entry.what), _state(entry), Text(_age(entry, now))]
     console.print(Text.assemble((f"{entry.id}", "bold"), "  ", Text(" · ").join(parts)))
     sent = tries(entry)
-    for line in [*([f"tries: {sent}"] if sent != "0" else []), *_more(entry, text=text)]:
+    about = _at(entry) if sent == "0" else f"{_at(entry)} · tries: {sent}"
+    for line in [about, *_more(entry, text=text)]:
         console.print(Padding(plain(line), (0, 0, 0, 4), expand=False))
 
 
@@ -131,6 +133,11 @@ def who(entry: Entry) -> str:
 def tries(entry: Entry) -> str:
     """How often it was tried; a send of unknown outcome may have arrived."""
     return f"{entry.tries} ({entry.unknowns} unknown)" if entry.unknowns else str(entry.tries)
+
+
+def _at(entry: Entry) -> str:
+    """When it came, or was made, by the clock of this machine, as its log has it."""
+    return f"{entry.at.astimezone():%d %b %H:%M}"
 
 
 def _age(entry: Entry, now: datetime) -> str:

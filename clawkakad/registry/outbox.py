@@ -202,12 +202,15 @@ def release(tx: Transaction, user_id: UserId, now: datetime) -> int:
 
 
 def retry(tx: Transaction, row_ids: Collection[int], now: datetime) -> int:
-    """The operator wants these sent after all, and their people tried again. Returns how many could be."""
+    """The operator wants these sent after all, and their people tried again. Returns how many could be.
+
+    Of the tries before only those count that may have arrived.
+    """
     changed = 0
     for row_id in row_ids:
         params = {"id": row_id, "now": times.to_text(now)}
         changed += tx.execute(
-            "UPDATE outbox SET state = 'queued', hold = NULL, attempt = 0, reason = '', not_before = :now,"
+            "UPDATE outbox SET state = 'queued', hold = NULL, attempt = unknowns, reason = '', not_before = :now,"
             " changed_at = :now WHERE id = :id AND state IN ('held', 'failed', 'dropped')",
             params,
         )
