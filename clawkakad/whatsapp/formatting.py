@@ -9,7 +9,7 @@ https://faq.whatsapp.com/539178204879377
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -21,9 +21,12 @@ from clawkakad.whatsapp.splitting import split
 __all__ = ["is_plain", "render", "simply_rendered", "split", "to_whatsapp"]
 
 _NESTING = 60  # levels; the parser drops what is deeper, so such a text is left alone
-# What is longer goes out as it is: nobody reads eight messages for their bold words, and the event loop must not stop.
-_LENGTH = 32_768
-_BRACKETS = 1_000  # the parser's time grows with the square of these
+# A longer text is parsed in pieces, from one blank line to another: the parser's time grows with the square of some
+# things. What is that long without one, or has that many brackets in a piece, goes out as it is.
+_LENGTH = 16_384
+_BRACKETS = 1_000
+_GAPS = re.compile(r"(\n{2,})")
+_FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
 _UNWRAPPED = ("markdown", "md")  # a whole answer in a code block of this kind was meant as text
 _BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)  # the only way to begin a line inside of a cell
 _BAR = re.compile(r"(?<!\\)\|")
@@ -51,8 +54,23 @@ def to_whatsapp(markdown: str) -> str:
     simple = simply_rendered(source)
     if simple is not None:
         return simple
-    rendered = render(source)
-    return rendered if rendered or not source else source
+    return "".join((render(piece) or piece) + gap for piece, gap in _pieces(source))
+
+
+def _pieces(source: str) -> Iterator[tuple[str, str]]:
+    """A text in parts that the parser takes, none of them torn in a code block, each with the blank lines behind it."""
+    if len(source) <= _LENGTH:
+        yield source, ""
+        return
+    parts = [*_GAPS.split(source), ""]
+    piece, gap_before, is_code = "", "", False
+    for text, gap in zip(parts[::2], parts[1::2], strict=True):
+        if piece and not is_code and len(piece) + len(text) > _LENGTH:
+            yield piece, gap_before
+            piece, gap_before = "", ""
+        piece, gap_before = piece + gap_before + text, gap
+        is_code ^= len(_FENCE.findall(text)) % 2 == 1
+    yield piece, gap_before
 
 
 def simply_rendered(source: str) -> str | None:

@@ -217,3 +217,16 @@ def test_everyday_replies_are_plain() -> None:
         "Done! Milk (2 l) is on your list - the dentist is at 10:30.\n\nAnything else? I'd check +49 30 1234."
     )
     assert is_plain("明天10:30看牙医。好的！")
+
+
+def test_a_long_answer_is_formatted_to_its_end_and_no_code_of_it_is_torn() -> None:
+    section = "# Title\n\nsome **bold** words\n\n```py\na = b ** c\n\n\nd = '**e**'\n```\n\n"
+    shown = "*Title*\n\nsome *bold* words\n\n```\na = b ** c\n\n\nd = '**e**'\n```\n\n"
+    assert to_whatsapp(section.strip()) == shown.strip()
+
+    assert to_whatsapp((section * 1000).strip()) == (shown * 1000).strip()
+
+
+@pytest.mark.parametrize("text", ["*b* " * 10_000, "```\n" + "**b**\n\n" * 10_000])
+def test_a_long_answer_that_cannot_be_parsed_in_pieces_goes_out_as_it_is(text: str) -> None:
+    assert to_whatsapp(text) == clean_text(text)
