@@ -120,7 +120,8 @@ class Settings(BaseModel):
         None,
         alias="MODEL",
         validate_default=True,
-        description="The model's name there. With no key and no server: the offline model answers.",
+        description="The model's name, at OpenRouter (if unset: `openrouter/auto`) or at MODEL_BASE_URL."
+        " With no key and no server: the offline model answers.",
     )
     key_limit_usd: float = Field(
         5.0,
@@ -150,7 +151,8 @@ class Settings(BaseModel):
         (),
         alias="CLAWKAKA_ALLOW",
         validate_default=True,
-        description="Who is let in, where listed: phone numbers with country code, with commas.",
+        description="Who is let in, where listed: phone numbers with country code, or Meta's user ids (US.1349…),"
+        " with commas.",
     )
 
     engine: str = Field(

@@ -29,7 +29,7 @@ class InboxState(StrEnum):
     RUNNING = "running"  # a turn of the agent was asked for
     ANSWERED = "answered"  # the reply, or the decision to say nothing, is on disk
     FAILED = "failed"  # given up; the person was told
-    PARKED = "parked"  # two runs ended without an answer; the person was told, the operator may look
+    PARKED = "parked"  # given up after two runs or five begins, or put back by a restore; the operator may look
     IGNORED = "ignored"  # kept for the record, nothing to answer (reaction, system notice)
     REFUSED = "refused"  # from somebody who is not let in
     LIMITED = "limited"  # more than a person may send in an hour; kept, not answered

@@ -41,7 +41,8 @@ def commands(columns: int) -> typer.Typer:
     )
     made.callback()(_options)
     made.add_typer(image.app, name="image", cls=Group, help="Build the sandbox image.")
-    made.add_typer(sandbox.app, name="sandbox", cls=Group, help="Look at people's sandboxes, and remove them.")
+    sandbox_help = "People's sandboxes: look, try again, put to rest, wake, upgrade, remove."
+    made.add_typer(sandbox.app, name="sandbox", cls=Group, help=sandbox_help)
     made.command("run")(run.run)
     made.command("try")(try_.try_)
     made.command("simulator")(simulator.simulator)

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from yarl import URL
 
 from clawkakad.cli.common import ENGINE_ADVICE, clock, counted, plain
 from clawkakad.cli.listing import LATELY, TRY_NOW
@@ -32,6 +33,7 @@ from clawkakad.sandboxes.profile import sealing_of
 from clawkakad.sandboxes.room import GIB, Room, Space, room_at
 from clawkakad.sandboxes.secrets import read_instance_id
 from clawkakad.sandboxes.strays import unnamed
+from clawkakad.sandboxes.upgradeplan import UNWELL
 from clawkakad.whatsapp.errors import rule_of
 from clawkakad.whatsapp.graph import GraphClient
 from clawkakad.whatsapp.origin import Unreached
@@ -40,7 +42,9 @@ LOOK_AGAIN_S = 1.0  # a process may outlive its container for a moment
 DEADLINE_S = 5.0  # of whoever is asked for something
 LOCAL_S = 30.0  # of what is looked at here: a large registry is read whole
 REFUSED = "look at WHATSAPP_SENDER_PHONE_NUMBER_ID and WHATSAPP_ACCESS_TOKEN"
+MODEL_REFUSED = "look at MODEL_API_KEY, OPENROUTER_API_KEY and MODEL_BASE_URL"
 SILENT = "try again; if it stays so, restart that part, or look at the way to it"
+ONE_OF_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (every address to listen on, and the one to ask)
 MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]look[/yellow]", "fail": "[red]no[/red]"}
 
 
@@ -180,7 +184,7 @@ def _private(path: Path, setting: str) -> Finding:
     if not path.is_dir():
         return Finding("warn", f"{path} does not exist yet", f"the daemon makes it; or set {setting}")
     if not os.access(path, os.W_OK | os.X_OK):
-        return Finding("fail", f"{path} cannot be written by this user", "run doctor as the daemon's user")
+        return Finding("fail", f"{path} cannot be written by this user", "run doctor as root")
     mode = path.stat().st_mode & 0o777
     if mode & 0o007:
         return Finding("warn", f"{path} is open to everybody ({mode:o})", f"chmod o= {path}")
@@ -223,6 +227,26 @@ async def _sandbox_disks(patient: Patient) -> Finding:
     new = [f"{counted(len(rows) - len(disks), 'sandbox', 'sandboxes')} not measured yet"] * (len(rows) > len(disks))
     seen = [f"{counted(len(disks), 'sandbox', 'sandboxes')} measured, {total / GIB:.1f} GB in all"] * bool(disks)
     return Finding("ok", "; ".join(seen + new) or "none yet")
+
+
+async def _sandboxes(patient: Patient) -> Finding:
+    """Those that do not run as they should; of full disks there is a check of its own."""
+    if not (patient.place.state_dir / FILE).exists():
+        return Finding("ok", "none yet")
+    async with read_registry(patient.place.state_dir / FILE, clock) as registry:
+        disks, rows = await registry.disks.all(), await registry.sandboxes.all()
+    full = {one for one, disk in disks.items() if disk.full_at is not None}
+    unwell = [row for row in rows if row.state in UNWELL and row.id not in full and not row.remove_wanted]
+    if not unwell:
+        return Finding("ok", "none parked, none unhealthy")
+    lines = [
+        f"{row.id}{'' if row.user_id else ' (a spare)'}: {row.state.value}: {redact(row.reason)}" for row in unwell
+    ]
+    retry, wait = (
+        "clawkakad sandbox retry USER (its id will do)",
+        "the daemon tries it again, and replaces it after an hour",
+    )
+    return Finding("warn", "\n".join(lines), retry if any(row.user_id for row in unwell) else wait)
 
 
 async def _orphans(patient: Patient) -> Finding:
@@ -323,12 +347,21 @@ async def _registry(patient: Patient) -> Finding:
 async def _daemon(patient: Patient) -> Finding:
     if patient.settings is None:
         return Finding("warn", "not checked: settings first")
-    url = f"http://127.0.0.1:{patient.settings.port}/healthz"
     try:
-        status = await _get(url, {})
+        status = await _get(_health_url(patient.settings), {})
     except (aiohttp.ClientError, OSError):
         return Finding("warn", f"nothing answers on port {patient.settings.port}", _start(patient))
-    return Finding("ok", "running") if status == 200 else Finding("fail", f"answers {status}", "look at its log")
+    if status != 200:
+        return Finding("fail", f"answers {status}", _log(patient))
+    return Finding("ok", "running")
+
+
+def _log(patient: Patient) -> str:
+    return "journalctl -u clawkakad -n 50" if UNIT.exists() and not patient.is_trial else "look at its log"
+
+
+def _health_url(s: Settings) -> URL:
+    return URL.build(scheme="http", host=ONE_OF_ALL.get(s.host, s.host), port=s.port, path="/healthz")
 
 
 async def _messages(patient: Patient) -> Finding:
@@ -350,13 +383,13 @@ def _in_trouble(counts: overview.Counts) -> Finding:
     troubles = {
         "of unknown outcome": counts.ambiguous + counts.unknown,
         "failed in the last day": counts.failed,
-        "parked": counts.parked,
+        "parked in the last day": counts.parked,
     }
     seen = [f"{count} {what}" for what, count in troubles.items() if count]
     held = [f"{counts.window} held until their people write"] if counts.window else []
     if not seen:
         return Finding("ok", ", ".join(held) or "none held, none failed")
-    commands = ["clawkakad outbox list"] * (troubles["parked"] != sum(troubles.values()))
+    commands = ["clawkakad outbox list"] * (counts.parked != sum(troubles.values()))
     commands += ["clawkakad inbox list"] * bool(counts.parked)
     return Finding("warn", ", ".join(seen + held), "; ".join(commands))
 
@@ -393,14 +426,16 @@ async def _model(patient: Patient) -> Finding:
     key = s.model_api_key if s.model_base_url else s.openrouter_api_key
     headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     status = await _get(_model_url(s), headers)
-    return Finding("ok", f"{s.model_kind.value}: reached") if status == 200 else Finding("fail", f"answers {status}")
+    if status != 200:
+        return Finding("fail", f"answers {status}", MODEL_REFUSED if status < 500 else SILENT)
+    return Finding("ok", f"{s.model_kind.value}: reached")
 
 
 def _model_url(s: Settings) -> str:
     return f"{s.model_base_url or s.openrouter_base_url}/models"
 
 
-async def _get(url: str, headers: dict[str, str]) -> int:
+async def _get(url: str | URL, headers: dict[str, str]) -> int:
     async with aiohttp.ClientSession() as session, session.get(url, headers=headers, allow_redirects=False) as answer:
         return answer.status
 
@@ -411,6 +446,7 @@ CHECKS: dict[str, Check] = {
     "state directory": _state,
     "runtime directory": _runtime,
     "disk": _disk,
+    "sandboxes": _sandboxes,
     "sandbox disks": _sandbox_disks,
     "memory": _memory,
     "engine": _engine,

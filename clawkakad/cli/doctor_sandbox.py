@@ -51,7 +51,7 @@ def sandbox(
         str | None, typer.Argument(help="A user id, a sandbox id, a phone number, or a name; default: everybody.")
     ] = None,
 ) -> None:
-    """Compare every row of every container with its profile; exit code 1 where one differs."""
+    """Check that every container is sealed as it should be; exit code 1 where one is not."""
     audited = asyncio.run(_audit_all(load_settings(environ_here()), user))
     console = Console()
     if not audited:

@@ -29,7 +29,10 @@ def list_(
     state: Annotated[InboxState | None, typer.Option("--state", help="Only those in one state.")] = None,
     text: Annotated[bool, typer.Option("--text", help="Show what the messages say.")] = False,
 ) -> None:
-    """List what waits for an answer, was parked after two runs without one, or failed in the last day."""
+    """List what waits for an answer, what was parked, and what failed in the last day.
+
+    Parked: given up, or put back by a restore.
+    """
     asyncio.run(_list(all_, user, state, text))
 
 

@@ -1,4 +1,4 @@
-"""`clawkakad nuke`: take everything away, after one typed word."""
+"""`clawkakad nuke`: take everything away but backups, after one typed word."""
 
 import asyncio
 import sqlite3
@@ -46,7 +46,10 @@ def nuke(
     keep_keys: Annotated[bool, typer.Option("--keep-keys", help="Leave people's model keys at OpenRouter.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove all containers, volumes and model keys of this installation, its sockets and its state, for good."""
+    """Remove all containers, volumes and model keys of this installation, its sockets and its state, for good.
+
+    Backups and the directories before-restore-… stay. The daemon must not run.
+    """
     place = _place(load_place(), state, runtime)
     if not place.state_dir.exists():
         say(f"nothing to remove: {place.state_dir} does not exist")
@@ -68,6 +71,7 @@ def _ask(target: Target) -> None:
     say(f"  - all people, messages and secrets in {place.state_dir}, and the sockets in {place.runtime_dir}")
     if target.images:
         say(f"  - the image {place.image} and its build stages, unless another installation uses it")
+    say("Backups and the directories before-restore-… stay.")
     asked(lambda: bool(typer.prompt(f"Type {WORD} to go on", err=True) == WORD))
 
 

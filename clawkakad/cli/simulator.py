@@ -28,7 +28,11 @@ def simulator(
     name: Annotated[list[str] | None, typer.Option(help="Another host name that it may be addressed by.")] = None,
     state: Annotated[Path | None, typer.Option(help="A directory to keep the people and their chats in.")] = None,
 ) -> None:
-    """Run the simulated WhatsApp. Secrets are taken from the settings of the daemon, so that the two agree."""
+    """Run the simulated WhatsApp.
+
+    It needs the daemon's WHATSAPP_APP_SECRET, WHATSAPP_ACCESS_TOKEN and WHATSAPP_SENDER_PHONE_NUMBER_ID as environment
+    variables (files are not read), so that the two agree.
+    """
     secrets = secrets_from_environment()
     asyncio.run(_run(secrets, webhook, host, port, frozenset(name or ()), state))
 
@@ -47,7 +51,7 @@ async def _run(secrets: Secrets, webhook: str, host: str, port: int, names: froz
 
 
 def secrets_from_environment() -> Secrets:
-    """The daemon's own settings. Raises UsageError with all that are missing."""
+    """The daemon's own, from the environment alone. Raises UsageError with all that are missing."""
     missing = [name for name in NEEDED if not os.environ.get(name)]
     if missing:
         raise UsageError(f"{', '.join(missing)}: set them to the same values as for the daemon")

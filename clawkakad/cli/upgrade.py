@@ -51,7 +51,9 @@ class Display(Protocol):
 
 
 def upgrade(
-    user: Annotated[str | None, typer.Argument(help="Whose; a user id, a phone number, or a name.")] = None,
+    user: Annotated[
+        str | None, typer.Argument(help="Whose: a user id, a sandbox id, a phone number, or a name.")
+    ] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Every sandbox.")] = False,
 ) -> None:
     """Move sandboxes to the image that was built last: one first, the idle ones next, back where one does not bear it.

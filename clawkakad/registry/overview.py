@@ -72,7 +72,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many messages are in which kind of trouble. `failed`: out, since an instant."""
+    """How many messages are in which kind of trouble. `failed` (out) and `parked`: since an instant."""
 
     ambiguous: int
     unknown: int
@@ -104,7 +104,10 @@ def counts(tx: Transaction, since: datetime) -> Counts:
         " count(*) FILTER (WHERE state = 'failed' AND changed_at > :since) AS failed FROM outbox",
         {"since": times.to_text(since)},
     )
-    parked = tx.one("SELECT count(*) AS n FROM inbox WHERE state = 'parked'")
+    parked = tx.one(
+        "SELECT count(*) AS n FROM inbox WHERE state = 'parked' AND changed_at > :since",
+        {"since": times.to_text(since)},
+    )
     assert out is not None
     assert parked is not None
     return Counts(out["ambiguous"], out["unknown"], out["window"], out["failed"], parked["n"])

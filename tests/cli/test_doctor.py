@@ -12,8 +12,11 @@ import pytest
 from clawkakad.cli import doctor
 from clawkakad.cli.doctor import CHECKS, Finding, Patient
 from clawkakad.config import load_place, load_settings
-from clawkakad.registry import FILE, open_registry, pauses
+from clawkakad.model import SandboxState, UserId
+from clawkakad.registry import FILE, DiskRow, Registry, open_registry, pauses, spares
 from clawkakad.registry.pauses import Scope
+from clawkakad.sandboxes.profile import MIB
+from tests.conftest import Clock
 from tests.fakes.graph import Reply, fake_graph
 from tests.support import SCALE, free_port
 
@@ -146,3 +149,98 @@ async def test_a_pause_is_told_without_numbers_and_keys(tmp_path: Path) -> None:
     found = await CHECKS["messages"](patient(CLAWKAKA_STATE_DIR=str(tmp_path)))
 
     assert found.seen == "sending is paused: error 190: 49…89 has no [secret]"
+
+
+@pytest.fixture
+async def parked(registry: Registry, robin: UserId) -> str:
+    """The id of a sandbox that was given up."""
+    row = await registry.sandboxes.ensure(robin)
+    await registry.sandboxes.park(row.id, "it ended with exit code 1", "made of")
+    return row.id
+
+
+async def sandboxes(tmp_path: Path) -> Finding:
+    return await CHECKS["sandboxes"](patient(CLAWKAKA_STATE_DIR=str(tmp_path)))
+
+
+async def test_a_parked_sandbox_is_told_with_its_reason_and_what_to_do(tmp_path: Path, parked: str) -> None:
+    found = await sandboxes(tmp_path)
+
+    assert (found.verdict, found.seen) == ("warn", f"{parked}: parked: it ended with exit code 1")
+    assert "clawkakad sandbox retry USER" in found.advice
+
+
+async def test_an_unhealthy_spare_is_nobodys_to_try_again(tmp_path: Path, registry: Registry, clock: Clock) -> None:
+    spare = await registry.db.write(lambda tx: spares.add(tx, most=1, now=clock()))
+    assert spare is not None
+    await registry.sandboxes.set_state(spare, SandboxState.UNHEALTHY, "the image is not here")
+
+    found = await sandboxes(tmp_path)
+
+    assert (found.verdict, found.seen) == ("warn", f"{spare} (a spare): unhealthy: the image is not here")
+    assert "retry" not in found.advice
+
+
+async def test_a_sandbox_that_is_stopped_for_its_disk_is_told_with_the_disks(
+    tmp_path: Path, registry: Registry, clock: Clock, parked: str
+) -> None:
+    (row,) = await registry.sandboxes.all()
+    await registry.disks.put(row.id, DiskRow(2 * MIB, 1, "", MIB, clock(), full_at=clock()))
+
+    assert (await sandboxes(tmp_path)).verdict == "ok"
+    assert parked in (await CHECKS["sandbox disks"](patient(CLAWKAKA_STATE_DIR=str(tmp_path)))).seen
+
+
+async def test_where_there_is_no_registry_no_sandbox_is_unwell(tmp_path: Path) -> None:
+    assert (await sandboxes(tmp_path)).seen == "none yet"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:3001/healthz"),
+        ("0.0.0.0", "http://127.0.0.1:3001/healthz"),
+        ("::", "http://[::1]:3001/healthz"),
+        ("::1", "http://[::1]:3001/healthz"),
+        ("10.0.0.7", "http://10.0.0.7:3001/healthz"),
+    ],
+)
+async def test_the_daemon_is_asked_where_it_listens(monkeypatch: pytest.MonkeyPatch, host: str, url: str) -> None:
+    asked: list[str] = []
+
+    async def answers(url: object, headers: dict[str, str]) -> int:
+        asked.append(str(url))
+        return 200
+
+    monkeypatch.setattr(doctor, "_get", answers)
+    found = await CHECKS["daemon"](patient(CLAWKAKA_HOST=host))
+
+    assert (asked, found.verdict) == ([url], "ok")
+
+
+@pytest.mark.parametrize(("is_trial", "advice"), [(False, "journalctl -u clawkakad -n 50"), (True, "look at its log")])
+async def test_a_daemon_that_is_not_well_is_told_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_trial: bool, advice: str
+) -> None:
+    async def answers(url: object, headers: dict[str, str]) -> int:
+        return 503
+
+    monkeypatch.setattr(doctor, "UNIT", tmp_path)
+    monkeypatch.setattr(doctor, "_get", answers)
+    found = await CHECKS["daemon"](patient(is_trial=is_trial))
+
+    assert (found.seen, found.advice) == ("answers 503", advice)
+
+
+@pytest.mark.parametrize(("status", "advice"), [(401, "MODEL_API_KEY"), (404, "MODEL_BASE_URL"), (503, "try again")])
+async def test_a_model_that_refuses_is_told_with_what_to_look_at(
+    monkeypatch: pytest.MonkeyPatch, status: int, advice: str
+) -> None:
+    async def answers(url: object, headers: dict[str, str]) -> int:
+        return status
+
+    monkeypatch.setattr(doctor, "_get", answers)
+    found = await CHECKS["model"](patient(MODEL_BASE_URL="http://127.0.0.1:9/v1", MODEL="m"))
+
+    assert found.seen == f"answers {status}"
+    assert advice in found.advice

@@ -4,7 +4,7 @@ import dataclasses
 from datetime import datetime, timedelta
 
 from clawkakad.model import InboxState, UserId, Wamid
-from clawkakad.registry import Registry, inbox
+from clawkakad.registry import Registry, inbox, overview
 from clawkakad.registry.database import Transaction
 from tests.conftest import Clock
 
@@ -70,3 +70,16 @@ async def test_only_what_is_new_and_answered_counts_for_the_limit(
         return inbox.count_hour(tx, robin, now - timedelta(hours=1))
 
     assert await registry.db.write(work) == 2
+
+
+async def test_what_was_parked_counts_as_trouble_for_a_day(registry: Registry, clock: Clock, robin: UserId) -> None:
+    parked = message(robin, "one", clock(), InboxState.PARKED)
+    await registry.db.write(lambda tx: inbox.add(tx, parked, clock()))
+
+    async def counted() -> int:
+        since = clock() - timedelta(days=1)
+        return (await registry.db.read(lambda tx: overview.counts(tx, since))).parked
+
+    assert await counted() == 1
+    clock.advance(hours=25)
+    assert await counted() == 0
