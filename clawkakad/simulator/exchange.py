@@ -177,7 +177,7 @@ class Exchange:
     async def _bring(self, message: Message) -> None:
         person = self.people.people[message.wa_id]
         async with self._outward[message.wa_id]:
-            taken = await self.courier.deliver(payloads.text_message(self.business, person, message))
+            taken = await self._deliver(payloads.text_message(self.business, person, message))
         self._move(message.id, State.DELIVERED if taken else State.FAILED)
 
     async def _report(self, person: Person, message: Message, failure: int | None) -> None:
@@ -210,11 +210,14 @@ class Exchange:
         if self.knobs.statuses == "delayed":
             await asyncio.sleep(self.knobs.status_delay_s)
         async with self._statuses[person.wa_id]:
-            await self.courier.deliver(document)
+            await self._deliver(document)
+
+    async def _deliver(self, document: dict[str, Any]) -> bool:
+        return await self.courier.deliver(payloads.without_numbers(document) if self.knobs.numbers_hidden else document)
 
     async def _bring_late(self, document: dict[str, Any], delay_s: float) -> None:
         await asyncio.sleep(delay_s)
-        await self.courier.deliver(document)
+        await self._deliver(document)
 
     def _keep(self, message: Message) -> None:
         self.people.keep(message)

@@ -92,6 +92,9 @@ class Knobs(BaseModel):
     pair_limit: bool = True
     """Whether one person can be sent too much (131056)."""
 
+    numbers_hidden: bool = False
+    """Nobody's phone number comes along with what they write, as of people who have adopted a username."""
+
     read_by_itself: bool = False
     """Whether messages count as read where no page shows the chat; for a terminal, whose person reads them."""
 

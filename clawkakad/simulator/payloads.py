@@ -74,6 +74,15 @@ def status(
     return envelope(business, {"statuses": [item]})
 
 
+def without_numbers(document: dict[str, Any]) -> dict[str, Any]:
+    """A webhook as it comes about somebody who has adopted a username: only the business-scoped id says who it is."""
+    value = document["entry"][0]["changes"][0]["value"]
+    for items, key in (("contacts", "wa_id"), ("messages", "from"), ("statuses", "recipient_id")):
+        for item in value.get(items, []):
+            item.pop(key, None)
+    return document
+
+
 def envelope(business: Business, value: dict[str, Any]) -> dict[str, Any]:
     """One change of the field `messages`."""
     metadata = {"display_phone_number": business.wa_id, "phone_number_id": business.phone_number_id}

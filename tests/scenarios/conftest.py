@@ -6,7 +6,7 @@ The engine's containers are scriptable gateways; everything between Meta's webho
 import json
 import os
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,7 @@ class Stage:
     gateways: dict[str, FakeGateway] = field(default_factory=dict)
     disks: dict[str, Disk] = field(default_factory=dict)
     agent_delay_s: float = 0.0
+    begin_after_s: float = 0.0  # of gateways that are opened from now on
 
     def agent(self, text: str) -> Reply:
         """Repeats what it was told, after `agent_delay_s`."""
@@ -50,6 +51,7 @@ class Stage:
             agent=self.agent,
             disk=self.disks.setdefault(container.name, Disk()),
         )
+        gateway.begin_after_s = self.begin_after_s
         await gateway.start()
         if os.geteuid() != SANDBOX_UID:
             os.chown(gateway.socket, SANDBOX_UID, -1)
@@ -93,7 +95,9 @@ async def stage(settings: dict[str, str], nursery: Nursery) -> AsyncIterator[Sta
 
 
 @asynccontextmanager
-async def open_stage(nursery: Nursery, settings: Mapping[str, str]) -> AsyncIterator[Stage]:
+async def open_stage(
+    nursery: Nursery, settings: Mapping[str, str], *, retry_delays_s: Sequence[float] = RETRY_DELAYS_S
+) -> AsyncIterator[Stage]:
     """A stage with these settings besides; its daemon is not started yet."""
     with short_directory() as directory:
         async with fake_engine(directory) as engine:
@@ -104,7 +108,7 @@ async def open_stage(nursery: Nursery, settings: Mapping[str, str]) -> AsyncIter
                 # Else swap that comes or goes on this machine, as other tests have it, is another profile.
                 "CLAWKAKA_DOZE_AFTER_MINUTES": "0",
             }
-            async with world(directory, nursery=nursery, retry_delays_s=RETRY_DELAYS_S, **{**base, **settings}) as made:
+            async with world(directory, nursery=nursery, retry_delays_s=retry_delays_s, **{**base, **settings}) as made:
                 stage = Stage(made, engine)
                 engine.on_start, engine.on_stop = stage.open_gateway, stage.close_gateway
                 yield stage

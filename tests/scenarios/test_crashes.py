@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from tests.scenarios.conftest import Stage
+from tests.scenarios.conftest import Stage, known, open_stage
+from tests.scenarios.nursery import Nursery
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -81,6 +82,23 @@ async def test_a_kill_while_sending_without_any_status_sends_again_after_the_wai
 
     assert await stage.world.hears(robin, 1) == ["echo: one"]
     await eventually(lambda: states(stage) == ["sent"])
+
+
+async def test_after_a_time_without_a_daemon_a_status_that_comes_late_is_waited_for(nursery: Nursery) -> None:
+    settings = known(CLAWKAKA_SETTLE_S="0.5", CLAWKAKA_BURST_S="0")
+    async with open_stage(nursery, settings, retry_delays_s=(0.25, 0.5, 1, *[2.0] * 20)) as stage:
+        robin = stage.person()
+        await stage.world.daemon.order(point="answer", times=1)
+        await stage.world.daemon.start()
+        stage.world.say(robin, "one")
+        assert await stage.world.daemon.ended() == -9
+        await asyncio.sleep(2.5)  # Meta tries at 0, 0.25, 0.75, 1.75 and 3.75 s
+
+        await stage.world.daemon.start()
+
+        await eventually(lambda: states(stage) == ["delivered"], within_s=15)
+        assert stage.world.heard(robin) == ["echo: one"]
+        assert stage.world.daemon.rows("SELECT attempt, unknowns FROM outbox") == [{"attempt": 1, "unknowns": 1}]
 
 
 def states(stage: Stage) -> list[str]:

@@ -36,6 +36,23 @@ async def test_every_recorded_webhook_is_taken_without_a_traceback(stage: Stage)
     assert not [line for line in stage.world.daemon.logged() if line["message"] == "request failed"]
 
 
+async def test_somebody_whose_phone_number_is_hidden_is_answered_and_stays_the_same_person(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    exchange = stage.world.simulator.exchange
+    exchange.knobs = exchange.knobs.turned({"numbers_hidden": True})
+    robin = stage.person()
+
+    assert await stage.world.ask(robin, "hello") == "echo: hello"
+    await eventually(lambda: stage.world.daemon.rows("SELECT 1 FROM outbox WHERE state = 'delivered'"))
+    rows = stage.world.daemon.rows("SELECT kind, value FROM identifiers")
+    assert rows == [{"kind": "bsuid", "value": robin.user_id}]
+
+    exchange.knobs = exchange.knobs.turned({"numbers_hidden": False})
+    assert await stage.world.ask(robin, "here is my number") == "echo: here is my number"
+    assert len(stage.world.daemon.rows("SELECT DISTINCT user_id FROM identifiers")) == 1
+    assert len(stage.world.daemon.rows("SELECT 1 FROM identifiers")) == 2
+
+
 async def test_one_bad_item_does_not_spoil_its_neighbours(stage: Stage) -> None:
     await stage.world.daemon.start()
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from clawkakad.assistant import words
-from clawkakad.simulator.people import Person
+from clawkakad.simulator.people import Author, Person, State
 from tests.fakes.gateway import FakeGateway
 from tests.fakes.gateway_agent import Reply
 from tests.scenarios.conftest import Stage, known
@@ -82,6 +82,55 @@ async def test_events_that_come_twice_are_heard_once(stage: Stage) -> None:
     assert await stage.world.ask(robin, "one") == "echo: one"
     assert await stage.world.ask(robin, "two") == "echo: two"
     assert len(stage.world.heard(robin)) == 3
+
+
+async def test_a_turn_that_is_cut_short_twice_is_parked_and_its_person_told_once(stage: Stage) -> None:
+    await stage.world.daemon.start(CLAWKAKA_TURN_TIMEOUT_S="60")
+    robin = await met(stage)
+    stage.gateway().begin_after_s = stage.begin_after_s = 60.0
+    stage.world.say(robin, "one")
+    runs: list[str] = []
+    while len(runs) < 2:  # each is on the gateway's disk, and dies with it before it begins
+        run_id, gateway = await eventually(lambda: in_vain(stage, runs), within_s=30)
+        runs.append(run_id)
+        stage.begin_after_s = 0.0 if len(runs) == 2 else 60.0
+        await gateway.restart()
+        gateway.begin_after_s = stage.begin_after_s
+
+    assert await stage.world.hears(robin, 2, within_s=30) == ["echo: hello", words.INTERRUPTED]
+    assert runs[1] == f"{runs[0]}.2"
+    (row,) = stage.world.daemon.rows("SELECT text, reason FROM inbox WHERE state = 'parked'")
+    assert row["text"] == "one"
+    assert "cut short twice" in row["reason"]
+    assert [
+        line for line in stage.world.daemon.logged() if (line["level"], line["message"]) == ("ERROR", "turn failed")
+    ]
+    assert await stage.world.ask(robin, "two") == "echo: two"
+    assert stage.world.heard(robin) == ["echo: hello", words.INTERRUPTED, "echo: two"]
+
+
+def in_vain(stage: Stage, known: Sequence[str]) -> tuple[str, FakeGateway] | None:
+    """A run that was written down and has not begun, and its gateway."""
+    for gateway in stage.gateways.values():
+        for run in gateway.runs.values():
+            if run.written and run.status == "running" and run.run_id not in known:
+                return run.run_id, gateway
+    return None
+
+
+async def test_who_waits_sees_that_somebody_writes_and_is_told_once_that_it_takes_long(stage: Stage) -> None:
+    await stage.world.daemon.start(CLAWKAKA_STILL_ON_IT_S="1")
+    robin, mika = await met(stage), await met(stage, "Mika")
+    stage.agent_delay_s = 2.5
+    stage.world.say(robin, "one")
+    exchange = stage.world.simulator.exchange
+    await eventually(lambda: exchange.typing() == [robin.wa_id])
+    assert all(m.state is State.READ for m in exchange.people.of(robin.wa_id) if m.author is Author.PERSON)
+    stage.agent_delay_s = 0
+    assert await stage.world.ask(mika, "two") == "echo: two"
+
+    assert await stage.world.hears(robin, 3) == ["echo: hello", words.STILL_ON_IT, "echo: one"]
+    assert exchange.typing() == []
 
 
 async def test_an_agent_that_hangs_is_stopped_and_its_person_told_while_others_are_answered(stage: Stage) -> None:

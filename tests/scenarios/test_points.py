@@ -4,8 +4,10 @@ the end is the same as if it had never died.
 
 import itertools
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from importlib import resources
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from clawkakad.faults import POINTS
 from clawkakad.registry.schema import statements
 from clawkakad.registry.times import to_text
-from clawkakad.simulator.people import Author, State
+from clawkakad.simulator.people import Author, Person, State
 from tests.scenarios.conftest import Stage, known
 from tests.support import eventually
 
@@ -64,6 +66,29 @@ async def test_death_at_a_start_with_work_to_do_changes_nothing(stage: Stage, po
     assert times > 1
 
 
+@pytest.mark.parametrize("settings", [known(CLAWKAKA_SETTLE_S="0.5", CLAWKAKA_BURST_S="0.2")], ids=["a window"])
+@pytest.mark.parametrize("point", ON_THE_WAY)
+async def test_death_on_the_way_of_a_burst_loses_and_doubles_none_of_it(stage: Stage, point: str) -> None:
+    robin = stage.person()
+    await stage.world.daemon.start()
+    await stage.world.ask(robin, "hello")
+    said = ["hello"]
+    for times in itertools.count(1):
+        assert times < MOST, "it is reached again and again"
+        await stage.world.daemon.order(point=point, times=times)
+        for text in (f"hi {times}", "add milk", "and eggs"):
+            said.append(text)
+            stage.world.say(robin, text)
+        if not await died(stage, lambda: told(stage, robin, said)):
+            break
+        await stage.world.daemon.start()
+        await the_end(stage, lambda: told(stage, robin, said))
+
+    print(f"{point}: {times - 1} deaths")
+    assert times > 1
+    assert stage.world.heard(robin)[-1] == f"echo: hi {times}\nadd milk\nand eggs"
+
+
 async def test_death_between_two_migrations_is_made_up_for(stage: Stage) -> None:
     scripts = sorted((resources.files("clawkakad.registry") / "migrations").iterdir(), key=lambda file: file.name)
     scripts = [script for script in scripts if script.name.endswith(".sql")]
@@ -102,13 +127,14 @@ async def test_what_an_older_daemon_left_is_finished_by_a_newer_one(stage: Stage
     await the_end(stage)
 
 
-async def died(stage: Stage) -> bool:
+async def died(stage: Stage, is_over: Callable[[], bool] | None = None) -> bool:
     """Wait until it dies, or comes to the end before."""
+    is_over = is_over or partial(ended, stage)
     daemon = stage.world.daemon
     assert daemon.process is not None
     process = daemon.process
     try:
-        await eventually(lambda: process.returncode is not None or ended(stage), within_s=20, every_s=0.02)
+        await eventually(lambda: process.returncode is not None or is_over(), within_s=20, every_s=0.02)
     except AssertionError as error:
         raise AssertionError(f"{state(stage)}\n{daemon.tail()}") from error
     if process.returncode is None:
@@ -117,10 +143,10 @@ async def died(stage: Stage) -> bool:
     return True
 
 
-async def the_end(stage: Stage) -> None:
+async def the_end(stage: Stage, is_over: Callable[[], bool] | None = None) -> None:
     """As if it had never died: each message is answered, once, and each answer delivered, once."""
     try:
-        await eventually(lambda: ended(stage), within_s=30, every_s=0.02)
+        await eventually(is_over or partial(ended, stage), within_s=30, every_s=0.02)
     except AssertionError as error:
         raise AssertionError(f"{state(stage)}\n{stage.world.daemon.tail()}") from error
 
@@ -132,11 +158,26 @@ def ended(stage: Stage) -> bool:
     assert len(heard) <= len(said), f"answered twice: {state(stage)}"
     if any(m.state is State.SENT for m in said) or len(heard) < len(said):
         return False
-    assert sorted(m.wa_id for m in heard) == sorted(m.wa_id for m in said), state(stage)
+    answers = sorted((m.wa_id, f"echo: {m.text}") for m in said)  # a second run would begin with a line that says so
+    assert sorted((m.wa_id, m.text) for m in heard) == answers, state(stage)
     inbox, outbox = (stage.world.daemon.rows(f"SELECT state FROM {table}") for table in ("inbox", "outbox"))
     return [row["state"] for row in inbox] == ["answered"] * len(said) and [row["state"] for row in outbox] == [
         "delivered"
     ] * len(said)
+
+
+def told(stage: Stage, person: Person, said: Sequence[str]) -> bool:
+    """The agent was told everything once, in order, in however many turns, and each answer was delivered once.
+
+    A message that its webhook brought before a death is no part of the burst that comes after it.
+    """
+    heard = [text.removeprefix("echo: ") for text in stage.world.heard(person)]
+    words = "\n".join(heard).splitlines()
+    assert words == list(said[: len(words)]), state(stage)
+    undone = stage.world.daemon.rows("SELECT 1 FROM inbox WHERE state <> 'answered'") + stage.world.daemon.rows(
+        "SELECT 1 FROM outbox WHERE state <> 'delivered'"
+    )
+    return len(words) == len(said) and not undone
 
 
 def state(stage: Stage) -> str:
