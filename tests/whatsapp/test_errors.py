@@ -15,31 +15,45 @@ def answer(code: object, **more: object) -> bytes:
     return json.dumps({"error": {"message": "(#1) words", "type": "OAuthException", "code": code, **more}}).encode()
 
 
-@pytest.mark.parametrize(
-    ("code", "reaction"),
-    [
-        (0, Reaction.STOP),
-        (190, Reaction.STOP),
-        (200, Reaction.STOP),
-        (299, Reaction.STOP),
-        (2, Reaction.UNKNOWN),
-        (131000, Reaction.UNKNOWN),
-        (133004, Reaction.UNKNOWN),
-        (4, Reaction.RETRY),
-        (130429, Reaction.RETRY),
-        (2494100, Reaction.RETRY),
-        (131056, Reaction.PAIR_LIMIT),
-        (131047, Reaction.TEMPLATE),
-        (131026, Reaction.NEVER),
-        (131030, Reaction.NEVER),
-        (133016, Reaction.STOP),
-        (368, Reaction.STOP),
-        (424242, Reaction.NEVER),
-        (None, Reaction.NEVER),
-    ],
-)
-def test_each_code_has_its_reaction(code: int | None, reaction: Reaction) -> None:
-    assert reaction_to(code) is reaction
+# Meta's page of error codes, and what two other clients know besides, with what each asks for.
+# A template that is paused or disabled (132015, 132016) concerns no other message, so that nothing has to stop.
+REACTIONS = {
+    Reaction.STOP: (
+        *(0, 3, 10, 33, 190, *range(200, 300), 368),
+        *(131005, 131031, 131037, 131042, 131045, 131048, 131064),
+        *(code for code in range(133000, 133017) if code != 133004),
+    ),
+    Reaction.UNKNOWN: (1, 2, 131000, 131016, 133004),
+    Reaction.RETRY: (4, LIMIT_WITHOUT_CODE, 80007, 130429, 131057, 2494100),
+    Reaction.PAIR_LIMIT: (131056,),
+    Reaction.TEMPLATE: (131047,),
+    Reaction.NEVER: (
+        *(100, 130403, 130472, 130497),
+        *(131008, 131009, 131020, 131021, 131026, 131030, 131041, 131049, 131050, 131051, 131052, 131053),
+        *(131055, 131062, 131063, 134100, 134101, 134102, 135000, 137000, *range(147001, 147006)),
+        *(132000, 132001, 132005, 132007, 132008, 132012, 132015, 132016, 132018, 132068, 132069),
+    ),
+}
+# How long nobody is sent to, or the one person, in seconds; and whether it is more than one message's trouble.
+WAITS = {4: 60, 80007: 60, 130429: 2, 131057: 15, 2494100: 15, 131056: 1, 190: 300, 131042: 1800, 368: 3600}
+FOR_A_PERSON = {130403, 130497, 131026, 131030, 131047, 131056, 137000}
+
+
+@pytest.mark.parametrize("reaction", REACTIONS, ids=str)
+def test_each_code_has_its_reaction(reaction: Reaction) -> None:
+    assert {code: reaction_to(code) for code in REACTIONS[reaction]} == dict.fromkeys(REACTIONS[reaction], reaction)
+
+
+def test_every_code_of_the_table_is_one_of_metas() -> None:
+    assert set(TABLE) == {code for codes in REACTIONS.values() for code in codes}
+    assert {code for code, rule in TABLE.items() if rule.width is Width.PERSON} == FOR_A_PERSON
+    assert {code for code, rule in TABLE.items() if rule.width is Width.TEMPLATES} == {131064}
+    assert {code: rule_of(code).wait_s for code in WAITS} == WAITS
+
+
+@pytest.mark.parametrize("code", [424242, -1, None])
+def test_what_the_table_does_not_know_is_a_refusal_for_good(code: int | None) -> None:
+    assert reaction_to(code) is Reaction.NEVER
 
 
 @pytest.mark.parametrize("code", sorted(TABLE))
