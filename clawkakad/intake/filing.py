@@ -152,7 +152,7 @@ class Filing:
             case Purpose.TURN if message.text:
                 return InboxState.RECEIVED, message.text
             case Purpose.POLITE:
-                return InboxState.ANSWERED, None
+                return InboxState.ANSWERED, message.text
             case Purpose.EDIT if message.text and message.target:
                 if inbox.is_of(tx, message.target, user_id) and inbox.replace_text(
                     tx, message.target, message.text, now

@@ -25,7 +25,7 @@ _SILENT = frozenset({"request_welcome", "ephemeral"})  # a chat was opened; a me
 
 @dataclass(frozen=True)
 class Reading:
-    """What a message says. `text` is there on TURN and EDIT, `target` on EDIT and REVOKE."""
+    """What a message says. `text` is there on TURN and EDIT, and says of a file what it is; `target` on EDIT, REVOKE."""
 
     purpose: Purpose
     text: str | None = None
@@ -61,7 +61,7 @@ def _edit(edit: Edit) -> Reading:
     """New words for a message. Without them, or without the message, there is nothing to change."""
     target = edit.original_message_id
     new = _content(edit.message) if edit.message else POLITE
-    if target is None or new.text is None:
+    if target is None or new.purpose is not Purpose.TURN:
         return Reading(Purpose.RECORD, media_id=new.media_id, target=target)
     return Reading(Purpose.EDIT, new.text, new.media_id, target)
 
@@ -197,14 +197,14 @@ _READERS: Mapping[str, Callable[[Content], str]] = {
 
 
 def _media(kind: str, content: Content) -> Reading:
-    """A file with words is worth a turn; one without is nothing yet, but its id is kept."""
+    """A file with words is worth a turn; of one without is kept what it is, which a later reply to it may be about."""
     media = _MEDIA[kind](content)
     if media is None:
         return POLITE
-    caption = words(media.caption)
+    remark, caption = note(_described(kind, media)), words(media.caption)
     if not caption or (kind == "document" and media.caption == media.filename):  # some phones caption it so
-        return Reading(Purpose.POLITE, media_id=media.id)
-    return Reading(Purpose.TURN, f"{note(_described(kind, media))} {caption}", media.id)
+        return Reading(Purpose.POLITE, remark, media.id)
+    return Reading(Purpose.TURN, f"{remark} {caption}", media.id)
 
 
 def _described(kind: str, media: Media) -> str:

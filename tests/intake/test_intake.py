@@ -225,14 +225,14 @@ async def test_a_kind_that_nobody_can_open_gets_other_words_than_a_picture(regis
     assert await desk.lines() == [words.ONLY_TEXT, words.ONLY_TEXT_KIND]
 
 
-async def test_the_id_of_a_file_is_kept(registry: Registry, clock: Clock) -> None:
+async def test_what_a_file_is_and_its_id_are_kept(registry: Registry, clock: Clock) -> None:
     desk = Desk(registry, clock, open_door())
 
     await desk.take(dataclasses.replace(inbound("w1", "image", "[an image] look"), media_id="42"))
+    await desk.take(dataclasses.replace(polite("w2"), text="[an image]", media_id="43"))
 
-    row = await registry.db.one("SELECT media_id, state FROM inbox")
-    assert row is not None
-    assert tuple(row) == ("42", "received")
+    rows = await registry.db.all("SELECT media_id, state, text FROM inbox")
+    assert [tuple(row) for row in rows] == [("42", "received", "[an image] look"), ("43", "answered", "[an image]")]
 
 
 async def test_an_edit_changes_a_message_that_still_waits(registry: Registry, clock: Clock) -> None:

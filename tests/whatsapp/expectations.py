@@ -57,8 +57,12 @@ def text(body: str, **more: Any) -> Expected:
     return turn("text", body, **more)
 
 
-def polite(kind: str, *notices: str, media: str | None = None, reply_to: str | None = None) -> Expected:
-    return Expected(messages=(Said(kind, ROBIN, Purpose.POLITE, media_id=media, reply_to=reply_to),), notices=notices)
+def polite(kind: str, *notices: str, reply_to: str | None = None) -> Expected:
+    return Expected(messages=(Said(kind, ROBIN, Purpose.POLITE, reply_to=reply_to),), notices=notices)
+
+
+def file(kind: str, words: str, media: str) -> Said:
+    return Said(kind, ROBIN, Purpose.POLITE, words, media_id=media)
 
 
 def about(kind: str, purpose: Purpose, target: str, words: str | None = None) -> Expected:
@@ -85,15 +89,19 @@ THEIRS = "wamid.RkFLRS1URVhULTAwMDE="
 EXPECTED: dict[str, Expected] = {
     "agentplatform_updates_receipts_only": notices("info"),
     "agentplatform_updates_text_and_receipt": notices("info"),
-    "audio_file_not_voice": polite("audio", media="400000000000005"),
-    "audio_voice_note": polite("audio", media="400000000000004"),
+    "audio_file_not_voice": Expected(
+        messages=(file("audio", "[an audio file, which cannot be listened to yet]", "400000000000005"),)
+    ),
+    "audio_voice_note": Expected(
+        messages=(file("audio", "[a voice note, which cannot be listened to yet]", "400000000000004"),)
+    ),
     "batched_entries_changes_messages": Expected(
         messages=(
             says(ROBIN, "one"),
             says(KIM, "hello from somebody else"),
             says(ROBIN, "two"),
             says(ROBIN, "three"),
-            Said("image", ROBIN, Purpose.POLITE, media_id="400000000000010"),
+            file("image", "[an image, which cannot be looked at yet]", "400000000000010"),
         ),
         statuses=(("delivered", None), ("sent", None)),
         notices=("info",),
@@ -134,7 +142,9 @@ EXPECTED: dict[str, Expected] = {
     "image_with_caption_and_url": turn(
         "image", "[an image, which cannot be looked at yet] What plant is this?", media="400000000000001"
     ),
-    "image_without_caption_or_url": polite("image", media="400000000000002"),
+    "image_without_caption_or_url": Expected(
+        messages=(file("image", "[an image, which cannot be looked at yet]", "400000000000002"),)
+    ),
     "interactive_button_reply": turn("interactive", "Approve", reply_to=OUR_MENU),
     "interactive_list_reply": turn("interactive", "In an hour", reply_to=OUR_MENU),
     "interactive_nfm_reply_flow": turn("interactive", "[a form, filled in: date: 2026-11-30]", reply_to=OUR_MENU),
@@ -168,7 +178,9 @@ EXPECTED: dict[str, Expected] = {
     "status_sent_service_billable": status("sent"),
     "status_template_utility_with_conversation_v23": status("sent"),
     "status_unknown_value": status("teleported"),
-    "sticker_animated": polite("sticker", media="400000000000007"),
+    "sticker_animated": Expected(
+        messages=(file("sticker", "[a sticker, which cannot be looked at yet]", "400000000000007"),)
+    ),
     "system_customer_identity_changed_legacy": notices("info"),
     "system_user_changed_number": Expected(changes=((ROBIN_NUMBER, (NEW_ID, NEW_NUMBER)),)),
     "system_user_changed_user_id": Expected(changes=((ROBIN_ID, (NEW_ID,)),)),

@@ -159,11 +159,24 @@ def test_a_file_with_a_caption_is_a_turn_without_one_is_not_yet(kind: str, body:
     bare = read(kind, {"id": "4000", **body, "caption": " \u200b"})
 
     assert (captioned.purpose, captioned.text, captioned.media_id) == (Purpose.TURN, f"[{remark}] look", "4000")
-    assert (bare.purpose, bare.text, bare.media_id) == (Purpose.POLITE, None, "4000")
+    assert (bare.purpose, bare.text, bare.media_id) == (Purpose.POLITE, f"[{remark}]", "4000")
 
 
 def test_a_caption_that_only_repeats_the_name_of_the_file_is_none() -> None:
-    assert read("document", {"id": "4000", "filename": "a.pdf", "caption": "a.pdf"}).purpose is Purpose.POLITE
+    document = read("document", {"id": "4000", "filename": "a.pdf", "caption": "a.pdf"})
+
+    assert (document.purpose, document.text) == (
+        Purpose.POLITE,
+        "[a document named “a.pdf”, which cannot be looked at yet]",
+    )
+
+
+@pytest.mark.parametrize("words", [None, "look again"])
+def test_only_words_can_take_the_place_of_others(words: str | None) -> None:
+    image = {"id": "4000", "caption": words}
+    edit = read("edit", {"original_message_id": "wamid.0", "message": {"type": "image", "image": image}})
+
+    assert edit.purpose is (Purpose.EDIT if words else Purpose.RECORD)
 
 
 @pytest.mark.parametrize("body", [None, 7, "x", [], {"id": "with space"}, {"caption": 7 * [1]}])
