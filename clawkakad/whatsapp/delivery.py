@@ -33,7 +33,8 @@ class Inbound:
     ]  #: at least one; the business-scoped id first, then the parent's, then the number
     name: str | None  #: what the person calls themselves: for show, never identity
     kind: str  #: Meta's `type`, also one that we never heard of
-    text: str | None  #: clean words for the agent, ours in square brackets; there on every TURN and EDIT, else None
+    #: Clean words for the agent, ours in square brackets; on every TURN and EDIT, and what a file without words is.
+    text: str | None
     sent_at: datetime  #: aware UTC, whole seconds; may be days ago after an outage
     reply_to: Wamid | None  #: the message that it quotes; we may never have seen that one
     forwarded: bool  #: somebody else's words

@@ -25,7 +25,7 @@ _SILENT = frozenset({"request_welcome", "ephemeral"})  # a chat was opened; a me
 
 @dataclass(frozen=True)
 class Reading:
-    """What a message says. `text` is there on TURN and EDIT, and says of a file what it is; `target` on EDIT, REVOKE."""
+    """What a message says. `text` is there on TURN and EDIT, and of a file alone; `target` on EDIT and REVOKE."""
 
     purpose: Purpose
     text: str | None = None
@@ -203,7 +203,7 @@ def _media(kind: str, content: Content) -> Reading:
         return POLITE
     remark, caption = note(_described(kind, media)), words(media.caption)
     if not caption or (kind == "document" and media.caption == media.filename):  # some phones caption it so
-        return Reading(Purpose.POLITE, remark, media.id)
+        return Reading(Purpose.POLITE, remark, media.id) if media.id else POLITE
     return Reading(Purpose.TURN, f"{remark} {caption}", media.id)
 
 

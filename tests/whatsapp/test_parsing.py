@@ -349,6 +349,7 @@ def test_no_change_to_a_real_message_costs_its_neighbours(original: dict[str, An
 @given(st.sampled_from(recorded_messages()), st.randoms())
 def test_whatever_a_message_is_its_purpose_and_its_parts_fit_together(original: dict[str, Any], chance: Random) -> None:
     for m in parsed(webhook(mutated(original, chance))).messages:
-        assert bool(m.text) == (m.purpose in (Purpose.TURN, Purpose.EDIT))
+        is_file = m.purpose is Purpose.POLITE and m.media_id is not None
+        assert bool(m.text) == (m.purpose in (Purpose.TURN, Purpose.EDIT) or is_file)
         assert m.target is not None or m.purpose not in (Purpose.EDIT, Purpose.REVOKE)
         assert m.text is None or (m.text == clean_text(m.text) and m.text.encode())
