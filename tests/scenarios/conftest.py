@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from clawkakad import config
+from clawkakad.faults import POINTS
 from clawkakad.simulator.people import Person
 from clawkakad.whatsapp.signature import HEADER, sign
 from tests.daemon import World, world
@@ -25,6 +26,9 @@ from tests.scenarios.nursery import Nursery
 from tests.support import short_directory
 
 SANDBOX_UID = 1000
+ON_THE_WAY = [name for name in POINTS if name != "migration"]
+"""The points at which it may die on the way of a message."""
+
 RETRY_DELAYS_S = (0.1,) * 1200  # Meta waits longer; the daemon cannot tell
 
 

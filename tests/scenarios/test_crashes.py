@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.scenarios.conftest import Stage, known, open_stage
+from tests.scenarios.conftest import ON_THE_WAY, Stage, known, open_stage
 from tests.scenarios.nursery import Nursery
 from tests.support import eventually
 
@@ -106,7 +106,7 @@ def states(stage: Stage) -> list[str]:
 
 
 @pytest.mark.parametrize("settings", [{"CLAWKAKA_BURST_S": "0"}], ids=["each message by itself"])
-async def test_random_kills_lose_nothing_and_answer_nothing_twice(stage: Stage) -> None:
+async def test_deaths_at_random_points_and_moments_lose_nothing_and_answer_nothing_twice(stage: Stage) -> None:
     seed = int(os.environ.get("TEST_SEED", random.randrange(10**6)))
     print(f"TEST_SEED={seed}")
     dice = random.Random(seed)
@@ -115,13 +115,17 @@ async def test_random_kills_lose_nothing_and_answer_nothing_twice(stage: Stage) 
     await stage.world.daemon.start()
     said = 0
     for _ in range(5):
+        await stage.world.daemon.order(point=dice.choice(ON_THE_WAY), times=dice.randint(1, 60))
         for _ in range(4):
             for person in people:
                 stage.world.say(person, f"message {said}")
                 said += 1
             await asyncio.sleep(dice.uniform(0, 0.15))
         await asyncio.sleep(dice.uniform(0, 1))
-        await stage.world.daemon.kill()
+        assert stage.world.daemon.process is not None
+        died = stage.world.daemon.process.returncode is not None
+        print(f"died by itself: {died}")
+        await (stage.world.daemon.ended() if died else stage.world.daemon.kill())
         await stage.world.daemon.start()
 
     def answered() -> bool:

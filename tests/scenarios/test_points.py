@@ -12,16 +12,14 @@ from importlib import resources
 
 import pytest
 
-from clawkakad.faults import POINTS
 from clawkakad.registry.schema import statements
 from clawkakad.registry.times import to_text
 from clawkakad.simulator.people import Author, Person, State
-from tests.scenarios.conftest import Stage, known
+from tests.scenarios.conftest import ON_THE_WAY, Stage, known
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
-ON_THE_WAY = [name for name in POINTS if name != "migration"]
 MOST = 60  # times that a point is reached for one message: more would be a loop
 
 

@@ -100,9 +100,11 @@ async def write(stage: Stage, people: list[Person], dice: random.Random) -> None
 
 
 async def kill_once(stage: Stage, dice: random.Random) -> float:
-    """At any moment; how long nobody served, seconds."""
+    """At any moment; how long nobody served, seconds. The next one may wait for bursts, or begin turns at once."""
     await asyncio.sleep(dice.uniform(0.05, 1.5))
-    return await stage.world.daemon.replace()
+    daemon = stage.world.daemon
+    daemon.environ = {**daemon.environ, "CLAWKAKA_BURST_S": dice.choice(["0", "0.1"])}
+    return await daemon.replace()
 
 
 async def quiet(stage: Stage) -> None:
