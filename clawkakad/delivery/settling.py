@@ -16,7 +16,7 @@ LAGS_PER_WAIT = 5  # the wait is this many times what statuses mostly take
 YOUNG = timedelta(minutes=10)  # a reply that is older may do more harm than good
 SKEW = timedelta(minutes=1)  # made in the future: the clock was set back, and its age is anybody's guess
 LONGEST_TICK_S = 3.0  # a process that was not running was not listening
-MOST_BEHIND_S = 180.0  # after long outages nobody can wait until Meta has tried again: what is old is not sent at all
+MOST_BEHIND_S = 120.0  # after long outages nobody can wait until Meta has tried again: what is old is not sent at all
 
 
 class Verdict(Enum):

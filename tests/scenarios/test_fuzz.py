@@ -30,7 +30,11 @@ ANYTHING = st.recursive(
     max_leaves=8,
 )
 UNHURRIED = settings(
-    max_examples=250, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=250,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 
