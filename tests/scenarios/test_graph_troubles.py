@@ -51,6 +51,34 @@ async def settled(stage: Stage, within_s: float = 30) -> None:
         raise AssertionError(f"{stage.world.daemon.rows(left)}\n{stage.world.daemon.tail()}") from error
 
 
+async def test_what_fails_after_it_was_taken_is_held_or_given_up_or_stops_all_sending(stage: Stage) -> None:
+    await stage.world.daemon.start()
+    robin, mika, sam = await met(stage), await met(stage, "Mika"), await met(stage, "Sam")
+    knobs = stage.world.simulator.exchange.knobs
+
+    async def fails(person: Person, code: int, state: str) -> None:
+        knobs.next_failures = [code]
+        stage.world.say(person, f"fails with {code}")
+        sql = "SELECT 1 FROM outbox WHERE text LIKE ? AND state = ? AND reason LIKE ?"
+        found = (f"%{code}", state, f"error {code}%")
+        await eventually(lambda: stage.world.daemon.rows(sql, *found), within_s=20)
+
+    await fails(robin, 131047, "held")
+    assert await stage.world.ask(robin, "here I am") == "echo: fails with 131047"  # what was held goes first
+    assert (await stage.world.hears(robin, 4))[-1] == "echo: here I am"
+
+    await fails(mika, 131026, "failed")
+    assert stage.world.daemon.rows("SELECT unreachable_reason FROM users WHERE unreachable_at IS NOT NULL")
+    assert await stage.world.ask(mika, "here I am") == "echo: here I am"
+    assert not stage.world.daemon.rows("SELECT 1 FROM users WHERE unreachable_at IS NOT NULL")
+
+    await fails(sam, 131042, "queued")
+    assert stage.world.daemon.rows("SELECT code FROM pauses WHERE by_status") == [{"code": 131042}]
+    stage.world.say(robin, "and now?")
+    await asyncio.sleep(1)
+    assert stage.world.heard(robin)[-1] == "echo: here I am"
+
+
 async def test_ten_seconds_without_it_only_delay(stage: Stage) -> None:
     async with relay(stage.world.simulator.url) as graph:
         await stage.world.daemon.start(WHATSAPP_API_BASE_URL=graph.url)
