@@ -242,11 +242,10 @@ async def _sandboxes(patient: Patient) -> Finding:
     lines = [
         f"{row.id}{'' if row.user_id else ' (a spare)'}: {row.state.value}: {redact(row.reason)}" for row in unwell
     ]
-    retry, wait = (
-        "clawkakad sandbox retry USER (its id will do)",
-        "the daemon tries it again, and replaces it after an hour",
-    )
-    return Finding("warn", "\n".join(lines), retry if any(row.user_id for row in unwell) else wait)
+    advice = "the daemon tries it again, and replaces it after an hour"
+    if any(row.user_id for row in unwell):
+        advice = "clawkakad sandbox retry USER (its id will do)"
+    return Finding("warn", "\n".join(lines), advice)
 
 
 async def _orphans(patient: Patient) -> Finding:
