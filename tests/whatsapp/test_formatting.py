@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from clawkakad.whatsapp.cleaning import clean_text
-from clawkakad.whatsapp.formatting import is_plain, render, simply_rendered, split, to_whatsapp
+from clawkakad.whatsapp.formatting import _pieces, is_plain, render, simply_rendered, split, to_whatsapp
 
 CASES = {
     "bold": ("**b** and __b__", "*b* and *b*"),
@@ -225,6 +225,16 @@ def test_a_long_answer_is_formatted_to_its_end_and_no_code_of_it_is_torn() -> No
     assert to_whatsapp(section.strip()) == shown.strip()
 
     assert to_whatsapp((section * 1000).strip()) == (shown * 1000).strip()
+
+
+@pytest.mark.parametrize("indent", ["", "   ", "      ", "> "])
+def test_a_long_answer_is_not_parted_inside_of_a_block_of_code(indent: str) -> None:
+    code = f"{indent}```\n{indent}x\n\n{indent}y\n{indent}```"
+
+    pieces = [piece for piece, _ in _pieces(f"{'a' * 16_000}\n\n```one line```\n\n{code}\n\n{'b' * 500}")]
+
+    assert len(pieces) == 2
+    assert any(code in piece for piece in pieces)
 
 
 @pytest.mark.parametrize("text", ["*b* " * 10_000, "```\n" + "**b**\n\n" * 10_000])
