@@ -16,6 +16,7 @@ from clawkakad.errors import UsageError
 
 PARTIAL = ".partial"
 AGE_HEAD = b"age-encryption.org/"
+GPG = ".gpg"  # the end of a file's name: what is in it tells nothing
 
 
 class _Stream(Protocol):
@@ -30,7 +31,7 @@ def encryption(*, age: str | None, gpg: str | None) -> tuple[Sequence[str], str]
         return [_program("age"), "--recipient", age], ".age"
     if gpg:
         options = ["--batch", "--quiet", "--trust-model", "always", "--encrypt", "--recipient", gpg, "--output", "-"]
-        return [_program("gpg"), *options], ".gpg"
+        return [_program("gpg"), *options], GPG
     return [], ""
 
 
@@ -95,7 +96,7 @@ async def decrypted(path: Path, target: Path, *, identity: Path | None) -> Path:
         if identity is None:
             raise UsageError(f"{path} is encrypted with age: name the key's file with --identity")
         command = [_program("age"), "--decrypt", "--identity", str(identity), str(path)]
-    elif path.suffix == ".gpg":
+    elif path.suffix == GPG:
         command = [_program("gpg"), "--batch", "--quiet", "--decrypt", str(path)]
     else:
         return path

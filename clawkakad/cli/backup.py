@@ -203,12 +203,15 @@ async def _waiting(place: Place, whose: UserId | None) -> tuple[bool, bool]:
 
 
 def _target(place: Place, file: Path | None, ending: str) -> Path:
-    """The file to write. Raises UsageError where it is there already."""
+    """The file to write. Raises UsageError where it is there already, or restore would not know what it is."""
     if file is None:
         file = place.state_dir / DIRECTORY
         file.mkdir(mode=0o700, exist_ok=True)
         _give(place.state_dir, file)
-    return new_file(file, making.default_name(clock(), ending))
+    target = new_file(file, making.default_name(clock(), ending))
+    if ending == sink.GPG and target.suffix != sink.GPG:
+        raise UsageError(f"name it {target.name}{sink.GPG}: restore knows by that what gpg has encrypted")
+    return target
 
 
 def tell_lacks(whose: str, left_out: Sequence[str], damaged: Sequence[str]) -> None:

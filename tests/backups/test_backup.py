@@ -620,6 +620,8 @@ async def test_gpg_encrypts_what_touches_the_disk(
     await _run("gpgconf", "--kill", "all")
 
     assert ["CANARY"] == home.expenses(anns)
+    misnamed = await home.clawkakad("backup", tmp_path / "c.tar", "--gpg", "op@example.org")
+    assert "name it c.tar.gpg: restore knows by that" in str(misnamed.exception)
     unknown = await home.clawkakad("backup", tmp_path / "c.tar.gpg", "--gpg", "nobody@example.org")
     assert "gpg failed" in str(unknown.exception)
     assert [file] == list(tmp_path.iterdir())
