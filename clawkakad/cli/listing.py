@@ -25,7 +25,7 @@ LATELY = timedelta(days=1)  # failures are listed for so long
 LONGEST_NAME = 20
 ROOM = 110  # columns from which on a table reads well
 TRY_NOW = "or now: clawkakad outbox retry ID, of one that is queued"  # where sending is paused
-SETTLING = "waits about a minute for WhatsApp's status, then is sent again or held"
+SETTLING = "waits for WhatsApp's status, a minute or a few, then is sent again or held"
 _OUT = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
 _COLOURS = {"held": "yellow", "ambiguous": "yellow", "failed": "red", "parked": "red"}
 _CODE = re.compile(r"error (\d{1,9})\b")

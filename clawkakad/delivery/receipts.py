@@ -83,12 +83,12 @@ class Receipts:
         logger.error("WhatsApp could not deliver a message", outbox=row.id, reason=reason, advice=rule.advice)
         if rule.reaction is meta.Reaction.TEMPLATE:
             # Tries are counted here as well: with times that make no sense it would go round for ever.
-            is_open = row.attempt < MOST_TRIES and users.wrote_after(tx, row.user_id, status.at)
+            is_open = _may_be_tried(row) and users.wrote_after(tx, row.user_id, status.at)
             why = None if is_open else Hold.WINDOW
             outbox.retract(tx, row, status.wamid, why, reason, not_before=now, now=now)
         elif rule.reaction is meta.Reaction.STOP:
             self._stopped(tx, row, status, now)
-        elif rule.reaction is not meta.Reaction.NEVER and row.attempt < MOST_TRIES:
+        elif rule.reaction is not meta.Reaction.NEVER and _may_be_tried(row):
             outbox.retract(tx, row, status.wamid, None, reason, not_before=now + BEFORE_NEXT_TRY, now=now)
         else:
             self._given_up(tx, row, status, reason, now)
@@ -110,3 +110,8 @@ class Receipts:
         outbox.apply_status(tx, row, wamid=status.wamid, state=OutboxState.FAILED, reason=reason, now=now)
         if status.error_code == meta.UNREACHABLE and not users.wrote_after(tx, row.user_id, status.at):
             sends.set_unreachable(tx, row.user_id, reason, now)
+
+
+def _may_be_tried(row: Subject) -> bool:
+    """Whether once more. Two sends of unknown outcome are no tries; with all of them it could go round for ever."""
+    return row.attempt - min(row.unknowns, MOST_TRIES - 1) < MOST_TRIES

@@ -64,28 +64,34 @@ class Patience:
     """Counts for each unsettled message the seconds in which a status could have come."""
 
     def __init__(self) -> None:
-        self._listened_s = 0.0
+        self._heard_s = 0.0
+        self._listened_s = 0.0  # without what was made up for
         self._behind_s = 0.0  # as long as this Meta may still have something from a time in which we did not listen
         self._ticked_at: float | None = None
         self._was_listening = False
-        self._since: dict[int, float] = {}
+        self._since: dict[int, tuple[float, float]] = {}
 
     def was_away(self, seconds: float) -> None:
-        """Nobody listened for so long before the first tick."""
-        self._behind_s = min(MOST_BEHIND_S, max(0.0, seconds))
+        """Nobody listened for so long before the first tick. Less than nothing: the clock was set, and nobody knows."""
+        self._behind_s = min(MOST_BEHIND_S, max(0.0, seconds)) if seconds >= -SKEW.total_seconds() else MOST_BEHIND_S
 
     def tick(self, now: float, *, listening: bool) -> None:
         """The time is `now` (monotonic seconds); what has passed counts where we listened at both of its ends."""
         passed_s = 0.0 if self._ticked_at is None else now - self._ticked_at
-        listened_s = min(passed_s, LONGEST_TICK_S) if listening and self._was_listening else 0.0
-        made_up_s = min(listened_s, self._behind_s)
-        self._behind_s = min(MOST_BEHIND_S, self._behind_s - made_up_s + passed_s - listened_s)
-        self._listened_s += listened_s - made_up_s
+        heard_s = min(passed_s, LONGEST_TICK_S) if listening and self._was_listening else 0.0
+        made_up_s = min(heard_s, self._behind_s)
+        self._behind_s = min(MOST_BEHIND_S, self._behind_s - made_up_s + passed_s - heard_s)
+        self._heard_s += heard_s
+        self._listened_s += heard_s - made_up_s
         self._ticked_at, self._was_listening = now, listening
 
     def waited_s(self, row_id: int) -> float:
-        """Seconds that count for this message; it is known from its first mention on."""
-        return self._listened_s - self._since.setdefault(row_id, self._listened_s)
+        """Seconds that count for this message; it is known from its first mention on.
+
+        Where something is always behind, all count but as many as that can be: no message waits for ever.
+        """
+        heard_s, listened_s = self._since.setdefault(row_id, (self._heard_s, self._listened_s))
+        return max(self._listened_s - listened_s, self._heard_s - heard_s - MOST_BEHIND_S)
 
     def keep_only(self, row_ids: Collection[int]) -> None:
         """Forget all others: they are settled."""

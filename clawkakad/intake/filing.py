@@ -131,8 +131,9 @@ class Filing:
         self, tx: Transaction, message: Inbound, user_id: UserId, now: datetime, filed: Filed
     ) -> InboxRow | None:
         state, text = self._decide(tx, message, user_id, now)
-        taken_back = state is InboxState.RECEIVED and inbox.was_taken_back(tx, message.wamid, user_id)
-        counts = state in (InboxState.RECEIVED, InboxState.ANSWERED) and not taken_back
+        is_open = state in (InboxState.RECEIVED, InboxState.ANSWERED)
+        taken_back = is_open and inbox.was_taken_back(tx, message.wamid, user_id)
+        counts = is_open and not taken_back
         if counts and not self._within_limit(tx, user_id, now):
             state = InboxState.LIMITED
         row = inbox.add(tx, _row(message, user_id, state, text, now), now)

@@ -121,10 +121,10 @@ def replace_text(tx: Transaction, wamid: Wamid, text: str, now: datetime) -> boo
 
 
 def withdraw(tx: Transaction, wamid: Wamid, now: datetime) -> bool:
-    """A message was taken back while it waited: it is not answered, and its words are not kept. False: too late."""
+    """A message was taken back before the agent heard of it: its words are not kept, nor answered. False: too late."""
     return 1 == tx.execute(
         "UPDATE inbox SET state = 'ignored', text = NULL, raw = '{}', reason = 'taken back', changed_at = :now"
-        " WHERE wamid = :wamid AND state = 'received'",
+        " WHERE wamid = :wamid AND (state = 'received' OR state = 'answered' AND turn IS NULL)",
         {"wamid": wamid, "now": times.to_text(now)},
     )
 

@@ -142,11 +142,10 @@ def last_unsettled(tx: Transaction) -> datetime | None:
 
 
 def interrupted(tx: Transaction, now: datetime) -> int:
-    """At start: what the last process left in `sending` may have gone out. Returns how many there were."""
+    """At start: what the last process left in `sending` may have gone out, when it says. Returns how many these are."""
     return tx.execute(
-        "UPDATE outbox SET state = 'ambiguous', unknowns = unknowns + 1, changed_at = :now,"
+        "UPDATE outbox SET state = 'ambiguous', unknowns = unknowns + 1,"
         " reason = 'the daemon stopped while it was sent' WHERE state = 'sending'",
-        {"now": times.to_text(now)},
     )
 
 
@@ -175,10 +174,10 @@ def fail(tx: Transaction, row: OutboxRow, reason: str, now: datetime) -> bool:
 
 
 def release_open(tx: Transaction, since: datetime, now: datetime) -> int:
-    """What was held unsent, of people who have written after `since` all the same: the clock was wrong, say."""
+    """What was held and never refused, of people who have written after `since` after all: the clock was wrong, say."""
     released = tx.execute(
         "UPDATE outbox SET state = 'queued', hold = NULL, reason = '', not_before = :now, changed_at = :now"
-        " WHERE state = 'held' AND hold = 'window' AND attempt = 0 AND user_id IN"
+        " WHERE state = 'held' AND hold = 'window' AND attempt = unknowns AND user_id IN"
         " (SELECT id FROM users WHERE last_inbound_at > :since AND unreachable_at IS NULL)",
         {"since": times.to_text(since), "now": times.to_text(now)},
     )

@@ -206,6 +206,7 @@ class Incoming:
 
     def _turn_down(self, request: Request, answer: Answer) -> None:
         request.refusal = answer
+        self.invites = False
         request.keeps = request.keeps and not self.is_over
         self._body.clear()
         self._leave()

@@ -23,10 +23,10 @@ __all__ = ["is_plain", "render", "simply_rendered", "split", "to_whatsapp"]
 _NESTING = 60  # levels; the parser drops what is deeper, so such a text is left alone
 # A longer text is parsed in pieces, from one blank line to another: the parser's time grows with the square of some
 # things. What is that long without one, or has that many brackets in a piece, goes out as it is.
-_LENGTH = 16_384
+_LENGTH, _PIECE = 32_768, 16_384
 _BRACKETS = 1_000
 _GAPS = re.compile(r"(\n{2,})")
-_FENCE = re.compile(r"^[ >]*(?:```[^`\n]*|~~~.*)$", re.MULTILINE)  # also in a list or a quote
+_FENCE = re.compile(r"(?: |[-+*] |\d{1,9}[.)] )*(`{3,}(?=[^`]*$)|~{3,})")  # also in a list; a quote has no blank line
 _UNWRAPPED = ("markdown", "md")  # a whole answer in a code block of this kind was meant as text
 _BREAK = re.compile(r"<br ?/?>", re.IGNORECASE)  # the only way to begin a line inside of a cell
 _BAR = re.compile(r"(?<!\\)\|")
@@ -58,19 +58,40 @@ def to_whatsapp(markdown: str) -> str:
 
 
 def _pieces(source: str) -> Iterator[tuple[str, str]]:
-    """A text in parts that the parser takes, none of them torn in a code block, each with the blank lines behind it."""
+    """A text in parts that the parser takes, each with the blank lines behind it. A list may begin anew in each."""
     if len(source) <= _LENGTH:
         yield source, ""
         return
+    piece, gap = "", ""
+    for text, following in _sections(source):
+        if piece and len(piece) + len(gap) + len(text) > _PIECE:
+            yield piece, gap
+            piece, gap = "", ""
+        piece, gap = piece + gap + text, following
+    yield piece, gap
+
+
+def _sections(source: str) -> Iterator[tuple[str, str]]:
+    """What stands between blank lines, with those behind it; a block of code is one, whatever is in it."""
     parts = [*_GAPS.split(source), ""]
-    piece, gap_before, is_code = "", "", False
-    for text, gap in zip(parts[::2], parts[1::2], strict=True):
-        if piece and not is_code and len(piece) + len(text) > _LENGTH:
-            yield piece, gap_before
-            piece, gap_before = "", ""
-        piece, gap_before = piece + gap_before + text, gap
-        is_code ^= len(_FENCE.findall(text)) % 2 == 1
-    yield piece, gap_before
+    section, gap, fence = "", "", ""
+    for text, following in zip(parts[::2], parts[1::2], strict=True):
+        section, gap = section + gap + text, following
+        for line in text.split("\n"):
+            fence = _fence_behind(line, fence)
+        if not fence:
+            yield section, gap
+            section, gap = "", ""
+    yield section, gap
+
+
+def _fence_behind(line: str, fence: str) -> str:
+    """The fence of the block of code that is open behind a line, given that before it; empty: none is."""
+    if not fence:
+        opens = _FENCE.match(line)
+        return opens[1] if opens else ""
+    bare = line.strip(" ")
+    return "" if len(bare) >= len(fence) and set(bare) == {fence[0]} else fence
 
 
 def simply_rendered(source: str) -> str | None:

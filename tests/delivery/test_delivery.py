@@ -648,6 +648,21 @@ async def test_what_the_last_process_left_in_flight_is_not_sent_blindly(post: Po
     assert (await post.rows())[0].unknowns == 1
 
 
+async def test_a_start_that_ends_at_once_is_no_time_in_which_somebody_listened(post: Post, robin: UserId) -> None:
+    await post.add(robin, "hi")
+    await post.registry.db.write(lambda tx: sends.begin(tx, sends.due(tx).heads, post.clock()))
+    post.clock.advance(seconds=30)
+    async with post.running(settle_s=5):
+        await post.until(AMBIGUOUS)
+    post.clock.advance(seconds=2)
+
+    async with post.running(settle_s=5):
+        await post.listen_for(32)
+        assert post.graph.texts == []
+        await post.listen_for(8)
+        await post.until(SENT)
+
+
 async def test_a_send_whose_outcome_could_not_be_stored_is_settled_like_any_unknown_one(
     post: Post, robin: UserId
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from clawkakad.delivery.receipts import MOST_REMEMBERED, MOST_TRIES, Receipts
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
-from clawkakad.registry import Registry, pauses, sends, users
+from clawkakad.registry import Registry, outbox, pauses, sends, users
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.whatsapp.delivery import Status
 from tests.conftest import Clock
@@ -320,6 +320,22 @@ async def test_a_passing_failure_is_tried_again_a_little_later_and_not_for_ever(
     await desk.send("last")
     await desk.status("failed", code, wamid="last")
     assert (await desk.row()).state is OutboxState.FAILED
+
+
+@pytest.mark.parametrize(("unknowns", "state"), [(2, OutboxState.QUEUED), (4, OutboxState.FAILED)])
+async def test_what_the_operator_sends_again_may_fail_in_passing_as_any_other(
+    desk: Desk, unknowns: int, state: OutboxState
+) -> None:
+    row = await desk.begin()
+    await desk.registry.db.execute(
+        "UPDATE outbox SET state = 'held', hold = 'unknown', attempt = :n, unknowns = :n", {"n": unknowns}
+    )
+    await desk.registry.db.write(lambda tx: outbox.retry(tx, [row.id], desk.clock()))
+
+    await desk.send()
+    await desk.status("failed", 131000)
+
+    assert (await desk.row()).state is state
 
 
 @pytest.mark.parametrize("code", [131051, 424242, None])

@@ -89,7 +89,7 @@ def test_only_time_in_which_we_listened_counts() -> None:
     assert patience.waited_s(8) == 0
 
 
-@pytest.mark.parametrize(("away_s", "deaf_s"), [(20, 20), (-90_000, 0), (90_000, MOST_BEHIND_S)])
+@pytest.mark.parametrize(("away_s", "deaf_s"), [(20, 20), (-5, 0), (-90_000, MOST_BEHIND_S), (90_000, MOST_BEHIND_S)])
 def test_as_long_as_nobody_listened_nothing_counts_after_a_start(away_s: float, deaf_s: float) -> None:
     patience = Patience()
     patience.was_away(away_s)
@@ -101,6 +101,23 @@ def test_as_long_as_nobody_listened_nothing_counts_after_a_start(away_s: float, 
 
     patience.tick(deaf_s + 1, listening=True)
     assert patience.waited_s(7) == 1
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 20), st.booleans()), min_size=1, max_size=12), st.integers(0, 600))
+def test_however_little_is_heard_no_message_waits_for_ever(rounds: list[tuple[float, bool]], wait: int) -> None:
+    patience, now, heard = Patience(), 0.0, 0.0
+    patience.tick(now, listening=False)
+    patience.waited_s(7)
+    was = False
+    for passed, listening in [*rounds, (1.0, True), (1.0, True)] * 1000:
+        now += passed
+        patience.tick(now, listening=listening)
+        heard += min(passed, LONGEST_TICK_S) if was and listening else 0.0
+        was = listening
+        if heard > wait + MOST_BEHIND_S + 1:
+            break
+
+    assert patience.waited_s(7) >= wait
 
 
 def test_a_process_that_stood_still_did_not_listen() -> None:

@@ -320,6 +320,21 @@ async def test_a_message_that_was_taken_back_before_it_came_is_not_answered_nor_
     assert desk.woken == []
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_of_a_file_that_is_taken_back_nothing_is_kept(registry: Registry, clock: Clock, is_first: bool) -> None:
+    desk = Desk(registry, clock, open_door())
+    file = dataclasses.replace(polite("w1"), text="[a document named “a secret”]", media_id="42")
+    revoke = inbound("r1", "revoke", None, purpose=Purpose.REVOKE, target="w1")
+
+    for message in (revoke, file) if is_first else (file, revoke):
+        await desk.take(message)
+
+    row = await registry.db.one("SELECT state, text, raw, reason FROM inbox WHERE wamid = 'w1'")
+    assert row is not None
+    assert tuple(row) == ("ignored", None, "{}", "taken back")
+    assert await desk.lines() == ([] if is_first else [words.ONLY_TEXT])
+
+
 async def test_what_was_taken_back_counts_for_no_limit_and_is_not_kept_because_of_one(
     registry: Registry, clock: Clock
 ) -> None:

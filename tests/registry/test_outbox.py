@@ -375,14 +375,17 @@ async def test_what_the_window_held_is_released_in_order_and_what_is_unknown_sta
 async def test_what_a_wrong_clock_held_is_let_go_and_what_meta_refused_is_not(
     queue: Queue, registry: Registry, clock: Clock
 ) -> None:
-    await queue.add("never sent", "refused by Meta")
+    await queue.add("never sent", "refused by Meta", "nobody knows")
     await registry.db.execute("UPDATE users SET last_inbound_at = '2026-11-22T09:00:00.000Z'")
-    await registry.db.execute("UPDATE outbox SET state = 'held', hold = 'window', attempt = iif(text LIKE 'r%', 1, 0)")
+    await registry.db.execute("UPDATE outbox SET state = 'held', hold = 'window', attempt = text NOT LIKE 'never%'")
+    await registry.db.execute("UPDATE outbox SET unknowns = 1 WHERE text LIKE 'nobody%'")
     since = clock().replace(hour=8)
 
-    assert await registry.db.write(lambda tx: sends.release_open(tx, since, clock())) == 1
+    assert await registry.db.write(lambda tx: sends.release_open(tx, since, clock())) == 2
 
-    assert [row.text for row in await queue.heads()] == ["never sent"]
+    states = {row.text: row.state for row in await queue.rows()}
+    assert states.pop("refused by Meta") is OutboxState.HELD
+    assert states == {"never sent": OutboxState.QUEUED, "nobody knows": OutboxState.QUEUED}
 
 
 @pytest.mark.parametrize("state", list(OutboxState))

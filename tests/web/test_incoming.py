@@ -183,6 +183,14 @@ def test_of_large_bodies_no_more_is_kept_than_there_is_room_for(end: Callable[[I
     assert room.free == BEYOND
 
 
+def test_nobody_is_told_to_go_on_with_what_is_refused() -> None:
+    one = incoming(room=Room(0))
+
+    (request,) = one.feed(LARGE.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n") + b"x" * (SMALL + 1))
+
+    assert (request.refusal, one.invites) == (Answer(503), False)
+
+
 def test_who_announces_a_large_body_keeps_nobody_out() -> None:
     room = Room(BEYOND)
     idle = [incoming(room=room) for _ in range(100)]

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from clawkakad.whatsapp.cleaning import clean_text
-from clawkakad.whatsapp.formatting import _pieces, is_plain, render, simply_rendered, split, to_whatsapp
+from clawkakad.whatsapp.formatting import _PIECE, _pieces, is_plain, render, simply_rendered, split, to_whatsapp
 
 CASES = {
     "bold": ("**b** and __b__", "*b* and *b*"),
@@ -227,14 +227,37 @@ def test_a_long_answer_is_formatted_to_its_end_and_no_code_of_it_is_torn() -> No
     assert to_whatsapp((section * 1000).strip()) == (shown * 1000).strip()
 
 
-@pytest.mark.parametrize("indent", ["", "   ", "      ", "> "])
-def test_a_long_answer_is_not_parted_inside_of_a_block_of_code(indent: str) -> None:
-    code = f"{indent}```\n{indent}x\n\n{indent}y\n{indent}```"
+LINE = r"def __init__(self, *args, **kw): return a * b * c\*"
 
-    pieces = [piece for piece, _ in _pieces(f"{'a' * 16_000}\n\n```one line```\n\n{code}\n\n{'b' * 500}")]
 
-    assert len(pieces) == 2
-    assert any(code in piece for piece in pieces)
+@pytest.mark.parametrize(
+    ("opening", "indent", "closing"),
+    [
+        ("```py", "", "```"),
+        ("   ```", "   ", "   ```"),
+        ("1. ```py", "   ", "   ```"),
+        ("- ~~~", "  ", "  ~~~~"),
+        ("````md\n```", "", "````"),
+        ("~~~\n```", "", "~~~"),
+    ],
+)
+def test_a_long_answer_is_not_parted_inside_of_a_block_of_code(opening: str, indent: str, closing: str) -> None:
+    code = "\n\n".join([opening, *[indent + LINE] * 300]) + f"\n{closing}"
+    prose = "some **bold** words and ```code``` here\n\n" * 400
+
+    shown = to_whatsapp(f"{prose}{code}\n\n{prose}")
+
+    assert shown.count(LINE) == 300
+    assert shown.count("*bold*") == 800
+    assert "**bold**" not in shown
+
+
+def test_what_is_parted_comes_together_again_and_no_part_is_longer_than_need_be() -> None:
+    words = "".join("a" * (n % 900) + "\n" * (1 + n % 4) for n in range(400)).strip("\n")
+    pieces = list(_pieces(words))
+
+    assert "".join(piece + gap for piece, gap in pieces) == words
+    assert 1 < max(len(piece) for piece, _ in pieces) <= _PIECE
 
 
 @pytest.mark.parametrize("text", ["*b* " * 10_000, "```\n" + "**b**\n\n" * 10_000])
