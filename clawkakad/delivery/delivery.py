@@ -334,4 +334,4 @@ class _Left(NamedTuple):
 
 def _inherit(tx: Transaction, *, now: datetime) -> _Left:
     sent_at = sends.last_unsettled(tx)
-    return _Left(sends.interrupted(tx, now), sent_at, sends.recent(tx, now - timedelta(seconds=FULL_AFTER_S)))
+    return _Left(sends.interrupted(tx), sent_at, sends.recent(tx, now - timedelta(seconds=FULL_AFTER_S)))

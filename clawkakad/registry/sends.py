@@ -141,7 +141,7 @@ def last_unsettled(tx: Transaction) -> datetime | None:
     return None if row is None else times.maybe(row["at"])
 
 
-def interrupted(tx: Transaction, now: datetime) -> int:
+def interrupted(tx: Transaction) -> int:
     """At start: what the last process left in `sending` may have gone out, when it says. Returns how many these are."""
     return tx.execute(
         "UPDATE outbox SET state = 'ambiguous', unknowns = unknowns + 1,"

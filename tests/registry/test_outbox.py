@@ -187,7 +187,7 @@ async def test_what_was_in_flight_at_a_crash_is_ambiguous_and_a_late_status_sett
     await queue.add()
     row = await queue.begin()
 
-    assert await registry.db.write(lambda tx: sends.interrupted(tx, clock())) == 1
+    assert await registry.db.write(lambda tx: sends.interrupted(tx)) == 1
     assert await queue.state() is OutboxState.AMBIGUOUS
     assert (await queue.rows())[0].unknowns == 1
 
