@@ -10,6 +10,7 @@ Hook = Callable[[str], None]
 
 POINTS = {
     "migration": "a migration of the schema is committed, those behind it are not: the next start goes on there",
+    "work": "what was decided is not on disk: Meta sends a message again whose agent may have been asked by now",
     "commit": "what was decided is on disk, and nobody was told: no 200 to Meta, no worker woken, no request written",
     "request": "a send is on disk as `sending`, and its request was not written: nothing went out, but nobody knows",
     "answer": "WhatsApp has answered a request, and what it said is not on disk: the message is on its way",

@@ -14,6 +14,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TypeVar
 
+from clawkakad import faults
 from clawkakad.assistant.opening import Opening
 from clawkakad.assistant.turnbook import Turn
 from clawkakad.model import Profile, UserId
@@ -48,7 +49,10 @@ class _Nobody:
     def open(self, tx: Transaction, user_id: UserId, now: datetime) -> Turn | None:
         raise AssertionError("not granted")
 
-    def go(self, user_id: UserId, turn: Turn | None) -> None:
+    def ask(self, user_id: UserId, turn: Turn) -> None:
+        raise AssertionError("not granted")
+
+    def go(self, user_id: UserId, *, stored: bool) -> None:
         raise AssertionError("not granted")
 
 
@@ -96,6 +100,17 @@ def _own_ports() -> Iterator[int]:
         _MARKS.append(mark)
         return cycle(range(first, first + PORTS))
     raise AssertionError("too many tests run on this machine at once")
+
+
+@contextmanager
+def counted_commits() -> Iterator[list[str]]:
+    """The commits of this process from now on."""
+    points: list[str] = []
+    faults.arm(lambda point: points.append(point) if point == "commit" else None)
+    try:
+        yield points
+    finally:
+        faults.arm(None)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -44,6 +44,7 @@ ENDS_AT_ONCE = 16  # of turns that end together; between them, what comes in mea
 READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
 PAUSE_S = 5.0  # between two such waits where the engine itself is away
 COMMIT_S = 2.0  # for a commit that has begun, when the daemon stops
+DOUBT = timedelta(seconds=2)  # by which Meta's clock may be ahead of ours
 REGISTRY_PAUSE_S = 1.0  # between two tries where the disk is full or the registry locked
 
 
@@ -103,6 +104,7 @@ class Answering:
         self._outgoing = outgoing
         self._on_given_up = on_given_up
         self._in_flight: set[UserId] = set()
+        self._doubt_until = clock() + DOUBT
         self._lines = Lines()
         self._ends = asyncio.Semaphore(ENDS_AT_ONCE)
         self._room = asyncio.Semaphore(TURNS_AT_ONCE)  # whoever waits for a sandbox takes none of it
@@ -115,6 +117,10 @@ class Answering:
         """Whether a turn of this person could be asked for without waiting for anything."""
         waits = self._rules.burst_s > 0 or self._lock(user_id).locked() or self._room.locked()
         return not waits and self._sandboxes.is_awake(user_id)
+
+    def doubt(self) -> None:
+        """The agent may know messages that are not stored: it is looked up before they are asked for."""
+        self._doubt_until = self._clock() + DOUBT
 
     def open(self, tx: Transaction, message: InboxRow, now: datetime) -> Turn | None:
         """Begin the turn of the one message that waits, in the transaction that stores it; None in any other case."""
@@ -255,7 +261,7 @@ class Answering:
                 sandbox_id,
                 key=turn.lead.run_key,
                 text=turn.prompt,
-                again=turn.again,
+                again=turn.again or turn.lead.sent_at <= self._doubt_until,
                 timeout_s=self._rules.timeout_s,
             )
         except asyncio.CancelledError:

@@ -7,6 +7,7 @@ inbox is the queue: a worker holds nothing that is not on disk, so that a restar
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from loguru import logger
 
@@ -68,8 +69,7 @@ class Conversations:
     def wake(self, user_id: UserId) -> None:
         """There is something to answer for this person. Never waits; while they have a worker it will find it."""
         self._woken.add(user_id)
-        if not (user_id in self._workers or user_id in self._granted or self._closing):
-            self._start(user_id)
+        self._go_on(user_id)
 
     def opening(self) -> Opening:
         """For a transaction that stores messages: turns that can begin in it."""
@@ -87,20 +87,30 @@ class Conversations:
         """See `opening.Host`."""
         return self._answering.open(tx, message, now)
 
-    def go(self, user_id: UserId, turn: Turn | None) -> None:
+    def ask(self, user_id: UserId, turn: Turn) -> None:
+        """See `opening.Host`."""
+        if not self._closing:  # begun or not, it will be on disk: the next start takes it up
+            self._start(user_id, turn)
+
+    def go(self, user_id: UserId, *, stored: bool) -> None:
         """See `opening.Host`."""
         self._granted.discard(user_id)
-        if self._closing:
-            return  # begun or not, it is on disk: the next start takes it up
-        if turn is not None:
-            self._start(user_id, turn)
-        elif user_id in self._woken:
+        worker = self._workers.get(user_id)
+        if worker is not None and not stored:
+            self._answering.doubt()
+            worker.cancel()
+        self._go_on(user_id)
+
+    def _go_on(self, user_id: UserId) -> None:
+        """A worker for who was woken and has none."""
+        is_free = user_id not in self._workers and user_id not in self._granted
+        if is_free and user_id in self._woken and not self._closing:
             self._start(user_id)
 
     def _start(self, user_id: UserId, begun: Turn | None = None) -> None:
         task = asyncio.create_task(self._work(user_id, begun), name=f"conversation {user_id}")
         self._workers[user_id] = task
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, user_id))
 
     async def run(self) -> None:
         """Take up what the last process left, then live until cancelled. A worker that breaks ends this loop too."""
@@ -131,27 +141,26 @@ class Conversations:
             logger.warning("turns in flight are left for the next start", turns=len(late))
             await asyncio.wait(late)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled():
-            return
-        error = task.exception()
+    def _ended(self, user_id: UserId, task: asyncio.Task[None]) -> None:
+        """Also of one that was stopped before its first step. Who was woken meanwhile gets another one."""
+        del self._workers[user_id]
+        error = None if task.cancelled() else task.exception()
         if error is not None and not self._failure.done():
             self._failure.set_exception(error)
+        self._go_on(user_id)
 
     async def _work(self, user_id: UserId, begun: Turn | None) -> None:
-        """Answer until nothing waits. A wake() during the last look at the inbox means one more look: between that
-        decision and the removal from `_workers` nothing is awaited, so no message can fall between two workers.
-        """
+        """Answer until nothing waits."""
         with logger.contextualize(user=user_id):
-            try:
-                while not self._closing:
-                    self._woken.discard(user_id)
-                    more = await self._take_next(user_id, begun)
-                    begun = None
-                    if not more and user_id not in self._woken:
-                        return
-            finally:
-                del self._workers[user_id]
+            while not self._closing:
+                self._woken.discard(user_id)
+                more = await self._take_next(user_id, begun)
+                begun = None
+                if user_id in self._granted:
+                    self._woken.add(user_id)  # over before it was stored: only `go` knows what there is to look for
+                    return
+                if not more and user_id not in self._woken:
+                    return
 
     async def _take_next(self, user_id: UserId, begun: Turn | None) -> bool:
         """Take the turn that was begun, or their next one; False where nothing waits any more."""

@@ -23,12 +23,15 @@ class Host(Protocol):
     def open(self, tx: Transaction, message: InboxRow, now: datetime) -> Turn | None:
         """Begin the turn of a message; None where this is not the simple case."""
 
-    def go(self, user_id: UserId, turn: Turn | None) -> None:
-        """The transaction is over: ask, or let go of the person."""
+    def ask(self, user_id: UserId, turn: Turn) -> None:
+        """The transaction is about to be committed: ask now."""
+
+    def go(self, user_id: UserId, *, stored: bool) -> None:
+        """The transaction is over: let go of the person. What was asked for and is not stored is given up."""
 
 
 class Opening:
-    """Of one transaction: `begin` in it, `go` after it, whatever became of it.
+    """Of one transaction: `begin` in it, `ask` before its commit, `go` after it, whatever became of it.
 
     Where the transaction may be tried more than once, each try starts with `anew`.
     """
@@ -51,12 +54,19 @@ class Opening:
         turn = self._granted[user_id] = self._host.open(tx, message, now)
         return turn is not None
 
+    def ask(self, _: object) -> bool:
+        """Ask the agents of what was begun; False where that is nothing."""
+        turns = [(user_id, turn) for user_id, turn in self._granted.items() if turn is not None]
+        for user_id, turn in turns:
+            self._host.ask(user_id, turn)
+        return bool(turns)
+
     def go(self, stored: object | None) -> None:
-        """Ask the agents of what was begun and stored; let go of the others. None: nothing is stored."""
+        """Let go of everybody. None: nothing is stored."""
         self._is_over = True
         self._let_go(stored=stored is not None)
 
     def _let_go(self, *, stored: bool) -> None:
         granted, self._granted = self._granted, {}
-        for user_id, turn in granted.items():
-            self._host.go(user_id, turn if stored else None)
+        for user_id in granted:
+            self._host.go(user_id, stored=stored)

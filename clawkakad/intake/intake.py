@@ -5,7 +5,6 @@ decides what becomes of each message. Never talks to anybody: it wakes the conve
 from what is on disk.
 """
 
-import asyncio
 import functools
 import sqlite3
 from collections.abc import Callable
@@ -88,11 +87,11 @@ class Intake:
         else:
             self._listening.stored(ticket)
             self._report(delivery, filed)
-        finally:
-            self._wake(filed)
 
-    def _wake(self, filed: Filed) -> None:
-        """Tell of what is on disk, also where the rest is not: when that comes again, all of this is known already."""
+    def _wake(self, filed: Filed | None) -> None:
+        """Tell of what is on disk, whether or not somebody waits for it, and whatever becomes of the rest."""
+        if filed is None:
+            return
         for user_id in filed.waiting:
             self._on_message(user_id)
         if filed.outbox:
@@ -103,12 +102,14 @@ class Intake:
             return
         now, opening = self._clock(), self._opening()
         work = functools.partial(self._filing.file, delivery=delivery, now=now, opening=opening)
+
+        def then(filed: Filed | None) -> None:
+            opening.go(filed)
+            self._wake(filed)
+
         try:
-            filed.add(await self._registry.db.write(work, then=opening.go, within_s=_time_of(delivery)))
-            if delivery.messages:
-                # Agents are asked before Meta gets its 200: two rounds of the loop from here their frame is out.
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
+            db, within_s = self._registry.db, _time_of(delivery)
+            filed.add(await db.write(work, ahead=opening.ask, then=then, within_s=within_s))
         except Exception as error:  # one bad message must not hold back its neighbours, for days
             if not _is_of_the_content(error):
                 raise
@@ -118,7 +119,7 @@ class Intake:
         """Each part for itself: what cannot be stored is given up, and the rest is as if it had come alone."""
         for part, work in self._filing.parts(delivery, now):
             try:
-                filed.add(await self._registry.db.write(work))
+                filed.add(await self._registry.db.write(work, then=self._wake))
             except Exception as error:  # a bug of ours, and the next delivery would meet it as well
                 if not _is_of_the_content(error):
                     raise
@@ -130,7 +131,7 @@ class Intake:
         for message in part.messages:
             work = functools.partial(self._filing.give_up, message=message, now=now)
             try:
-                filed.add(await self._registry.db.write(work))
+                filed.add(await self._registry.db.write(work, then=self._wake))
             except Exception as error:  # then all that is left of it is the line above
                 if not _is_of_the_content(error):
                     raise

@@ -70,6 +70,7 @@ class Commits:
 
     def commit_now(self, works: int) -> None:
         """`commit` of what was begun so."""
+        faults.reached("work")
         self._note(_commit(self.connection))
         self._count(works)
 
@@ -87,6 +88,7 @@ class Commits:
         if self._is_quick(works):
             self.commit_now(works)
         else:
+            faults.reached("work")
             await on_thread(self._writer, _commit)
             self._count(works)
 

@@ -62,6 +62,9 @@ class Transaction:
 
 
 Work = Callable[[Transaction], T]
+Ahead = Callable[[T], bool]
+"""Called with what a work returned (never None), when all but the commit is done. True: it began something that is to
+get away before that, which takes it one round of the event loop."""
 Then = Callable[[T | None], None]
 """Called at once with what a work returned (never None), when that is on disk; with None where it is not, as far as
 is known."""
@@ -76,40 +79,56 @@ class _Failed(NamedTuple):
 class _Waiting:
     """A work that is to be written, who waits for it, and what is to be done first, in the context of who asked."""
 
-    def __init__(self, work: Work[Any], then: Then[Any] | None) -> None:
-        self.work = work
+    def __init__(self, work: Work[Any], ahead: Ahead[Any] | None, then: Then[Any] | None) -> None:
+        self._work = work
         self.done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._ahead = ahead
         self._then = then
+        self._is_begun = False
+        self._context = contextvars.copy_context()
         if then is not None:
-            self._context = contextvars.copy_context()
             self.done.add_done_callback(self._given_up)
+
+    def begin(self) -> Work[Any]:
+        """It is carried out now: what becomes of it is told, also to who waits no more."""
+        self._is_begun = True
+        return self._work
+
+    def foresee(self, result: Any) -> bool:
+        """All but the commit is done; whether that is to wait for a round."""
+        ahead, self._ahead = self._ahead, None
+        return ahead is not None and not isinstance(result, _Failed) and bool(self._do(ahead, result))
+
+    def follow(self, result: Any) -> None:
+        """Do what was to be done first, once."""
+        then, self._then = self._then, None
+        if then is not None:
+            self._do(then, None if isinstance(result, _Failed) else result)
 
     def tell(self, result: Any) -> None:
         """What became of it."""
         if self.done.done():
             return  # cancelled meanwhile
-        is_stored = not isinstance(result, _Failed)
-        self._do(result if is_stored else None)
-        if self.done.done():
-            return  # by that
-        if is_stored:
-            self.done.set_result(result)
-        else:
+        if isinstance(result, _Failed):
             self.done.set_exception(_converted(result.error))
+        else:
+            self.done.set_result(result)
+
+    def drop(self) -> None:
+        """Nobody will tell."""
+        self.follow(None)
+        self.done.cancel()
 
     def _given_up(self, done: asyncio.Future[Any]) -> None:
-        if done.cancelled():
-            self._do(None)
+        if done.cancelled() and not self._is_begun:
+            self.follow(None)
 
-    def _do(self, result: Any) -> None:
-        """What was to be done first, once."""
-        then, self._then = self._then, None
-        if then is None:
-            return
+    def _do(self, what: Callable[[Any], T], result: Any) -> T | None:
         try:
-            self._context.run(then, result)
+            return self._context.run(what, result)
         except Exception:  # a mistake of one caller's is not to be the others'
-            logger.exception("what was to follow a commit failed")
+            logger.exception("what was to come with a commit failed")
+            return None
 
 
 class Database:
@@ -125,19 +144,21 @@ class Database:
         self._batch: Sequence[_Waiting] = ()  # what is being written
         self._patient: asyncio.Task[None] | None = None  # the writing, where it has to wait for something
 
-    async def write(self, work: Work[T], *, then: Then[T] | None = None, within_s: float = 0.0) -> T:
+    async def write(
+        self, work: Work[T], *, ahead: Ahead[T] | None = None, then: Then[T] | None = None, within_s: float = 0.0
+    ) -> T:
         """Carry out a work in a transaction and return what it returned, once that is on disk.
 
-        What it raises undoes it, and nobody else's. `then` is called first, whatever comes. `within_s`: it has so much
-        time to wait for company in its commit.
+        What it raises undoes it, and nobody else's. `ahead` is called before the commit, and `then` first after it,
+        whatever comes. `within_s`: it has so much time to wait for company in its commit.
         Raises RegistryUnavailable where SQLite cannot write now (locked by another process, disk full). Cancelled, the
         work may have been carried out: writes are idempotent by their keys.
         """
-        return await self._submit(work, then, within_s)
+        return await self._submit(work, ahead, then, within_s)
 
     async def write_through(self, work: Work[T], then: Then[T], *, within_s: float) -> T:
         """`write`; cancelled meanwhile, this waits `within_s` for what is under way."""
-        done = self._submit(work, then)
+        done = self._submit(work, None, then)
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
@@ -172,8 +193,10 @@ class Database:
                 await asyncio.wait([self._patient])
             await self._commits.settle()
 
-    def _submit(self, work: Work[T], then: Then[T] | None, within_s: float = 0.0) -> asyncio.Future[T]:
-        waiting = _Waiting(work, then)
+    def _submit(
+        self, work: Work[T], ahead: Ahead[T] | None, then: Then[T] | None, within_s: float = 0.0
+    ) -> asyncio.Future[T]:
+        waiting = _Waiting(work, ahead, then)
         self._waiting.append(waiting)
         if not within_s:
             self._begin_writing()
@@ -197,21 +220,42 @@ class Database:
     def _write_next(self) -> None:
         """One commit for what waits at this moment: here, or by a task where something has to be waited for."""
         self._batch = self._next_batch()
-        try:
-            results = self._commit_now([waiting.work for waiting in self._batch])
+        with self._failing():
+            results = self._carry_out_now()
             if results is None:
                 self._patient = asyncio.create_task(self._write_all(), name="registry writer")
                 self._patient.add_done_callback(self._over)
+            elif _foresee_all(self._batch, results):
+                asyncio.get_running_loop().call_soon(self._commit_next, results)
             else:
-                _tell_all(self._batch, results)
-        finally:
-            if self._patient is None:
-                self._over()
+                self._commit_now(results)
+
+    def _commit_next(self, results: Sequence[Any]) -> None:
+        with self._failing():
+            self._commit_now(results)
+
+    def _commit_now(self, results: Sequence[Any]) -> None:
+        with _undone_on_failure(self._commits.connection):
+            self._commits.commit_now(len(results))
+        _tell_all(self._batch, results)
+        self._over()
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Whatever a block is left by, nothing is being written then, and all of the batch are told."""
+        try:
+            yield
+        except Exception as error:
+            _tell_all(self._batch, _all_failed(error, self._batch))
+            self._over()
+        except BaseException:
+            self._over()
+            raise
 
     def _over(self, _: object = None) -> None:
         """Nothing is being written now, however that ended. Who came meanwhile is next, but not at once."""
         for waiting in self._batch:
-            waiting.done.cancel()  # of one that was told, this is nothing
+            waiting.drop()  # of one that was told, this is nothing
         self._batch, self._patient = (), None
         self._ended_at = time.monotonic()
         self._is_writing = bool(self._waiting)
@@ -223,20 +267,18 @@ class Database:
         count = min(len(self._waiting), MOST_TOGETHER)
         return _wanted([self._waiting.popleft() for _ in range(count)])
 
-    def _commit_now(self, works: Sequence[Work[Any]]) -> list[Any] | None:
-        """What became of works. None: nothing is on disk, and something has to be waited for."""
-        try:
-            with _undone_on_failure(self._commits.connection) as connection:
-                if not self._commits.begin_now(len(works)):
+    def _carry_out_now(self) -> list[Any] | None:
+        """What became of the batch, but for the commit. None: nothing is done, and something has to be waited for."""
+        count = len(self._batch)
+        with _undone_on_failure(self._commits.connection) as connection:
+            if not self._commits.begin_now(count):
+                return None
+            works = [waiting.begin() for waiting in self._batch]
+            results = _all_at_once(connection, works)
+            if results is None:
+                if not self._commits.begin_now(count):
                     return None
-                results = _all_at_once(connection, works)
-                if results is None:
-                    if not self._commits.begin_now(len(works)):
-                        return None
-                    results = [_carry_out(connection, work) for work in works]
-                self._commits.commit_now(len(works))
-        except Exception as error:
-            return _all_failed(error, works)
+                results = [_carry_out(connection, work) for work in works]
         return results
 
     async def _write_all(self) -> None:
@@ -260,16 +302,21 @@ class Database:
             await self._commits.begin()
             # Who has given up since, while another process had the lock, was told that nothing is stored.
             self._batch = _wanted(self._batch)
-            works = [waiting.work for waiting in self._batch]
+            works = [waiting.begin() for waiting in self._batch]
             results = _all_at_once(connection, works)
             if results is None:
                 await self._commits.begin()
                 results = [_carry_out(connection, work) for work in works]
+            _foresee_all(self._batch, results)  # what that begins gets away while another thread commits
             await self._commits.commit(len(works))
         return results
 
 
 def _wanted(batch: Sequence[_Waiting]) -> list[_Waiting]:
+    """Those that somebody waits for still; the others were not carried out, or that was undone."""
+    for waiting in batch:
+        if waiting.done.cancelled():
+            waiting.drop()
     return [waiting for waiting in batch if not waiting.done.cancelled()]
 
 
@@ -290,8 +337,18 @@ def _undone_on_failure(connection: sqlite3.Connection) -> Iterator[sqlite3.Conne
         raise
 
 
+def _foresee_all(batch: Sequence[_Waiting], results: Sequence[Any]) -> bool:
+    """Whether anybody began something that is to get away before the commit."""
+    begun = [waiting.foresee(result) for waiting, result in zip(batch, results, strict=True)]
+    return any(begun)
+
+
 def _tell_all(batch: Sequence[_Waiting], results: Sequence[Any]) -> None:
-    for waiting, result in zip(batch, results, strict=True):
+    """What follows a commit is first in the event loop's next round, before anybody who waited for it."""
+    told = list(zip(batch, results, strict=True))
+    for waiting, result in told:
+        waiting.follow(result)
+    for waiting, result in told:
         waiting.tell(result)
 
 

@@ -60,7 +60,7 @@ class InboxRow:
 
 def add(tx: Transaction, message: NewInbound, now: datetime) -> InboxRow:
     """Store a message that is not known yet; as it is stored."""
-    run_key = ids.new_key()
+    run_key = ids.key_of(message.wamid, message.sent_at)
     row_id = tx.insert(
         "INSERT INTO inbox (run_key, wamid, user_id, kind, text, raw, media_id, reply_to, forwarded, sent_at,"
         " received_at, state, changed_at) VALUES (:key, :wamid, :user, :kind, :text, :raw, :media, :reply_to,"
@@ -183,8 +183,10 @@ def begin(tx: Transaction, rows: Sequence[InboxRow], lead: InboxRow, prompt: str
 
 def is_open(tx: Transaction, message: InboxRow) -> bool:
     """True while a message has no answer yet, and is that person's."""
-    sql = "SELECT 1 FROM inbox WHERE id = :id AND user_id = :user AND state IN ('received', 'running')"
-    return tx.one(sql, {"id": message.id, "user": message.user_id}) is not None
+    sql = (
+        "SELECT 1 FROM inbox WHERE id = :id AND run_key = :key AND user_id = :user AND state IN ('received', 'running')"
+    )
+    return tx.one(sql, _named(message)) is not None
 
 
 def settle(tx: Transaction, rows: Sequence[InboxRow], state: InboxState, reason: str, now: datetime) -> bool:
@@ -195,11 +197,16 @@ def settle(tx: Transaction, rows: Sequence[InboxRow], state: InboxState, reason:
     return 0 < sum(
         tx.execute(
             "UPDATE inbox SET state = :state, reason = :reason, changed_at = :now"
-            " WHERE id = :id AND user_id = :user AND state IN ('received', 'running')",
-            {"id": row.id, "user": row.user_id, "state": state.value, "reason": reason, "now": times.to_text(now)},
+            " WHERE id = :id AND run_key = :key AND user_id = :user AND state IN ('received', 'running')",
+            {**_named(row), "state": state.value, "reason": reason, "now": times.to_text(now)},
         )
         for row in rows
     )
+
+
+def _named(row: InboxRow) -> dict[str, object]:
+    """A message by more than its id, which is another one's where the commit that gave it has failed."""
+    return {"id": row.id, "key": row.run_key, "user": row.user_id}
 
 
 class Inbox:

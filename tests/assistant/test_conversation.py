@@ -165,6 +165,13 @@ async def write(registry: Registry, clock: Clock, user: UserId, *texts: str) -> 
         await store(registry, clock, user, text)
 
 
+async def write_later(registry: Registry, conversations: Conversations, clock: Clock, user: UserId, text: str) -> None:
+    """Not so soon after the start that it could have been asked for before."""
+    clock.advance(seconds=10)
+    await write(registry, clock, user, text)
+    conversations.wake(user)
+
+
 async def store(
     registry: Registry,
     clock: Clock,
@@ -291,9 +298,9 @@ async def test_a_failed_turn_is_told_in_plain_words_and_blocks_nothing(
 async def test_an_interrupted_turn_is_asked_again_under_the_same_key_and_words(
     registry: Registry, agent: Agent, clock: Clock, robin: UserId
 ) -> None:
-    await write(registry, clock, robin, "one")
     agent.hold.clear()
-    async with running(registry, agent, clock):
+    async with running(registry, agent, clock) as conversations:
+        await write_later(registry, conversations, clock, robin, "one")
         await eventually(lambda: len(agent.asked) == 1)
     await registry.reminders.add(robin, key="k", due_at=clock(), wall="w", zone="UTC", text="stretch")
     await registry.reminders.fire((await registry.reminders.due(clock()))[0], "stretch")
@@ -323,10 +330,11 @@ async def test_a_message_that_takes_the_daemon_down_again_and_again_is_given_up(
 async def test_any_number_of_restarts_in_good_order_gives_nothing_up(
     registry: Registry, agent: Agent, clock: Clock, robin: UserId
 ) -> None:
-    await write(registry, clock, robin, "slow")
     agent.hold.clear()
     for attempt in range(1, MOST_ATTEMPTS + 3):
-        async with running(registry, agent, clock):
+        async with running(registry, agent, clock) as conversations:
+            if attempt == 1:
+                await write_later(registry, conversations, clock, robin, "slow")
             await eventually(lambda attempt=attempt: len(agent.asked) == attempt)
     agent.hold.set()
 
@@ -723,7 +731,8 @@ async def test_stopping_waits_for_nobody_whose_turn_has_not_begun(
     agent.awake.set()
     async with running(registry, agent, clock, BURST):
         await until_settled(registry)
-    assert [(text, again) for _, text, again in agent.asked] == [("one", False)]
+    assert [text for _, text, _ in agent.asked] == ["one"]
+    assert [row.attempt for row in await registry.inbox.all()] == [1]
 
 
 async def test_a_turn_of_one_who_was_no_newcomer_is_answered_once_and_to_their_person(

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import functools
+import math
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -12,12 +14,17 @@ from clawkakad import faults
 from clawkakad.assistant.conversation import Conversations
 from clawkakad.assistant.opening import Opening
 from clawkakad.assistant.turnbook import Rules
+from clawkakad.errors import SandboxGone
 from clawkakad.model import InboxState, UserId, Wamid
 from clawkakad.registry import Registry, inbox
 from clawkakad.registry.database import Transaction
+from clawkakad.registry.inbox import InboxRow
 from tests.assistant.test_conversation import RULES, Agent, replies, running, until_settled
 from tests.conftest import Clock
 from tests.support import eventually
+
+# Keeps the writer's thread busy, so that the commit behind it is late.
+SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT count(*) FROM n"
 
 
 @pytest.fixture
@@ -58,28 +65,39 @@ async def store(
     registry: Registry, conversations: Conversations, clock: Clock, *messages: inbox.NewInbound
 ) -> list[bool]:
     opening = conversations.opening()
-    begun = await registry.db.write(functools.partial(storing, opening, list(messages), clock))
-    opening.go(True)
-    return begun
+    work = functools.partial(storing, opening, list(messages), clock)
+    return await registry.db.write(work, ahead=opening.ask, then=opening.go)
 
 
-async def test_one_commit_stores_a_message_and_begins_its_turn(
+async def not_committed(registry: Registry, conversations: Conversations, clock: Clock, lost: inbox.NewInbound) -> None:
+    """`store`, with something beside it that SQLite refuses when it commits."""
+    opening = conversations.opening()
+
+    def work(tx: Transaction) -> None:
+        tx.execute("PRAGMA defer_foreign_keys = ON")
+        tx.execute("INSERT INTO identifiers VALUES ('wa_id', 'nobody', 'nobody', '2026')")
+        assert storing(opening, [lost], clock, tx) == [True]
+
+    await registry.db.write(work, ahead=opening.ask, then=opening.go)
+
+
+async def test_one_commit_stores_a_message_and_begins_its_turn_and_the_agent_is_asked_before_it(
     registry: Registry, agent: Agent, clock: Clock, robin: UserId
 ) -> None:
     agent.hold.clear()
-    commits: list[str] = []
+    points: list[tuple[str, int]] = []
     async with living(registry, agent, clock) as conversations:
-        faults.arm(commits.append)
+        clock.advance(seconds=10)
+        faults.arm(lambda point: points.append((point, len(agent.asked))))
         try:
             assert await store(registry, conversations, clock, message(robin, "one", clock)) == [True]
-            await eventually(lambda: agent.asked)
         finally:
             faults.arm(None)
         (row,) = await registry.inbox.all()
         agent.hold.set()
         await until_settled(registry)
 
-    assert commits == ["commit"]
+    assert points == [("work", 1), ("commit", 1)]
     assert (row.state, row.attempt, row.turn) == (InboxState.RUNNING, 1, row.id)
     assert [(key, again) for key, _, again in agent.asked] == [(row.run_key, False)]
     assert await replies(registry) == ["re: one"]
@@ -118,45 +136,135 @@ async def test_an_undone_transaction_has_begun_nothing_and_blocks_nobody(
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            await registry.db.write(failing)
-        opening.go(None)
+            await registry.db.write(failing, ahead=opening.ask, then=opening.go)
 
         assert await store(registry, conversations, clock, message(robin, "one", clock)) == [True]
         await until_settled(registry)
 
-    assert len(agent.asked) == 1
+    assert [text for _, text, _ in agent.asked] == ["one"]
 
 
 async def test_a_transaction_that_is_done_again_begins_its_turn_once(
     registry: Registry, agent: Agent, clock: Clock, robin: UserId
 ) -> None:
     async with living(registry, agent, clock) as conversations:
-        opening = conversations.opening()
-        work = functools.partial(storing, opening, [message(robin, "one", clock)], clock)
 
         def neighbour(tx: Transaction) -> None:
             raise ZeroDivisionError
 
-        stored, _ = await asyncio.gather(registry.db.write(work), registry.db.write(neighbour), return_exceptions=True)
-        opening.go(True)
+        registry.db._ended_at = math.inf  # a crowd: both are in one commit
+        storing_it = store(registry, conversations, clock, message(robin, "one", clock))
+        stored, _ = await asyncio.gather(storing_it, registry.db.write(neighbour), return_exceptions=True)
         await until_settled(registry)
 
     assert stored == [True]
     assert len(agent.asked) == 1
 
 
+@pytest.mark.parametrize("on_thread", [False, True], ids=["here", "on a thread"])
+async def test_what_was_asked_for_and_not_stored_is_met_again_when_it_comes_again(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId, on_thread: bool
+) -> None:
+    agent.hold.clear()
+    async with living(registry, agent, clock) as conversations:
+        clock.advance(seconds=10)
+        lost, other = message(robin, "lost", clock), message(robin, "other", clock)
+        registry.db._commits._detour_until = math.inf if on_thread else -math.inf
+        with pytest.raises(sqlite3.IntegrityError):
+            await not_committed(registry, conversations, clock, lost)
+        assert await registry.inbox.all() == []
+        await eventually(lambda: not conversations._workers)
+
+        # Another message has the id now that the lost one had.
+        clock.advance(seconds=10)
+        assert await store(registry, conversations, clock, other) == [True]
+        agent.hold.set()
+        await until_settled(registry)
+        await store(registry, conversations, clock, lost)
+        await until_settled(registry)
+
+    (first, _, _), _, (third, _, _) = agent.asked
+    assert first == third
+    assert [(text, again) for _, text, again in agent.asked] == [("lost", False), ("other", True), ("lost", True)]
+    assert await replies(registry) == ["re: other", "re: lost"]
+
+
+async def test_an_answer_that_is_there_before_its_message_is_stored_waits_for_that(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    async with living(registry, agent, clock) as conversations:
+        registry.db._commits._detour_until = math.inf
+        slow = store(registry, conversations, clock, message(robin, "one", clock))
+        await asyncio.gather(slow, registry.db._commits._writer.execute_fetchall(SLOW))
+        await until_settled(registry)
+
+    assert await replies(registry) == ["re: one"]
+
+
+async def test_the_answer_to_what_was_never_stored_closes_no_other_message(
+    registry: Registry, clock: Clock, robin: UserId
+) -> None:
+    lost, other = message(robin, "lost", clock), message(robin, "other", clock)
+
+    rows: list[InboxRow] = []
+
+    def undone(tx: Transaction) -> None:
+        rows.append(inbox.add(tx, lost, clock()))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await registry.db.write(undone)
+    (row,) = rows
+    assert (await registry.db.write(lambda tx: inbox.add(tx, other, clock()))).id == row.id
+
+    assert await registry.db.write(lambda tx: inbox.is_open(tx, row)) is False
+    assert await registry.db.write(lambda tx: inbox.settle(tx, [row], InboxState.ANSWERED, "", clock())) is False
+    assert [one.state for one in await registry.inbox.all()] == [InboxState.RECEIVED]
+
+
+@pytest.mark.parametrize("ticks", range(5))
+@pytest.mark.parametrize("on_thread", [False, True], ids=["here", "on a thread"])
+async def test_who_stores_and_gives_up_at_any_moment_leaves_the_turn_to_its_end(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId, on_thread: bool, ticks: int
+) -> None:
+    async with living(registry, agent, clock) as conversations:
+        registry.db._commits._detour_until = math.inf if on_thread else -math.inf
+        storing_it = asyncio.create_task(store(registry, conversations, clock, message(robin, "one", clock)))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        storing_it.cancel()
+        await asyncio.wait([storing_it])
+        await registry.db.settle()
+        was_stored = bool(await registry.inbox.all())
+        if not was_stored:
+            await store(registry, conversations, clock, message(robin, "one", clock))
+        await until_settled(registry)
+
+    assert was_stored or ticks < 2
+    assert await replies(registry) == ["re: one"]
+
+
+async def test_a_turn_that_is_over_before_it_is_stored_is_looked_for_afterwards(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    agent.outcomes = [SandboxGone("removed")]
+    async with living(registry, agent, clock) as conversations:
+        registry.db._commits._detour_until = math.inf
+        assert await store(registry, conversations, clock, message(robin, "one", clock)) == [True]
+        await until_settled(registry)
+
+    assert [text for _, text, _ in agent.asked] == ["one", "one"]
+    assert await replies(registry) == ["re: one"]
+
+
 async def test_who_is_woken_while_their_turn_is_stored_is_looked_after(
     registry: Registry, agent: Agent, clock: Clock, robin: UserId
 ) -> None:
     async with living(registry, agent, clock) as conversations:
-        opening = conversations.opening()
-        storing_it = asyncio.create_task(
-            registry.db.write(functools.partial(storing, opening, [message(robin, "one", clock)], clock))
-        )
+        storing_it = asyncio.create_task(store(registry, conversations, clock, message(robin, "one", clock)))
         await asyncio.sleep(0)
         conversations.wake(robin)
         await storing_it
-        opening.go(True)
         await store(registry, conversations, clock, message(robin, "two", clock))
         conversations.wake(robin)
         await until_settled(registry)
@@ -172,7 +280,7 @@ async def test_a_transaction_that_nobody_waits_for_any_more_begins_nothing(
         opening = conversations.opening()
         opening.go(None)
         work = functools.partial(storing, opening, [message(robin, "one", clock)], clock)
-        assert await registry.db.write(work) == [False]
+        assert await registry.db.write(work, ahead=opening.ask, then=opening.go) == [False]
 
         conversations.wake(robin)
         await until_settled(registry)

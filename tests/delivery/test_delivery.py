@@ -7,15 +7,14 @@ import asyncio
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from clawkakad import faults
 from clawkakad.delivery import circuit, planning, steps
 from clawkakad.delivery.circuit import FIRST_WIDTH
 from clawkakad.delivery.delivery import Delivery, SendRules
@@ -35,7 +34,7 @@ from clawkakad.whatsapp.graph import GraphClient
 from clawkakad.whatsapp.origin import Deadline
 from tests.conftest import Clock
 from tests.fakes.graph import FakeGraph, Fault, Reply, fake_graph
-from tests.support import NOWHERE, eventually, free_port, held_by_another
+from tests.support import NOWHERE, counted_commits, eventually, free_port, held_by_another
 
 QUEUED, SENT, FAILED = OutboxState.QUEUED, OutboxState.SENT, OutboxState.FAILED
 AMBIGUOUS, HELD, DELIVERED = OutboxState.AMBIGUOUS, OutboxState.HELD, OutboxState.DELIVERED
@@ -227,7 +226,7 @@ async def test_parts_go_out_in_order_each_after_the_one_before_is_accepted(post:
 async def test_a_send_takes_two_commits(post: Post, robin: UserId) -> None:
     async with post.running():
         await post.quiet()
-        with _commits() as commits:
+        with counted_commits() as commits:
             await post.add(robin, "one")
             await post.until(SENT)
 
@@ -241,21 +240,10 @@ async def test_many_people_are_begun_in_one_commit(post: Post) -> None:
     post.graph.open.clear()
 
     async with post.running():
-        with _commits() as commits:
+        with counted_commits() as commits:
             await count(post, FIRST_WIDTH)
 
     assert len(commits) <= 3  # taking over, tidying, and these
-
-
-@contextmanager
-def _commits() -> Iterator[list[str]]:
-    """The commits of this process from now on."""
-    points: list[str] = []
-    faults.arm(lambda point: points.append(point) if point == "commit" else None)
-    try:
-        yield points
-    finally:
-        faults.arm(None)
 
 
 async def test_a_refusal_that_stops_all_keeps_its_room_until_it_is_known(

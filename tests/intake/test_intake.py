@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from clawkakad import faults
 from clawkakad.assistant import words
 from clawkakad.assistant.opening import Opening
 from clawkakad.assistant.turnbook import Turn
@@ -25,7 +24,7 @@ from clawkakad.registry.inbox import InboxRow
 from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose, Status
 from clawkakad.whatsapp.parsing import parse
 from tests.conftest import Clock
-from tests.support import DATA, nobody_opens
+from tests.support import DATA, counted_commits, nobody_opens
 from tests.whatsapp.expectations import EXPECTED, PHONE_NUMBER_ID
 
 SENT = datetime(2026, 11, 22, 9, 59, tzinfo=UTC)
@@ -274,7 +273,10 @@ class Grants:
         self.opened.append(message.text)
         return None
 
-    def go(self, user_id: UserId, turn: Turn | None) -> None:
+    def ask(self, user_id: UserId, turn: Turn) -> None:
+        raise AssertionError("nothing was begun")
+
+    def go(self, user_id: UserId, *, stored: bool) -> None:
         pass
 
 
@@ -645,17 +647,13 @@ async def test_a_status_that_is_no_news_takes_no_commit_and_spoils_none(registry
     desk = Desk(registry, clock, open_door())
     known, other = (Status(Wamid(wamid), "sent", clock(), None, None, "") for wamid in ("wamid.known", "wamid.other"))
     desk.receipts.sent(known.wamid, clock())
-    commits: list[str] = []
-    faults.arm(commits.append)
-    try:
+    with counted_commits() as commits:
         await desk.take(statuses=(known,))
         assert commits == []
         await desk.take(statuses=(known,))  # a second time it is looked up
         assert commits == ["commit"]
         desk.receipts.sent(known.wamid, clock())
         await desk.take(inbound("wamid.1"), statuses=(known, other))
-    finally:
-        faults.arm(None)
 
     assert len(commits) == 2
     assert list(await desk.states()) == ["wamid.1"]

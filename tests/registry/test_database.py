@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from clawkakad import faults
 from clawkakad.errors import RegistryUnavailable, UsageError
 from clawkakad.model import InboxState, OutboxState, ReminderState, SandboxState, StepState, UpgradeState
 from clawkakad.registry import Registry, locked, open_registry, read_registry
@@ -17,7 +16,7 @@ from clawkakad.registry import database as database_module
 from clawkakad.registry.commits import MANY
 from clawkakad.registry.database import Transaction, Work
 from clawkakad.registry.schema import statements
-from tests.support import eventually, held_by_another
+from tests.support import counted_commits, eventually, held_by_another
 
 MIGRATIONS = Path(database_module.__file__).parent / "migrations"
 OLD_ROWS = """
@@ -71,7 +70,6 @@ def crowded(registry: Registry) -> None:
 
 async def test_works_of_one_moment_share_a_commit_and_no_failure(registry: Registry) -> None:
     crowded(registry)
-    commits: list[str] = []
 
     def one(number: int) -> Work[None]:
         def work(tx: Transaction) -> None:
@@ -81,11 +79,8 @@ async def test_works_of_one_moment_share_a_commit_and_no_failure(registry: Regis
 
         return work
 
-    faults.arm(commits.append)
-    try:
+    with counted_commits() as commits:
         ends = await asyncio.gather(*(registry.db.write(one(n)) for n in range(10)), return_exceptions=True)
-    finally:
-        faults.arm(None)
 
     assert [isinstance(end, ZeroDivisionError) for end in ends] == [n % 2 == 1 for n in range(10)]
     assert await kept(registry) == ["0", "2", "4", "6", "8"]
@@ -94,16 +89,12 @@ async def test_works_of_one_moment_share_a_commit_and_no_failure(registry: Regis
 
 async def test_after_a_quiet_moment_the_first_is_written_at_once_and_the_others_together(registry: Registry) -> None:
     registry.db._ended_at = -math.inf
-    commits: list[str] = []
-    faults.arm(commits.append)
-    try:
+    with counted_commits() as commits:
         first = asyncio.create_task(registry.db.write(insert("0")))
         others = [asyncio.create_task(registry.db.write(insert(str(number)))) for number in range(1, 5)]
         await asyncio.sleep(0)
         assert (first.done(), commits) == (True, ["commit"])
         await asyncio.gather(*others)
-    finally:
-        faults.arm(None)
 
     assert await kept(registry) == ["0", "1", "2", "3", "4"]
     assert commits == ["commit", "commit"]
