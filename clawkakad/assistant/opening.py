@@ -1,8 +1,10 @@
 """Opening: a turn that begins with the very commit that stores its message.
 
 What the express is to a reply. Where a person's agent is awake, nothing else of theirs waits, and no burst is waited
-for, the transaction that stores their message also begins its turn: one commit and two looks at the inbox less before
-the agent is asked. Conversations alone grant this; until it has gone nobody else begins a turn for that person.
+for, the transaction that stores their message also begins its turn: one commit and two looks at the inbox less. The
+agent is asked just before that commit, so that it thinks while the disk works. Where the commit never comes, Meta has
+no 200 and brings the message again, and the gateway knows it by its key, which is made of the message alone.
+Conversations alone grant this; until it has gone nobody else begins a turn for that person.
 """
 
 from datetime import datetime

@@ -4,11 +4,13 @@ import asyncio
 import math
 import sqlite3
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
 
+from clawkakad import faults
 from clawkakad.errors import RegistryUnavailable, UsageError
 from clawkakad.model import InboxState, OutboxState, ReminderState, SandboxState, StepState, UpgradeState
 from clawkakad.registry import Registry, locked, open_registry, read_registry
@@ -126,6 +128,89 @@ async def test_who_is_given_up_by_what_follows_a_commit_takes_nobody_along(regis
 
     assert (first.cancelled(), second.result(), told) == (True, 1, [1, 1])
     assert await kept(registry) == ["a", "b"]
+
+
+@pytest.mark.parametrize("on_thread", [False, True], ids=["here", "on a thread"])
+@pytest.mark.parametrize("is_crowded", [True, False])
+async def test_what_is_begun_ahead_of_a_commit_gets_away_before_it(
+    registry: Registry, is_crowded: bool, on_thread: bool
+) -> None:
+    registry.db._ended_at = math.inf if is_crowded else -math.inf
+    registry.db._commits._detour_until = math.inf if on_thread else -math.inf
+    seen: list[str] = []
+    begun: list[asyncio.Task[None]] = []
+
+    async def step() -> None:
+        seen.append("step")
+
+    def ahead(result: int) -> bool:
+        seen.append(f"ahead {result}")
+        begun.append(asyncio.create_task(step()))
+        return True
+
+    def then(result: int | None) -> None:
+        seen.append(f"then {result}")
+
+    faults.arm(lambda point: seen.append(point) if point == "commit" else None)
+    try:
+        await registry.db.write(insert("a"), ahead=ahead, then=then)
+    finally:
+        faults.arm(None)
+
+    assert seen == ["ahead 1", "step", "commit", "then 1"]
+    assert await kept(registry) == ["a"]
+
+
+async def test_nothing_is_begun_ahead_of_what_failed_and_a_mistake_in_it_is_nobody_elses(registry: Registry) -> None:
+    crowded(registry)
+    begun: list[object] = []
+
+    def failing(tx: Transaction) -> None:
+        raise ZeroDivisionError
+
+    def mistaken(_: object) -> bool:
+        raise ZeroDivisionError
+
+    failed, *_ = await asyncio.gather(
+        registry.db.write(failing, ahead=lambda got: bool(begun.append(got))),
+        registry.db.write(insert("a"), ahead=mistaken),
+        registry.db.write(insert("b"), ahead=lambda got: bool(begun.append(got))),
+        return_exceptions=True,
+    )
+
+    assert isinstance(failed, ZeroDivisionError)
+    assert len(begun) == 1
+    assert await kept(registry) == ["a", "b"]
+
+
+async def test_what_follows_commits_comes_before_all_who_wait_for_them(registry: Registry) -> None:
+    crowded(registry)
+    seen: list[str] = []
+
+    async def write(name: str, then: Callable[[object], None]) -> None:
+        await registry.db.write(insert(name), then=then)
+        seen.append(name)
+
+    await asyncio.gather(write("a", lambda _: None), write("b", lambda _: seen.append("then")))
+
+    assert seen == ["then", "a", "b"]
+
+
+@pytest.mark.parametrize("on_thread", [False, True], ids=["here", "on a thread"])
+@pytest.mark.parametrize("ticks", range(1, 7))
+async def test_who_gives_up_at_any_moment_is_told_what_became_of_it(
+    registry: Registry, ticks: int, on_thread: bool
+) -> None:
+    registry.db._commits._detour_until = math.inf if on_thread else -math.inf
+    told: list[object] = []
+    writing = asyncio.create_task(registry.db.write(insert("a"), ahead=lambda _: True, then=told.append))
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    await registry.db.settle()
+
+    assert told == ([1] if await kept(registry) else [None])
 
 
 async def test_what_follows_a_commit_is_done_in_the_context_of_who_asked(registry: Registry) -> None:

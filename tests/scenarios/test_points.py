@@ -2,6 +2,7 @@
 the end is the same as if it had never died.
 """
 
+import asyncio
 import itertools
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -85,6 +86,32 @@ async def test_death_on_the_way_of_a_burst_loses_and_doubles_none_of_it(stage: S
     print(f"{point}: {times - 1} deaths")
     assert times > 1
     assert stage.world.heard(robin)[-1] == f"echo: hi {times}\nadd milk\nand eggs"
+
+
+@pytest.mark.parametrize("gateway", ["lives", "dies too"])
+@pytest.mark.parametrize("agent_s", [0.0, 1.0], ids=["it is done", "it goes on"])
+async def test_what_was_asked_for_and_dies_before_it_is_stored_is_run_once(
+    stage: Stage, gateway: str, agent_s: float
+) -> None:
+    robin = stage.person()
+    await stage.world.daemon.start()
+    await stage.world.ask(robin, "hello")
+    await the_end(stage)
+    await asyncio.sleep(3.1)  # sooner after a start it would look first whether the agent knows a message
+    stage.agent_delay_s = agent_s
+    await stage.world.daemon.order(point="work", times=1)
+    asked = stage.gateway().count("chat.send")
+    stage.world.say(robin, "add milk")
+    assert await died(stage)
+    assert stage.world.daemon.rows("SELECT text FROM inbox") == [{"text": "hello"}]
+    await eventually(lambda: stage.gateway().count("chat.send") == asked + 1)
+    if gateway == "dies too":
+        await asyncio.sleep(0.1)
+        await stage.gateway().restart()
+
+    await stage.world.daemon.start()
+    await the_end(stage)
+    assert stage.gateway().count("chat.send") == (0 if gateway == "dies too" else asked + 1)
 
 
 async def test_death_between_two_migrations_is_made_up_for(stage: Stage) -> None:
