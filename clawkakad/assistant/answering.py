@@ -120,7 +120,7 @@ class Answering:
 
     def doubt(self) -> None:
         """The agent may know messages that are not stored: it is looked up before they are asked for."""
-        self._doubt_until = self._clock() + DOUBT
+        self._doubt_until = max(self._doubt_until, self._clock() + DOUBT)
 
     def open(self, tx: Transaction, message: InboxRow, now: datetime) -> Turn | None:
         """Begin the turn of the one message that waits, in the transaction that stores it; None in any other case."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from clawkakad.cli import doctor
-from clawkakad.cli.doctor import CHECKS, Finding, Patient
+from clawkakad.cli.checks.finding import ENGINE_FIRST, Finding, Patient
+from clawkakad.cli.doctor import CHECKS
 from clawkakad.config import load_place, load_settings
 from clawkakad.model import SandboxState, UserId
 from clawkakad.registry import FILE, DiskRow, Registry, open_registry, pauses, spares
@@ -84,7 +85,7 @@ async def test_a_simulated_whatsapp_that_does_not_run_is_no_trouble() -> None:
 async def test_a_daemon_that_does_not_run_is_started_as_it_was_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool, is_trial: bool, advice: str
 ) -> None:
-    monkeypatch.setattr("clawkakad.cli.doctor.UNIT", tmp_path if is_installed else tmp_path / "none")
+    monkeypatch.setattr("clawkakad.cli.checks.finding.UNIT", tmp_path if is_installed else tmp_path / "none")
 
     found = await CHECKS["daemon"](patient(is_trial=is_trial, PORT=str(free_port())))
 
@@ -115,7 +116,7 @@ async def test_who_is_silent_is_named_and_all_of_them_are_waited_for_together(
     assert {name: found[name].seen for name in wanted} == said
     assert {found[name].verdict for name in wanted} == {"fail"}
     assert all(found[name].advice for name in wanted)
-    assert found["sandbox image"] == doctor.UNASKED
+    assert found["sandbox image"] == ENGINE_FIRST
     assert "GB free at" in found["disk"].seen
     assert found.keys() == CHECKS.keys()
 
