@@ -223,7 +223,7 @@ class Database:
     def _write_next(self) -> None:
         """One commit for what waits at this moment: here, or by a task where something has to be waited for."""
         self._batch = self._next_batch()
-        with self._failing():
+        try:
             results = self._carry_out_now()
             if results is None:
                 self._patient = asyncio.create_task(self._write_all(), name="registry writer")
@@ -232,28 +232,30 @@ class Database:
                 asyncio.get_running_loop().call_soon(self._commit_next, results)
             else:
                 self._commit_now(results)
+        except BaseException as error:
+            self._fail(error)
 
     def _commit_next(self, results: Sequence[Any]) -> None:
-        with self._failing():
+        try:
             self._commit_now(results)
+        except BaseException as error:
+            self._fail(error)
 
     def _commit_now(self, results: Sequence[Any]) -> None:
-        with _undone_on_failure(self._commits.connection):
-            self._commits.commit_now(len(results))
+        self._commits.commit_now(len(results))
         _tell_all(self._batch, results)
         self._over()
 
-    @contextlib.contextmanager
-    def _failing(self) -> Iterator[None]:
-        """Whatever a block is left by, nothing is being written then, and all of the batch are told."""
-        try:
-            yield
-        except Exception as error:
+    def _fail(self, error: BaseException) -> None:
+        """Nothing of the batch is on disk: what was done is undone, and all of them are told."""
+        with contextlib.suppress(sqlite3.Error, ValueError):  # closed, say
+            _roll_back(self._commits.connection)
+        if isinstance(error, Exception):
             _tell_all(self._batch, _all_failed(error, self._batch))
             self._over()
-        except BaseException:
+        else:  # the program's end: the loop may go on for a while
             self._over()
-            raise
+            raise error
 
     def _over(self, _: object = None) -> None:
         """Nothing is being written now, however that ended. Who came meanwhile is next, but not at once."""
@@ -272,16 +274,15 @@ class Database:
 
     def _carry_out_now(self) -> list[Any] | None:
         """What became of the batch, but for the commit. None: nothing is done, and something has to be waited for."""
-        count = len(self._batch)
-        with _undone_on_failure(self._commits.connection) as connection:
+        connection, count = self._commits.connection, len(self._batch)
+        if not self._commits.begin_now(count):
+            return None
+        works = [waiting.begin() for waiting in self._batch]
+        results = _all_at_once(connection, works)
+        if results is None:
             if not self._commits.begin_now(count):
                 return None
-            works = [waiting.begin() for waiting in self._batch]
-            results = _all_at_once(connection, works)
-            if results is None:
-                if not self._commits.begin_now(count):
-                    return None
-                results = [_carry_out(connection, work) for work in works]
+            results = [_carry_out(connection, work) for work in works]
         return results
 
     async def _write_all(self) -> None:
