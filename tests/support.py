@@ -52,7 +52,7 @@ class _Nobody:
     def ask(self, user_id: UserId, turn: Turn) -> None:
         raise AssertionError("not granted")
 
-    def go(self, user_id: UserId, *, stored: bool) -> None:
+    def go(self, user_id: UserId, lost: Turn | None) -> None:
         raise AssertionError("not granted")
 
 

@@ -44,7 +44,7 @@ ENDS_AT_ONCE = 16  # of turns that end together; between them, what comes in mea
 READY_S = 150.0  # how long one wait for a sandbox to wake may take, seconds; then it is asked for again
 PAUSE_S = 5.0  # between two such waits where the engine itself is away
 COMMIT_S = 2.0  # for a commit that has begun, when the daemon stops
-DOUBT = timedelta(seconds=2)  # by which Meta's clock may be ahead of ours
+DOUBT = timedelta(seconds=10)  # by which Meta's clock may be ahead of ours
 REGISTRY_PAUSE_S = 1.0  # between two tries where the disk is full or the registry locked
 
 
@@ -118,9 +118,9 @@ class Answering:
         waits = self._rules.burst_s > 0 or self._lock(user_id).locked() or self._room.locked()
         return not waits and self._sandboxes.is_awake(user_id)
 
-    def doubt(self) -> None:
-        """The agent may know messages that are not stored: it is looked up before they are asked for."""
-        self._doubt_until = max(self._doubt_until, self._clock() + DOUBT)
+    def doubt(self, turn: Turn) -> None:
+        """It was asked for and is not stored: when it comes again, the agent's history is looked up first."""
+        self._doubt_until = max(self._doubt_until, self._clock() + DOUBT, turn.lead.sent_at)
 
     def open(self, tx: Transaction, message: InboxRow, now: datetime) -> Turn | None:
         """Begin the turn of the one message that waits, in the transaction that stores it; None in any other case."""
@@ -265,7 +265,8 @@ class Answering:
                 timeout_s=self._rules.timeout_s,
             )
         except asyncio.CancelledError:
-            await asyncio.shield(self._registry.inbox.release(turn.lead.id))
+            with contextlib.suppress(RegistryUnavailable):  # then it counts
+                await asyncio.shield(self._registry.inbox.release(turn.lead))
             raise
         except (TurnFailed, GatewayRefused, GatewayUnavailable) as error:
             state, kind, text = apology.for_failure(error)

@@ -92,12 +92,12 @@ class Conversations:
         if not self._closing:  # begun or not, it will be on disk: the next start takes it up
             self._start(user_id, turn)
 
-    def go(self, user_id: UserId, *, stored: bool) -> None:
+    def go(self, user_id: UserId, lost: Turn | None) -> None:
         """See `opening.Host`."""
         self._granted.discard(user_id)
         worker = self._workers.get(user_id)
-        if worker is not None and not stored:
-            self._answering.doubt()
+        if lost is not None and worker is not None:
+            self._answering.doubt(lost)
             worker.cancel()
         self._go_on(user_id)
 

@@ -28,8 +28,9 @@ class Host(Protocol):
     def ask(self, user_id: UserId, turn: Turn) -> None:
         """The transaction is about to be committed: ask now."""
 
-    def go(self, user_id: UserId, *, stored: bool) -> None:
-        """The transaction is over: let go of the person. What was asked for and is not stored is given up."""
+    def go(self, user_id: UserId, lost: Turn | None) -> None:
+        """The transaction is over: let go of the person. `lost`: was begun and is not stored; if it was asked for, give
+        it up."""
 
 
 class Opening:
@@ -70,5 +71,5 @@ class Opening:
 
     def _let_go(self, *, stored: bool) -> None:
         granted, self._granted = self._granted, {}
-        for user_id in granted:
-            self._host.go(user_id, stored=stored)
+        for user_id, turn in granted.items():
+            self._host.go(user_id, None if stored else turn)

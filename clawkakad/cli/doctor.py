@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from clawkakad.cli.checks import engine, host, network, registry
+from clawkakad.cli.checks import engine, finding, host, network, registry
 from clawkakad.cli.checks.finding import ENGINE_FIRST, Check, Finding, Patient
 from clawkakad.cli.checks.network import SILENT
 from clawkakad.cli.common import ENGINE_ADVICE, plain
@@ -20,7 +20,6 @@ from clawkakad.cli.where import environ_here, is_trial_here
 from clawkakad.config import Place, load_place, load_settings
 from clawkakad.errors import ClawkakaError, ConfigError
 
-DEADLINE_S = 5.0  # of whoever is asked for something
 LOCAL_S = 30.0  # of what is looked at here: a large registry is read whole
 MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]look[/yellow]", "fail": "[red]no[/red]"}
 
@@ -106,7 +105,7 @@ async def _bounded(name: str, patient: Patient) -> Finding:
     if not patient.engine_answers and name in OF_THE_ENGINE:
         return ENGINE_FIRST
     asked = _asked(name, patient)
-    within_s = DEADLINE_S if asked else LOCAL_S
+    within_s = finding.DEADLINE_S if asked else LOCAL_S
     try:
         async with asyncio.timeout(within_s):
             return await CHECKS[name](patient)

@@ -81,8 +81,13 @@ class Desk:
         """Whether it is one of those that somebody waited for until it was too late."""
         return run_id in self._given_up
 
+    def tell(self, run_id: str) -> None:
+        """Its text goes to the person now, whoever was waiting for it: not a second time."""
+        self._told[run_id] = None
+        _trim(self._told)
+
     def was_told(self, run_id: str) -> bool:
-        """Whether its end was handed on as a stray before anybody recognised it: the person has its text already."""
+        """Whether its text went to the person before anybody recognised it: as a stray, or for a heartbeat's."""
         return run_id in self._told
 
     def forget(self, run_id: str) -> None:

@@ -70,7 +70,12 @@ class Wake:
         outcome = self._end.result()
         self._desk.claim(outcome.run_id)
         text = text_of(outcome)
-        return Answer(outcome.run_id, text) if text else None
+        return self._told(Answer(outcome.run_id, text)) if text else None
+
+    def _told(self, answer: Answer) -> Answer:
+        """It may be a turn's that nobody waits for now, since its message was never stored: that one comes again."""
+        self._desk.tell(answer.run_id)
+        return answer
 
     async def _written_since(self, connection: Connection) -> Answer | None:
         """Wait until nothing runs any more, or the end is heard; then what was written since the wake."""
@@ -78,7 +83,7 @@ class Wake:
             history = await connection.history(HISTORY_ROWS, timeout_s=self._tempo.request_s)
             if not history.running:
                 found = newest_reply(history, since_ms=self._since_ms)
-                return self._desk.recognise(found.run_id, found.text) if found else None
+                return self._told(self._desk.recognise(found.run_id, found.text)) if found else None
             await connection.wait_run(history.running[0], self._tempo.poll_s)
             await asyncio.sleep(self._tempo.poll_s)
         return None

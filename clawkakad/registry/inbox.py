@@ -226,11 +226,12 @@ class Inbox:
         )
         return [UserId(row["user_id"]) for row in rows]
 
-    async def release(self, lead_id: int) -> None:
+    async def release(self, lead: InboxRow) -> None:
         """The daemon stops in good order: the turn goes on without us, and this attempt does not count."""
         await self._db.execute(
-            "UPDATE inbox SET attempt = attempt - 1 WHERE id = :id AND state = 'running' AND attempt > 1",
-            {"id": lead_id},
+            "UPDATE inbox SET attempt = attempt - 1"
+            " WHERE id = :id AND run_key = :key AND user_id = :user AND state = 'running' AND attempt > 1",
+            _named(lead),
         )
 
     async def given_up(self, since: datetime) -> list[tuple[InboxRow, datetime]]:

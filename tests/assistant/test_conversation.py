@@ -167,7 +167,7 @@ async def write(registry: Registry, clock: Clock, user: UserId, *texts: str) -> 
 
 async def write_later(registry: Registry, conversations: Conversations, clock: Clock, user: UserId, text: str) -> None:
     """Not so soon after the start that it could have been asked for before."""
-    clock.advance(seconds=10)
+    clock.advance(seconds=30)
     await write(registry, clock, user, text)
     conversations.wake(user)
 

@@ -87,7 +87,7 @@ async def test_one_commit_stores_a_message_and_begins_its_turn_and_the_agent_is_
     agent.hold.clear()
     points: list[tuple[str, int]] = []
     async with living(registry, agent, clock) as conversations:
-        clock.advance(seconds=10)
+        clock.advance(seconds=30)
         faults.arm(lambda point: points.append((point, len(agent.asked))))
         try:
             assert await store(registry, conversations, clock, message(robin, "one", clock)) == [True]
@@ -167,7 +167,7 @@ async def test_what_was_asked_for_and_not_stored_is_met_again_when_it_comes_agai
 ) -> None:
     agent.hold.clear()
     async with living(registry, agent, clock) as conversations:
-        clock.advance(seconds=10)
+        clock.advance(seconds=30)
         lost, other = message(robin, "lost", clock), message(robin, "other", clock)
         registry.db._commits._detour_until = math.inf if on_thread else -math.inf
         with pytest.raises(sqlite3.IntegrityError):
@@ -176,7 +176,7 @@ async def test_what_was_asked_for_and_not_stored_is_met_again_when_it_comes_agai
         await eventually(lambda: not conversations._workers)
 
         # Another message has the id now that the lost one had.
-        clock.advance(seconds=10)
+        clock.advance(seconds=30)
         assert await store(registry, conversations, clock, other) == [True]
         agent.hold.set()
         await until_settled(registry)
@@ -187,6 +187,21 @@ async def test_what_was_asked_for_and_not_stored_is_met_again_when_it_comes_agai
     assert first == third
     assert [(text, again) for _, text, again in agent.asked] == [("lost", False), ("other", True), ("lost", True)]
     assert await replies(registry) == ["re: other", "re: lost"]
+
+
+async def test_what_was_lost_is_looked_up_however_late_our_clock_is(
+    registry: Registry, agent: Agent, clock: Clock, robin: UserId
+) -> None:
+    async with living(registry, agent, clock) as conversations:
+        lost = message(robin, "lost", clock, age=-timedelta(hours=3))
+        with pytest.raises(sqlite3.IntegrityError):
+            await not_committed(registry, conversations, clock, lost)
+        await eventually(lambda: not conversations._workers)
+        await store(registry, conversations, clock, lost)
+        await until_settled(registry)
+
+    assert [again for _, _, again in agent.asked] == [False, True]
+    assert await replies(registry) == ["re: lost"]
 
 
 async def test_an_answer_that_is_there_before_its_message_is_stored_waits_for_that(

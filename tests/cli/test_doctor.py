@@ -102,7 +102,7 @@ def silent() -> Iterator[int]:
 async def test_who_is_silent_is_named_and_all_of_them_are_waited_for_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent: int
 ) -> None:
-    monkeypatch.setattr(doctor, "DEADLINE_S", SCALE)
+    monkeypatch.setattr("clawkakad.cli.checks.finding.DEADLINE_S", SCALE)
     url = f"http://127.0.0.1:{silent}"
     places = {"CLAWKAKA_STATE_DIR": str(tmp_path), "PORT": str(silent), "DOCKER_HOST": url}
     addresses = {"WHATSAPP_API_BASE_URL": url, "MODEL_BASE_URL": f"{url}/v1", "MODEL": "m"}
@@ -128,7 +128,7 @@ async def test_an_engine_that_falls_silent_halfway_is_waited_for_once(
         await asyncio.sleep(0)
         return Finding("ok", "it did a moment ago")
 
-    monkeypatch.setattr(doctor, "DEADLINE_S", SCALE)
+    monkeypatch.setattr("clawkakad.cli.checks.finding.DEADLINE_S", SCALE)
     monkeypatch.setitem(CHECKS, "engine", answers)
     url, nobody = f"http://127.0.0.1:{silent}", free_port()
     places = {"CLAWKAKA_STATE_DIR": str(tmp_path), "PORT": str(nobody), "DOCKER_HOST": url}
@@ -213,7 +213,7 @@ async def test_the_daemon_is_asked_where_it_listens(monkeypatch: pytest.MonkeyPa
         asked.append(str(url))
         return 200
 
-    monkeypatch.setattr(doctor, "_get", answers)
+    monkeypatch.setattr("clawkakad.cli.checks.network._get", answers)
     found = await CHECKS["daemon"](patient(CLAWKAKA_HOST=host))
 
     assert (asked, found.verdict) == ([url], "ok")
@@ -226,8 +226,8 @@ async def test_a_daemon_that_is_not_well_is_told_with_its_log(
     async def answers(url: object, headers: dict[str, str]) -> int:
         return 503
 
-    monkeypatch.setattr(doctor, "UNIT", tmp_path)
-    monkeypatch.setattr(doctor, "_get", answers)
+    monkeypatch.setattr("clawkakad.cli.checks.finding.UNIT", tmp_path)
+    monkeypatch.setattr("clawkakad.cli.checks.network._get", answers)
     found = await CHECKS["daemon"](patient(is_trial=is_trial))
 
     assert (found.seen, found.advice) == ("answers 503", advice)
@@ -240,7 +240,7 @@ async def test_a_model_that_refuses_is_told_with_what_to_look_at(
     async def answers(url: object, headers: dict[str, str]) -> int:
         return status
 
-    monkeypatch.setattr(doctor, "_get", answers)
+    monkeypatch.setattr("clawkakad.cli.checks.network._get", answers)
     found = await CHECKS["model"](patient(MODEL_BASE_URL="http://127.0.0.1:9/v1", MODEL="m"))
 
     assert found.seen == f"answers {status}"

@@ -86,6 +86,23 @@ async def test_words_that_were_said_while_we_were_away(world: World) -> None:
     assert woken.text == "something is due"
 
 
+async def test_what_a_heartbeat_takes_for_its_own_is_not_said_again_by_the_turn_that_it_was(world: World) -> None:
+    world.gateway.agent = lambda text: Reply(f"echo: {text}", after_s=0.4)
+    asking = world.asking("lost")  # its message is never stored, so that nobody waits for it
+    await eventually(lambda: bool(world.gateway.running()))
+    asking.cancel()
+    world.reconnects_after_s = 0.1
+    waking = world.waking()
+    await eventually(lambda: world.gateway.count("wake") == 1)
+    await world.gateway.drop()
+    woken = await waking
+
+    again = await world.ask("lost", again=True)  # when it comes again
+
+    said = [answer.text for answer in (woken, again) if answer is not None and answer.text]
+    assert said == ["echo: hi"]
+
+
 async def test_a_wake_that_never_arrived_is_repeated(world: World) -> None:
     world.gateway.unanswered = {"wake"}
     world.gateway.heartbeat = lambda text: Reply(hangs=True)

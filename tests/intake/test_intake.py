@@ -276,7 +276,7 @@ class Grants:
     def ask(self, user_id: UserId, turn: Turn) -> None:
         raise AssertionError("nothing was begun")
 
-    def go(self, user_id: UserId, *, stored: bool) -> None:
+    def go(self, user_id: UserId, lost: Turn | None) -> None:
         pass
 
 

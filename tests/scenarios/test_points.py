@@ -94,10 +94,11 @@ async def test_what_was_asked_for_and_dies_before_it_is_stored_is_run_once(
     stage: Stage, gateway: str, agent_s: float
 ) -> None:
     robin = stage.person()
+    await stage.world.daemon.order(clock_s=-60)  # soon after its start it would look first what the agent knows
     await stage.world.daemon.start()
+    await stage.world.daemon.order(clock_s=0)
     await stage.world.ask(robin, "hello")
     await the_end(stage)
-    await asyncio.sleep(3.1)  # sooner after a start it would look first whether the agent knows a message
     stage.agent_delay_s = agent_s
     await stage.world.daemon.order(point="work", times=1)
     asked = stage.gateway().count("chat.send")

@@ -34,6 +34,8 @@ class Patient:
 Check = Callable[[Patient], Awaitable[Finding]]
 """Raises what `doctor` turns into a finding: ClawkakaError, OSError, aiohttp.ClientError, sqlite3.Error."""
 
+DEADLINE_S = 5.0  # of whoever is asked for something
+
 ENGINE_FIRST = Finding("warn", "not checked: the engine first")
 SETTINGS_FIRST = Finding("warn", "not checked: settings first")
 

@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
+from clawkakad.cli.checks import finding
 from clawkakad.cli.checks.finding import Finding, Patient
 from clawkakad.cli.common import counted
 from clawkakad.config import names
@@ -15,8 +16,6 @@ from clawkakad.sandboxes.engine import open_engine
 from clawkakad.sandboxes.hostmemory import host_memory
 from clawkakad.sandboxes.profile import sealing_of
 from clawkakad.sandboxes.room import GIB, Room, Space, room_at
-
-ENGINE_S = 5.0  # for the engine to say where its data is
 
 
 async def settings(patient: Patient) -> Finding:
@@ -62,7 +61,7 @@ async def disk(patient: Patient) -> Finding:
     places = [patient.place.state_dir, patient.place.runtime_dir]
     if patient.engine_answers:
         with contextlib.suppress(ClawkakaError, TimeoutError):  # of the engine there is a check of its own
-            async with asyncio.timeout(ENGINE_S), open_engine(patient.place.engine) as engine:
+            async with asyncio.timeout(finding.DEADLINE_S), open_engine(patient.place.engine) as engine:
                 places.append(Path(await engine.root_dir()))
     rooms = {path: room for path in places if (room := room_at(path)) is not None}
     if not rooms:
