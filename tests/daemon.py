@@ -116,11 +116,11 @@ class Daemon:
             self.process.send_signal(signal.SIGUSR1)
             await eventually(lambda: not self.orders.exists(), every_s=0.005)
 
-    async def tasks(self) -> int:
-        """How many tasks its event loop has."""
+    async def tasks(self) -> list[str]:
+        """The names of the tasks that its event loop has."""
         answer = self.log.with_name("tasks")
         await self.order(tasks=str(answer))
-        return int(answer.read_text())
+        return answer.read_text().splitlines()
 
     async def kill(self) -> None:
         """SIGKILL: nothing is cleaned up."""

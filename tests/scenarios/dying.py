@@ -5,7 +5,7 @@ python -m tests.scenarios.dying ORDERS
 
 ORDERS is a JSON file that need not exist. It is read at the start and again at SIGUSR1, and removed once it was read:
 {"point": a name of POINTS, "times": at which time it is reached from then on, "clock_s": how far the wall clock is off,
-"dns": whether names under .test are resolved (to this machine), "tasks": a file for the number of asyncio's tasks}.
+"dns": whether names under .test are resolved (to this machine), "tasks": a file for the names of asyncio's tasks}.
 What is not named stays as it is.
 """
 
@@ -49,7 +49,7 @@ class Orders:
             assert orders["point"] in faults.POINTS, orders
             self._point, self._left = orders["point"], orders["times"]
         if "tasks" in orders:
-            Path(orders["tasks"]).write_text(str(len(asyncio.all_tasks())))
+            Path(orders["tasks"]).write_text("\n".join(sorted(task.get_name() for task in asyncio.all_tasks())))
         self._path.unlink()
 
     def reach(self, name: str) -> None:

@@ -63,7 +63,8 @@ async def test_it_grows_no_bigger(stage: Stage) -> None:
     assert middle(last).rss_mib - middle(first).rss_mib < GROWTH_MIB
     # Kept-alive connections come and go by a few; what leaks with each message would be hundreds.
     assert middle(last).descriptors <= middle(first).descriptors + 10
-    assert middle(last).tasks <= middle(first).tasks
+    # One that copies the log, or waits for a slow disk, may be there; a lost connection is 24 people's.
+    assert middle(last).tasks <= middle(first).tasks + 3, await stage.world.daemon.tasks()
 
 
 async def one_round(stage: Stage, people: list[Person], number: int) -> None:
@@ -90,7 +91,7 @@ async def sample(stage: Stage) -> Sample:
     return Sample(
         rss_mib=int(status["VmRSS"].split()[0]) / 1024,
         descriptors=len(list((proc / "fd").iterdir())),
-        tasks=await stage.world.daemon.tasks(),
+        tasks=len(await stage.world.daemon.tasks()),
     )
 
 
