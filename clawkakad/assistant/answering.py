@@ -104,7 +104,7 @@ class Answering:
         self._outgoing = outgoing
         self._on_given_up = on_given_up
         self._in_flight: set[UserId] = set()
-        self._doubt_until = clock() + DOUBT
+        self._doubt_until = clock() + DOUBT  # what was written before may have been asked for and lost
         self._lines = Lines()
         self._ends = asyncio.Semaphore(ENDS_AT_ONCE)
         self._room = asyncio.Semaphore(TURNS_AT_ONCE)  # whoever waits for a sandbox takes none of it

@@ -73,7 +73,8 @@ class Wake:
         return self._told(Answer(outcome.run_id, text)) if text else None
 
     def _told(self, answer: Answer) -> Answer:
-        """It may be a turn's that nobody waits for now, since its message was never stored: that one comes again."""
+        """Taken for the heartbeat's. Where it was a turn's, whose message was never stored, that turn is asked for again
+        when its message comes again: it must not say the same."""
         self._desk.tell(answer.run_id)
         return answer
 

@@ -1,4 +1,4 @@
-"""New ids: short, random, lower case, safe in paths and container names."""
+"""Ids: short, lower case, safe in paths and container names; random, but for the key of a message."""
 
 import base64
 import hashlib
