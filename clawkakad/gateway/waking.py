@@ -73,8 +73,7 @@ class Wake:
         return self._told(Answer(outcome.run_id, text)) if text else None
 
     def _told(self, answer: Answer) -> Answer:
-        """Taken for the heartbeat's. Where it was a turn's, whose message was never stored, that turn is asked for again
-        when its message comes again: it must not say the same."""
+        """Taken for the heartbeat's. It may be the answer to a message that was never stored, and that comes again."""
         self._desk.tell(answer.run_id)
         return answer
 

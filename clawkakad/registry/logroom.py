@@ -15,8 +15,8 @@ from pathlib import Path
 from loguru import logger
 
 LOG_ROOM = 8 * 1024 * 1024
-"""Bytes: what is written between two copies, where one message comes after the other and pages have 4 KiB. With those of
-a new registry it is more than enough."""
+"""Bytes: what is written between two copies, where one message comes after the other and pages have 4 KiB. With the
+smaller ones of a new registry it is more than enough."""
 
 _SPARE = 16  # times as much as it takes must be free: a full disk has better uses
 _ZEROS = bytes(1024 * 1024)
