@@ -117,7 +117,7 @@ class Daemon:
             await eventually(lambda: not self.orders.exists(), every_s=0.005)
 
     async def tasks(self) -> list[str]:
-        """The names of the tasks that its event loop has."""
+        """The names of the tasks that its event loop has, once its garbage is collected."""
         answer = self.log.with_name("tasks")
         await self.order(tasks=str(answer))
         return answer.read_text().splitlines()

@@ -10,6 +10,7 @@ What is not named stays as it is.
 """
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -49,6 +50,7 @@ class Orders:
             assert orders["point"] in faults.POINTS, orders
             self._point, self._left = orders["point"], orders["times"]
         if "tasks" in orders:
+            gc.collect()
             Path(orders["tasks"]).write_text("\n".join(sorted(task.get_name() for task in asyncio.all_tasks())))
         self._path.unlink()
 
