@@ -13,9 +13,9 @@ from loguru import logger
 from clawkakad.delivery.settling import Lags
 from clawkakad.model import Hold, OutboxState, Wamid
 from clawkakad.registry import outbox, pauses, sends, users
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import Subject
 from clawkakad.registry.pauses import Scope
+from clawkakad.registry.transaction import Transaction
 from clawkakad.whatsapp import errors as meta
 from clawkakad.whatsapp.delivery import Status
 
@@ -29,7 +29,7 @@ _STATES = {
     "played": OutboxState.READ,
     "failed": OutboxState.FAILED,
 }
-_OPEN = (OutboxState.QUEUED, OutboxState.SENDING, OutboxState.AMBIGUOUS)
+_OPEN = (OutboxState.QUEUED, OutboxState.AMBIGUOUS)  # who sends one that is `sending` looks again when that is over
 _OUT = (OutboxState.SENT, OutboxState.DELIVERED, OutboxState.READ)
 
 

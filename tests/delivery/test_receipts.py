@@ -90,6 +90,14 @@ async def test_news_of_an_unsettled_message_wakes_the_delivery(desk: Desk, regis
     assert await desk.status("delivered", key=row.key)
 
 
+async def test_news_that_come_before_the_answer_give_the_delivery_nothing_to_do(desk: Desk) -> None:
+    """Under load most do, and whoever sends the message looks when its answer is there."""
+    row = await desk.begin()
+
+    assert not await desk.status("sent", key=row.key)
+    assert (await desk.row()).state is OutboxState.SENT
+
+
 async def test_the_lag_is_learned_from_the_first_news(desk: Desk, clock: Clock) -> None:
     await desk.send()
     clock.advance(seconds=4)
