@@ -20,8 +20,9 @@ from loguru import logger
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-LINES_PER_S = 20  # of a kind that comes with every message: a line costs as much as storing one
+LINES_PER_S = 10  # of a kind that comes with every message: a line costs as much as storing one
 
+_OF_CALLER = logger.opt(depth=1)
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 _NINE_DIGITS = re.compile(r"\d{9}")
 _LONG_NUMBER = re.compile(r"(?<![\w.:-])\+?\d{9,15}(?![\w.:-])")
@@ -52,7 +53,7 @@ def configure(form: str, level: str) -> None:
 
 
 class Lines:
-    """Lines of one kind, of which at most twenty are written in a second; the next one tells how many were left out."""
+    """Lines of one kind, of which at most ten are written in a second; the next one tells how many were left out."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -71,7 +72,7 @@ class Lines:
         self._written += 1
         if self._unwritten:
             values["unlogged"], self._unwritten = self._unwritten, 0
-        logger.opt(depth=1).info(message, **values)
+        _OF_CALLER.info(message, **values)
 
 
 class _Bridge(logging.Handler):

@@ -18,7 +18,7 @@ from clawkakad import faults
 from clawkakad.assistant.opening import Opening
 from clawkakad.assistant.turnbook import Turn
 from clawkakad.model import Profile, UserId
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 from clawkakad.sandboxes.image import DEFAULT_TAG
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ FLOORS = [
     ["gateway"],
     ["whatsapp"],
     ["registry"],
-    ["config", "directories", "interpreter", "log", "loops", "notify"],
+    ["config", "directories", "interpreter", "log", "loops", "moments", "notify"],
     ["model", "allowance", "errors", "faults", "values"],
 ]
 HEIGHT = {name: len(FLOORS) - i for i, floor in enumerate(FLOORS) for name in floor}

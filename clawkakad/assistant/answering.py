@@ -33,8 +33,8 @@ from clawkakad.gateway.turns import Answer
 from clawkakad.log import Lines
 from clawkakad.model import InboxState, SandboxId, UserId
 from clawkakad.registry import Registry, inbox
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
+from clawkakad.registry.transaction import Transaction
 
 T = TypeVar("T")
 

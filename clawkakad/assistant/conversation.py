@@ -18,8 +18,8 @@ from clawkakad.assistant.turnbook import Rules, Turn
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import UserId
 from clawkakad.registry import Registry
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
+from clawkakad.registry.transaction import Transaction
 
 
 class Conversations:

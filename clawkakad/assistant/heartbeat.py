@@ -12,6 +12,7 @@ from typing import Protocol
 
 from loguru import logger
 
+from clawkakad import moments
 from clawkakad.assistant import pace, prompt, walltime
 from clawkakad.assistant.answering import REGISTRY_PAUSE_S
 from clawkakad.assistant.parts import parts_beside
@@ -86,7 +87,7 @@ class Heartbeats:
     async def run(self) -> None:
         """Look for ever; one person at a time, so that heartbeats never crowd out answers."""
         while True:
-            await asyncio.sleep(self._look_s)
+            await moments.sleep(self._look_s)
             for due in await self._due():
                 try:
                     await self._visit(due)

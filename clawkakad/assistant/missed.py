@@ -12,6 +12,7 @@ from typing import Protocol
 
 from loguru import logger
 
+from clawkakad import moments
 from clawkakad.assistant.late import LateAnswers
 from clawkakad.errors import ClawkakaError, RegistryUnavailable
 from clawkakad.gateway.turns import Answer
@@ -85,7 +86,7 @@ class MissedAnswers:
         while True:
             recalled = recalled or await self._recall()
             await self._look()
-            await asyncio.sleep(self._look_s)
+            await moments.sleep(self._look_s)
 
     async def _recall(self) -> bool:
         now = self._clock()

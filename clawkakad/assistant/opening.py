@@ -12,8 +12,8 @@ from typing import Protocol
 
 from clawkakad.assistant.turnbook import Turn
 from clawkakad.model import UserId
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
+from clawkakad.registry.transaction import Transaction
 
 
 class Host(Protocol):

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from clawkakad.assistant import burst, prompt, words
 from clawkakad.delivery.express import Express
 from clawkakad.model import InboxState, UserId
 from clawkakad.registry import briefing, disks, inbox, outbox, quotes, reminders, spares
 from clawkakad.registry.briefing import Briefing
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.reminders import Reminder
+from clawkakad.registry.transaction import Transaction
 from clawkakad.sandboxes.disk import in_words
 
 
@@ -34,8 +35,7 @@ class Rules:
     skip_old: bool
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """A turn that was begun. `again`: the agent may know it; `told`: the reminders that its prompt tells of."""
 
     messages: tuple[InboxRow, ...]

@@ -15,7 +15,7 @@ from typing import Any
 
 from clawkakad.model import UserId
 from clawkakad.registry import UserRow
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 
 MACHINERY = frozenset({"state", "home"})
 FOLDER = "clawkakad-export"

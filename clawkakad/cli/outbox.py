@@ -15,9 +15,9 @@ from clawkakad.delivery.window import in_window
 from clawkakad.errors import UsageError
 from clawkakad.model import Hold, OutboxState
 from clawkakad.registry import FILE, edit_registry, outbox, overview, pauses, read_registry, users
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.registry.overview import Wanted
+from clawkakad.registry.transaction import Transaction
 from clawkakad.whatsapp.errors import WINDOW_CLOSED
 
 AGAIN = (OutboxState.HELD, OutboxState.FAILED, OutboxState.DROPPED)

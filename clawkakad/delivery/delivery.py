@@ -31,9 +31,10 @@ from clawkakad.delivery.steps import Step
 from clawkakad.delivery.window import WINDOW
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import UserId, Wamid
+from clawkakad.moments import moment_after
 from clawkakad.registry import Registry, sends
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.sends import Head
+from clawkakad.registry.transaction import Transaction
 
 TIDY_S = 60.0
 STOP_S = 10.0
@@ -284,7 +285,7 @@ class Delivery:
 
     async def _rest(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(moment_after(seconds)):
                 await self._changed.wait()
 
     async def _tidy(self, now: float) -> None:

@@ -11,8 +11,8 @@ from datetime import datetime
 from clawkakad.delivery import planning
 from clawkakad.model import UserId
 from clawkakad.registry import outbox, sends
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.sends import Head
+from clawkakad.registry.transaction import Transaction
 
 
 class Express:

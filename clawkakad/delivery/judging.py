@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from clawkakad.delivery.circuit import Circuit
 from clawkakad.delivery.pacing import Brake, Pacer
@@ -70,8 +71,7 @@ class Kind(Enum):
     UNREACHABLE = auto()  # failed, and so would whatever else goes to this person
 
 
-@dataclass(frozen=True)
-class Fate:
+class Fate(NamedTuple):
     """What becomes of a message, why, and for how long."""
 
     kind: Kind

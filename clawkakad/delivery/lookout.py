@@ -15,6 +15,7 @@ from clawkakad.registry import Registry, sends
 from clawkakad.registry.sends import Head
 
 LOOK_AGAIN_S = 1.0  # how soon a change is noticed that nobody told of: an operator's command, the end of a wait
+EARLY_S = 0.3  # so much before that it is soon enough: looks are due at moments that are shared with others
 MANY, REST_S = 200, 0.1  # with more people than that waiting, looks are that far apart
 _LONG_AGO = float("-inf")
 
@@ -39,7 +40,7 @@ class Lookout:
 
     async def look(self, busy: Collection[UserId], monotonic: float) -> Sorted:
         """What is due of people who are not `busy`. Raises RegistryUnavailable."""
-        if self.wait_s(monotonic) > 0:
+        if self.wait_s(monotonic) > (0.0 if self._is_stale else EARLY_S):
             return Sorted(queued=[head for head in self._queued if head.row.user_id not in busy], is_whole=False)
         self._is_stale, self._looked_at, wall = False, monotonic, self._clock()  # both clocks at the same moment
         try:

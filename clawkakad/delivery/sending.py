@@ -4,7 +4,6 @@ Cancelled in the request, the row stays `sending`, and the next process knows th
 while the fate is stored: the same, although the outcome was known.
 """
 
-import dataclasses
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -15,10 +14,10 @@ from clawkakad.delivery.judging import Accepted, Fate, Kind, NotReached, Outcome
 from clawkakad.errors import GraphRejected, GraphUnavailable, SendUnknown
 from clawkakad.model import Hold, Wamid
 from clawkakad.registry import pauses, sends, users
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import OutboxRow
 from clawkakad.registry.pauses import Scope
 from clawkakad.registry.sends import Head
+from clawkakad.registry.transaction import Transaction
 from clawkakad.whatsapp.errors import rule_of
 from clawkakad.whatsapp.graph import Recipient
 
@@ -90,7 +89,7 @@ def _as_of_now(tx: Transaction, head: Head, fate: Fate) -> Fate:
     instead = _IF_THEY_WROTE.get(fate.kind)
     if instead is None or not users.wrote_after(tx, head.row.user_id, head.way.last_inbound_at):
         return fate
-    return dataclasses.replace(fate, kind=instead)
+    return fate._replace(kind=instead)
 
 
 def _keep(tx: Transaction, row: OutboxRow, fate: Fate, now: datetime, *, lifts: bool) -> bool:

@@ -10,8 +10,8 @@ from clawkakad.delivery.planning import Sorted
 from clawkakad.delivery.settling import Verdict
 from clawkakad.model import Hold
 from clawkakad.registry import pauses, sends
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.sends import Head
+from clawkakad.registry.transaction import Transaction
 
 NOBODY_LEFT = "its person cannot be reached any more"
 NOT_STORED = "its outcome could not be stored"

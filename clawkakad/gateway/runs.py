@@ -8,6 +8,7 @@ our business and never reach a person from here.
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from clawkakad.errors import TurnFailed
 from clawkakad.gateway.failures import FailureKind, failure_kind
@@ -44,8 +45,7 @@ class Ending(StrEnum):
     ABORTED = "aborted"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The end of one run. `kind` is the gateway's word for the cause of an error, if it has one."""
 
     run_id: str
@@ -54,8 +54,7 @@ class Outcome:
     kind: str | None = None
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a run said. An empty text means that there is nothing to say."""
 
     run_id: str

@@ -8,6 +8,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from clawkakad.moments import moment_after
+
 
 class Silence:
     """Calls `tell`, once, when nothing was `heard()` for the time that `limit()` has set."""
@@ -30,7 +32,7 @@ class Silence:
     def limit(self, seconds: float) -> None:
         """From now on so much silence, since something was last heard, is told."""
         self.lift()
-        self._timer = self._loop.call_later(seconds - self.lasts_s, self._look, seconds)
+        self._timer = self._loop.call_at(moment_after(seconds - self.lasts_s), self._look, seconds)
 
     def lift(self) -> None:
         """There is no limit any more."""

@@ -101,14 +101,16 @@ class Reader:
         self._add(data)
         while True:
             # A short text in one frame is nearly all that ever comes, and is done with here, in half of the time.
-            read, at = self._bytes, self._at
-            if len(read) >= at + _HEAD and read[at] == _WHOLE_TEXT and self._begun is None:
+            read, at, ends = self._bytes, self._at, len(self._bytes)
+            if at == ends:
+                return
+            if ends >= at + _HEAD and read[at] == _WHOLE_TEXT and self._begun is None:
                 size, begins = read[at + 1], at + 2
                 if size == _TWO_BYTES:
                     length, begins = read[at + 2] << 8 | read[at + 3], at + _HEAD
                 else:
                     length = size
-                if size <= _TWO_BYTES and begins + length <= len(read):
+                if size <= _TWO_BYTES and begins + length <= ends:
                     self._at = begins + length
                     yield _text(read[begins : self._at])
                     continue

@@ -4,7 +4,6 @@ Decides and stores; never waits and never talks to anybody. All of it is thrown 
 transaction fails, so nothing here is remembered but what errs on the safe side.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,9 +19,9 @@ from clawkakad.intake.access import Door
 from clawkakad.intake.limits import Hourly, Limits, Tally
 from clawkakad.model import InboxState, UserId
 from clawkakad.registry import identifiers, inbox, outbox, strangers, users
-from clawkakad.registry.database import Transaction, Work
 from clawkakad.registry.identifiers import Known
 from clawkakad.registry.inbox import InboxRow
+from clawkakad.registry.transaction import Transaction, Work
 from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose
 
 ALBUM_S = 300  # what cannot be read and comes together is answered by one line
@@ -60,7 +59,7 @@ class Filing:
         if not delivery.statuses:
             return delivery
         statuses = tuple(status for status in delivery.statuses if not self._receipts.is_no_news(status, now))
-        return dataclasses.replace(delivery, statuses=statuses)
+        return delivery._replace(statuses=statuses)
 
     def file(self, tx: Transaction, delivery: Delivery, now: datetime, opening: Opening | None = None) -> Filed:
         """All of a delivery. What is wrong with one part of it is raised."""
@@ -204,8 +203,8 @@ class Filing:
 def _harmless(message: Inbound, now: datetime) -> Inbound:
     """The message without what SQLite could refuse."""
     raw, kind = (text.encode("ascii", "backslashreplace").decode() for text in (message.raw, message.kind))
-    return dataclasses.replace(
-        message, name=None, kind=kind, text=None, reply_to=None, target=None, media_id=None, raw=raw, sent_at=now
+    return message._replace(
+        name=None, kind=kind, text=None, reply_to=None, target=None, media_id=None, raw=raw, sent_at=now
     )
 
 

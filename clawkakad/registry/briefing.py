@@ -1,13 +1,12 @@
 """What a turn has to know of its person besides their words, in one look: each of its own would cost as much as all."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from clawkakad.model import Profile, UserId
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 
 
-@dataclass(frozen=True)
-class Briefing:
+class Briefing(NamedTuple):
     """Of one person who is known. What is rare is only said to be there: whoever needs it looks it up."""
 
     profile: Profile

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import times
-from clawkakad.registry.database import Database, Row, Transaction
+from clawkakad.registry.database import Database
+from clawkakad.registry.transaction import Row, Transaction
 
 
 @dataclass(frozen=True)

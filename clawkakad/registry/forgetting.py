@@ -9,7 +9,7 @@ from pathlib import Path
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import UserId
 from clawkakad.registry import times
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 
 WIPE_S = 30.0  # how long others may keep the log in use
 

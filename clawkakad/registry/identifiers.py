@@ -10,14 +10,14 @@ https://developers.facebook.com/docs/whatsapp/business-scoped-user-ids
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from loguru import logger
 
 from clawkakad.model import IdentifierKind, UserId
 from clawkakad.registry import times
-from clawkakad.registry.database import Row, Transaction
+from clawkakad.registry.transaction import Row, Transaction
 
 Identifier = tuple[IdentifierKind, str]
 
@@ -41,8 +41,7 @@ _OF_OWNER = (
 )
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """Somebody who was here before. `identifiers`: all that stands for them, old numbers too."""
 
     id: UserId

@@ -6,18 +6,18 @@ and its id stands in the column `turn` of all of them. They begin and end togeth
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from clawkakad.model import InboxState, UserId, Wamid
 from clawkakad.registry import ids, times
-from clawkakad.registry.database import Database, Row, Transaction
+from clawkakad.registry.database import Database
+from clawkakad.registry.transaction import Row, Transaction
 
 MOST_WAITING = 100  # of one person that are looked at together: more than one turn ever holds
 
 
-@dataclass(frozen=True)
-class NewInbound:
+class NewInbound(NamedTuple):
     """A message as it is to be stored."""
 
     wamid: Wamid
@@ -32,8 +32,7 @@ class NewInbound:
     media_id: str | None = None
 
 
-@dataclass(frozen=True)
-class InboxRow:
+class InboxRow(NamedTuple):
     """A stored message.
 
     `turn`: the id of the message that leads its turn, None until that was begun. Of the lead: `run_key`, the gateway's

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from clawkakad.model import UserId
 from clawkakad.registry import times
-from clawkakad.registry.database import Row, Transaction
+from clawkakad.registry.transaction import Row, Transaction
 
 LATE = timedelta(minutes=5)  # later than this, the message says so
 

@@ -8,13 +8,13 @@ the send before until an answer or a status names another one. See `sends` for t
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
 from clawkakad.registry import ids, lateness, times
-from clawkakad.registry.database import Database, Row, Transaction
+from clawkakad.registry.database import Database
+from clawkakad.registry.transaction import Row, Transaction
 
 _RANK = {
     OutboxState.QUEUED: 0,
@@ -37,8 +37,7 @@ _CONCLUDE = (
 )
 
 
-@dataclass(frozen=True)
-class OutboxRow:
+class OutboxRow(NamedTuple):
     """A message to a person. `key` travels with it and comes back in statuses.
 
     `attempt`: requests that count as written; `unknowns`: those whose outcome was unknown; `sent_at`: of the last one

@@ -7,7 +7,7 @@ from typing import Literal
 
 from clawkakad.model import Hold, InboxState, OutboxState, UserId
 from clawkakad.registry import times
-from clawkakad.registry.database import Row, Transaction
+from clawkakad.registry.transaction import Row, Transaction
 
 Table = Literal["inbox", "outbox"]
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from clawkakad.registry import times
-from clawkakad.registry.database import Row, Transaction
+from clawkakad.registry.transaction import Row, Transaction
 
 NEXT_TRY = timedelta(minutes=2)  # after one that was taken, for its statuses to come
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from clawkakad.model import UserId, Wamid
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 
 
 def said(tx: Transaction, user_id: UserId, wamids: Sequence[Wamid]) -> dict[Wamid, str]:

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from clawkakad.errors import Rejected
 from clawkakad.model import ReminderState, UserId
 from clawkakad.registry import outbox, times
-from clawkakad.registry.database import Database, Row, Transaction
+from clawkakad.registry.database import Database
+from clawkakad.registry.transaction import Row, Transaction
 
 MOST_PENDING = 200  # of one person
 MOST_AN_HOUR = 30  # that one person may set: each becomes a message that costs

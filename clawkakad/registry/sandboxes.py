@@ -9,7 +9,8 @@ from datetime import datetime
 
 from clawkakad.model import Rest, SandboxId, SandboxState, UserId
 from clawkakad.registry import ids, inbox, outbox, spares, times
-from clawkakad.registry.database import Database, Row, Transaction
+from clawkakad.registry.database import Database
+from clawkakad.registry.transaction import Row, Transaction
 
 
 @dataclass(frozen=True)

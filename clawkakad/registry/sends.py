@@ -4,23 +4,22 @@ A row leaves `queued` only by `begin`, which is on disk before the request is wr
 answer means for its row, and does nothing where a status, or the operator, has settled the row meanwhile.
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from clawkakad.model import Hold, IdentifierKind, OutboxState, UserId, Wamid
 from clawkakad.registry import lateness, pauses, times
-from clawkakad.registry.database import Row, Transaction
 from clawkakad.registry.outbox import OutboxRow, get, outbound
 from clawkakad.registry.pauses import Pause
+from clawkakad.registry.transaction import Row, Transaction
 from clawkakad.registry.users import Identifier
 
 _RECENT = 20_000  # rows that are looked through for the sends of the last minutes: those of 4 minutes at 80 a second
 
 
-@dataclass(frozen=True)
-class Way:
+class Way(NamedTuple):
     """How a person can be sent to.
 
     `address`: the phone number that came with the latest business-scoped id or after it, else that id.
@@ -31,8 +30,7 @@ class Way:
     is_unreachable: bool
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """A person's oldest message that is not settled yet, and the way to the person."""
 
     row: OutboxRow
@@ -211,7 +209,7 @@ def _in_last_words(tx: Transaction, head: Head, now: datetime) -> Head:
         return head
     lateness.tell_at_last(tx, head.row.id, now)
     row = get(tx, head.row.id)
-    return head if row is None else dataclasses.replace(head, row=row)
+    return head if row is None else head._replace(row=row)
 
 
 def _move(tx: Transaction, row: OutboxRow, state: OutboxState, why: Hold | None, reason: str, now: datetime) -> bool:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import ids, times
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 
 
 def add(tx: Transaction, *, most: int, now: datetime) -> SandboxId | None:

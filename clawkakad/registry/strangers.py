@@ -4,7 +4,7 @@ from datetime import datetime
 
 from clawkakad.model import UserId
 from clawkakad.registry import times
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 
 
 def kept_since(tx: Transaction, user_id: UserId, since: datetime) -> int:

@@ -10,7 +10,8 @@ from datetime import datetime
 
 from clawkakad.model import SandboxId, StepState, UpgradeState
 from clawkakad.registry import times
-from clawkakad.registry.database import Database, Row, Transaction
+from clawkakad.registry.database import Database
+from clawkakad.registry.transaction import Row, Transaction
 
 IN_HAND = (StepState.KEEPING, StepState.TRYING, StepState.RETURNING)
 """Nobody but the upgrade may touch such a sandbox."""

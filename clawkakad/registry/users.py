@@ -7,8 +7,9 @@ from datetime import datetime
 
 from clawkakad.model import Profile, UserId
 from clawkakad.registry import identifiers, ids, times
-from clawkakad.registry.database import Database, Row, Transaction
+from clawkakad.registry.database import Database
 from clawkakad.registry.identifiers import Identifier
+from clawkakad.registry.transaction import Row, Transaction
 
 __all__ = ["Identifier", "UserRow", "Users", "add", "ensure_user", "get", "touch", "wrote_after"]
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from clawkakad import moments
 from clawkakad.errors import EngineUnavailable, RegistryUnavailable, Rejected
 from clawkakad.model import SandboxId
 from clawkakad.registry.disks import DiskRow, Disks
@@ -143,7 +144,7 @@ class DiskWatch:
 
     async def _watch_room(self, nudge: Callable[[SandboxId | None], None]) -> None:
         while True:
-            await asyncio.sleep(self._rhythm.room_s)
+            await moments.sleep(self._rhythm.room_s)
             try:
                 await self._look_at_room(nudge)
                 await self._know_engine_dir()

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from loguru import logger
 
+from clawkakad import moments
 from clawkakad.errors import ClawkakaError, EngineUnavailable, RegistryUnavailable, Rejected, Transient
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import Rest, SandboxId, SandboxState, UserId
@@ -318,7 +319,7 @@ class Supervisor:
 
     async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:
-            await asyncio.sleep(seconds)
+            await moments.sleep(seconds)
             await self._round(work)
 
     async def _round(self, work: Callable[[], Coroutine[None, None, None]]) -> bool:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from loguru import logger
 
+from clawkakad import moments
 from clawkakad.errors import ClawkakaError, GatewayRefused, ImageMissing, Rejected, Transient
 from clawkakad.gateway.connection import Connection
 from clawkakad.model import SandboxId, SandboxState, StepState, UpgradeState, UserId
@@ -107,7 +108,7 @@ class Upgrader:
             except Exception:  # a mistake of ours in an upgrade must not end the daemon
                 logger.exception("an upgrade does not go on")
                 pause_s = AGAIN_S
-            await asyncio.sleep(pause_s)
+            await moments.sleep(pause_s)
 
     async def _move(self, upgrade: Upgrade) -> bool:
         """One move of an upgrade; False: there is nothing to do at the moment."""

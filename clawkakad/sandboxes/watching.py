@@ -4,7 +4,6 @@ Owns when its agent was last seen at work. One event for all that concerns it, a
 """
 
 import asyncio
-import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -13,11 +12,9 @@ from typing import Protocol
 from clawkakad.errors import GatewayClosed, GatewayRefused, GatewayUnavailable
 from clawkakad.gateway.connection import Connection
 from clawkakad.model import SandboxId
+from clawkakad.moments import moment_after
 from clawkakad.sandboxes.rest import Order
 from clawkakad.sandboxes.timing import Timing
-
-# Looks fall on the same parts of a second: each alone wakes the daemon twice, which takes as long as five looks.
-TOGETHER_S = 0.25
 
 
 class Hung(GatewayUnavailable):
@@ -102,8 +99,7 @@ class Watch:
 
     async def _until_stirred(self, at_most_s: float) -> None:
         loop = asyncio.get_running_loop()
-        together_s = min(TOGETHER_S, at_most_s)
-        timer = loop.call_at(math.ceil((loop.time() + at_most_s) / together_s) * together_s, self._stirred.set)
+        timer = loop.call_at(moment_after(at_most_s), self._stirred.set)
         try:
             await self._stirred.wait()
         finally:

@@ -3,10 +3,9 @@
 Everything in here has been checked and cleaned; nothing of Meta's wire format is left except `raw` and `kind`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from clawkakad.model import IdentifierKind, Wamid
 
@@ -23,8 +22,7 @@ class Purpose(StrEnum):
     REVOKE = "revoke"  # `target` was taken back
 
 
-@dataclass(frozen=True)
-class Inbound:
+class Inbound(NamedTuple):
     """A message from a person."""
 
     wamid: Wamid
@@ -44,8 +42,7 @@ class Inbound:
     target: Wamid | None = None  #: the message that a reaction, an edit or a revoke is about
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """What became of a message of ours. May arrive late, twice, out of order, and for messages that are not ours."""
 
     wamid: Wamid
@@ -56,24 +53,21 @@ class Status:
     error_text: str  #: Meta's words for it, "" when there are none
 
 
-@dataclass(frozen=True)
-class IdentifierChange:
+class IdentifierChange(NamedTuple):
     """Meta says that a person who was `old` is `new` from now on."""
 
     old: Identifier
     new: tuple[Identifier, ...]
 
 
-@dataclass(frozen=True)
-class Notice:
+class Notice(NamedTuple):
     """A line for the operator's log: never the text of a message, never a number, never a name."""
 
     level: Literal["info", "warning", "error"]
     text: str
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(NamedTuple):
     """Everything of one webhook that concerns us. Messages are in the order in which they were sent."""
 
     messages: tuple[Inbound, ...] = ()

@@ -10,8 +10,7 @@ https://developers.facebook.com/docs/whatsapp/cloud-api/messages/text-messages
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 from yarl import URL
@@ -34,8 +33,7 @@ _LONGEST_WAIT_S = 2.0
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
-@dataclass(frozen=True)
-class Recipient:
+class Recipient(NamedTuple):
     """To whom: the identifier that the webhook gave, as it was."""
 
     kind: IdentifierKind

@@ -7,7 +7,7 @@ A person's own words come out as they are, but clean; everything else becomes a 
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from clawkakad.model import Wamid
 from clawkakad.whatsapp.cards import of_cards
@@ -23,8 +23,7 @@ _MOST_LINES = 30  # of an order or a form
 _SILENT = frozenset({"request_welcome", "ephemeral"})  # a chat was opened; a message that vanishes, empty to us
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What a message says. `text` is there on TURN and EDIT, and of a file alone; `target` on EDIT and REVOKE."""
 
     purpose: Purpose

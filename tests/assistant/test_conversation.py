@@ -31,11 +31,11 @@ from clawkakad.errors import (
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, SandboxId, UserId, Wamid
 from clawkakad.registry import DiskRow, Registry, forgetting, inbox
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.identifiers import move
 from clawkakad.registry.inbox import InboxRow
 from clawkakad.registry.reminders import MOST_TOLD
 from clawkakad.registry.sends import Head
+from clawkakad.registry.transaction import Transaction
 from clawkakad.registry.users import ensure_user, touch
 from tests.conftest import Clock
 from tests.support import NOWHERE, eventually, held_by_another
@@ -808,7 +808,7 @@ async def test_a_reply_that_cannot_be_stored_uses_up_one_right_to_send_however_o
     await registry.db.write(lambda tx: touch(tx, robin, clock()))
     agent.hold.clear()
     agent.outcomes = ["long " * 800]  # more than there is room for in the pages that are there
-    recorder, file, lines = Recorder(), registry.db._commits.connection, list[str]()
+    recorder, file, lines = Recorder(), registry.db._writer._commits.connection, list[str]()
     sink = logger.add(lambda line: lines.append(str(line)), level="WARNING", format="{extra}")
 
     try:

@@ -16,7 +16,7 @@ from clawkakad.errors import GatewayUnavailable
 from clawkakad.gateway.turns import Answer
 from clawkakad.model import InboxState, SandboxId, SandboxState, UserId
 from clawkakad.registry import Registry, inbox
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 from tests.conftest import Clock
 from tests.registry.test_inbox import message
 from tests.support import eventually

@@ -17,8 +17,8 @@ from clawkakad.assistant.turnbook import Rules
 from clawkakad.errors import SandboxGone
 from clawkakad.model import InboxState, UserId, Wamid
 from clawkakad.registry import Registry, inbox
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
+from clawkakad.registry.transaction import Transaction
 from tests.assistant.test_conversation import RULES, Agent, replies, running, until_settled
 from tests.conftest import Clock
 from tests.support import eventually
@@ -152,7 +152,7 @@ async def test_a_transaction_that_is_done_again_begins_its_turn_once(
         def neighbour(tx: Transaction) -> None:
             raise ZeroDivisionError
 
-        registry.db._ended_at = math.inf  # a crowd: both are in one commit
+        registry.db._writer._ended_at = math.inf  # a crowd: both are in one commit
         storing_it = store(registry, conversations, clock, message(robin, "one", clock))
         stored, _ = await asyncio.gather(storing_it, registry.db.write(neighbour), return_exceptions=True)
         await until_settled(registry)
@@ -169,7 +169,7 @@ async def test_what_was_asked_for_and_not_stored_is_met_again_when_it_comes_agai
     async with living(registry, agent, clock) as conversations:
         clock.advance(seconds=30)
         lost, other = message(robin, "lost", clock), message(robin, "other", clock)
-        registry.db._commits._detour_until = math.inf if on_thread else -math.inf
+        registry.db._writer._commits._detour_until = math.inf if on_thread else -math.inf
         with pytest.raises(sqlite3.IntegrityError):
             await not_committed(registry, conversations, clock, lost)
         assert await registry.inbox.all() == []
@@ -208,9 +208,9 @@ async def test_an_answer_that_is_there_before_its_message_is_stored_waits_for_th
     registry: Registry, agent: Agent, clock: Clock, robin: UserId
 ) -> None:
     async with living(registry, agent, clock) as conversations:
-        registry.db._commits._detour_until = math.inf
+        registry.db._writer._commits._detour_until = math.inf
         slow = store(registry, conversations, clock, message(robin, "one", clock))
-        await asyncio.gather(slow, registry.db._commits._writer.execute_fetchall(SLOW))
+        await asyncio.gather(slow, registry.db._writer._commits._writer.execute_fetchall(SLOW))
         await until_settled(registry)
 
     assert await replies(registry) == ["re: one"]
@@ -243,7 +243,7 @@ async def test_who_stores_and_gives_up_at_any_moment_leaves_the_turn_to_its_end(
     registry: Registry, agent: Agent, clock: Clock, robin: UserId, on_thread: bool, ticks: int
 ) -> None:
     async with living(registry, agent, clock) as conversations:
-        registry.db._commits._detour_until = math.inf if on_thread else -math.inf
+        registry.db._writer._commits._detour_until = math.inf if on_thread else -math.inf
         storing_it = asyncio.create_task(store(registry, conversations, clock, message(robin, "one", clock)))
         for _ in range(ticks):
             await asyncio.sleep(0)
@@ -264,7 +264,7 @@ async def test_a_turn_that_is_over_before_it_is_stored_is_looked_for_afterwards(
 ) -> None:
     agent.outcomes = [SandboxGone("removed")]
     async with living(registry, agent, clock) as conversations:
-        registry.db._commits._detour_until = math.inf
+        registry.db._writer._commits._detour_until = math.inf
         assert await store(registry, conversations, clock, message(robin, "one", clock)) == [True]
         await until_settled(registry)
 

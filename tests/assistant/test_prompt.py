@@ -1,6 +1,5 @@
 """Prompts: a person's own words as they are, and nobody's words in the place of our notes."""
 
-import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -60,7 +59,7 @@ def test_no_words_of_a_person_pass_as_a_note(text: str) -> None:
 
 @given(SNEAKY)
 def test_every_line_that_was_forwarded_is_marked(text: str) -> None:
-    first, *lines = told(dataclasses.replace(row(1, text=text), forwarded=True)).split("\n")
+    first, *lines = told(row(1, text=text)._replace(forwarded=True)).split("\n")
 
     assert first == "[forwarded, somebody else's words]"
     assert all(line.startswith("> ") for line in lines if line)
@@ -68,7 +67,7 @@ def test_every_line_that_was_forwarded_is_marked(text: str) -> None:
 
 @given(SNEAKY | st.text())
 def test_a_quote_stays_inside_its_note(text: str) -> None:
-    message = dataclasses.replace(row(1, text="yes"), reply_to=Wamid("w"))
+    message = row(1, text="yes")._replace(reply_to=Wamid("w"))
 
     first, *rest = told(message, quotes={Wamid("w"): text}).split("\n")
 
@@ -80,7 +79,7 @@ def test_a_quote_stays_inside_its_note(text: str) -> None:
 
 
 def test_a_long_quote_is_shortened() -> None:
-    message = dataclasses.replace(row(1, text="yes"), reply_to=Wamid("w"))
+    message = row(1, text="yes")._replace(reply_to=Wamid("w"))
 
     note = told(message, quotes={Wamid("w"): "word " * 1000}).split("\n")[0]
 
@@ -98,7 +97,7 @@ def test_a_long_quote_is_shortened() -> None:
     ],
 )
 def test_an_old_message_says_when_it_was_written_on_its_persons_wall(age: timedelta, words: str | None) -> None:
-    message = dataclasses.replace(row(1, text="hi"), sent_at=NOW - age)
+    message = row(1, text="hi")._replace(sent_at=NOW - age)
 
     assert told(message) == ("hi" if words is None else f"{words}\nhi")
 

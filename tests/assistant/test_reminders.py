@@ -12,8 +12,8 @@ from clawkakad.assistant.services import PaServices
 from clawkakad.errors import Rejected
 from clawkakad.model import UserId
 from clawkakad.registry import Registry, outbox, sends, users
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.reminders import MOST_AN_HOUR, MOST_PENDING
+from clawkakad.registry.transaction import Transaction
 from tests.conftest import Clock
 from tests.support import eventually
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from clawkakad.model import IdentifierKind, SandboxId, SandboxState, UserId
 from clawkakad.registry import FILE, Registry, open_registry
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 from clawkakad.registry.users import ensure_user, touch
 from clawkakad.sandboxes import paths
 from clawkakad.sandboxes.profile import Sealing, container_body, container_name, volume_body

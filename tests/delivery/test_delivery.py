@@ -4,7 +4,6 @@ WhatsApp is a fake on a real socket, asked by the real client; the clocks are th
 """
 
 import asyncio
-import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator
@@ -502,7 +501,7 @@ async def test_the_first_status_of_a_send_is_news_only_where_something_hangs_on_
         assert not await post.hears("sent", taken)
         assert await post.hears("sent", taken)
         assert await post.hears("delivered", taken)
-        assert await post.hears("sent", dataclasses.replace(unknown, wamid=Wamid("wamid.new")))
+        assert await post.hears("sent", unknown._replace(wamid=Wamid("wamid.new")))
         await post.until(DELIVERED, SENT)
 
 
@@ -930,7 +929,7 @@ async def test_stopping_while_a_send_is_written_down_sends_it(post: Post, robin:
             await post.until(QUEUED)
             let_go = stack.enter_context(held_by_another(tmp_path / "registry.sqlite"))
             post.pass_time(2)
-            await eventually(lambda: post.registry.db._is_writing)
+            await eventually(lambda: post.registry.db._writer._is_writing)
             asyncio.get_running_loop().call_later(0.2, let_go)  # it is told to stop before
 
     assert post.graph.texts == ["hi", "hi"]

@@ -11,7 +11,7 @@ from clawkakad.delivery.circuit import FIRST_WIDTH
 from clawkakad.errors import RegistryUnavailable
 from clawkakad.model import OutboxState, UserId
 from clawkakad.registry import outbox
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 from tests.delivery.test_delivery import HELD, LATE_REMINDER, QUEUED, SENT, Post, post
 from tests.support import eventually, held_by_another
 

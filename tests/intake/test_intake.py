@@ -1,6 +1,5 @@
 """Intake: what becomes of each kind of message, once."""
 
-import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -19,8 +18,8 @@ from clawkakad.intake.limits import KEPT_OF_A_STRANGER, LINES_TO_STRANGERS, Limi
 from clawkakad.intake.listening import Listening
 from clawkakad.model import IdentifierKind, InboxState, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, sends
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.inbox import InboxRow
+from clawkakad.registry.transaction import Transaction
 from clawkakad.whatsapp.delivery import Delivery, IdentifierChange, Inbound, Purpose, Status
 from clawkakad.whatsapp.parsing import parse
 from tests.conftest import Clock
@@ -194,8 +193,8 @@ async def test_somebody_on_the_list_is_let_in_also_when_a_message_comes_without_
     desk = Desk(registry, clock, Door(Access.LISTED, ("15550100123",)))
     number, bsuid = (IdentifierKind.WA_ID, "15550100123"), (IdentifierKind.BSUID, "US.1")
 
-    await desk.take(dataclasses.replace(inbound("w1"), identifiers=(bsuid, number)))
-    await desk.take(dataclasses.replace(inbound("w2"), identifiers=(bsuid,)))
+    await desk.take(inbound("w1")._replace(identifiers=(bsuid, number)))
+    await desk.take(inbound("w2")._replace(identifiers=(bsuid,)))
 
     assert set((await desk.states()).values()) == {InboxState.RECEIVED}
 
@@ -203,8 +202,8 @@ async def test_somebody_on_the_list_is_let_in_also_when_a_message_comes_without_
 async def test_an_old_message_that_comes_again_moves_no_number_back(registry: Registry, clock: Clock) -> None:
     desk = Desk(registry, clock, open_door())
     number = (IdentifierKind.WA_ID, "15550100123")
-    old = dataclasses.replace(inbound("w1"), identifiers=((IdentifierKind.BSUID, "US.1"), number))
-    new = dataclasses.replace(inbound("w2"), identifiers=((IdentifierKind.BSUID, "US.2"), number))
+    old = inbound("w1")._replace(identifiers=((IdentifierKind.BSUID, "US.1"), number))
+    new = inbound("w2")._replace(identifiers=((IdentifierKind.BSUID, "US.2"), number))
     await desk.take(old)
     await desk.take(new)
 
@@ -227,8 +226,8 @@ async def test_a_kind_that_nobody_can_open_gets_other_words_than_a_picture(regis
 async def test_what_a_file_is_and_its_id_are_kept(registry: Registry, clock: Clock) -> None:
     desk = Desk(registry, clock, open_door())
 
-    await desk.take(dataclasses.replace(inbound("w1", "image", "[an image] look"), media_id="42"))
-    await desk.take(dataclasses.replace(polite("w2"), text="[an image]", media_id="43"))
+    await desk.take(inbound("w1", "image", "[an image] look")._replace(media_id="42"))
+    await desk.take(polite("w2")._replace(text="[an image]", media_id="43"))
 
     rows = await registry.db.all("SELECT media_id, state, text FROM inbox")
     assert [tuple(row) for row in rows] == [("42", "received", "[an image] look"), ("43", "answered", "[an image]")]
@@ -325,7 +324,7 @@ async def test_a_message_that_was_taken_back_before_it_came_is_not_answered_nor_
 @pytest.mark.parametrize("is_first", [True, False])
 async def test_of_a_file_that_is_taken_back_nothing_is_kept(registry: Registry, clock: Clock, is_first: bool) -> None:
     desk = Desk(registry, clock, open_door())
-    file = dataclasses.replace(polite("w1"), text="[a document named “a secret”]", media_id="42")
+    file = polite("w1")._replace(text="[a document named “a secret”]", media_id="42")
     revoke = inbound("r1", "revoke", None, purpose=Purpose.REVOKE, target="w1")
 
     for message in (revoke, file) if is_first else (file, revoke):
@@ -560,10 +559,10 @@ async def test_a_bad_name_or_time_is_no_reason_to_lose_a_message(registry: Regis
     desk = Desk(registry, clock, open_door())
 
     await desk.take(
-        dataclasses.replace(inbound("w1"), name="\udfff"),
-        dataclasses.replace(inbound("w2"), raw="\ud800", kind="\ud800"),
+        inbound("w1")._replace(name="\udfff"),
+        inbound("w2")._replace(raw="\ud800", kind="\ud800"),
     )
-    await desk.take(dataclasses.replace(inbound("w3"), raw="\ud800"))
+    await desk.take(inbound("w3")._replace(raw="\ud800"))
 
     assert set((await desk.states()).values()) == {InboxState.FAILED}
     assert len(await desk.states()) == 3
@@ -571,7 +570,7 @@ async def test_a_bad_name_or_time_is_no_reason_to_lose_a_message(registry: Regis
 
 async def test_where_not_even_that_it_came_can_be_stored_the_rest_still_is(registry: Registry, clock: Clock) -> None:
     desk = Desk(registry, clock, open_door())
-    nameless = dataclasses.replace(inbound("w1"), identifiers=((IdentifierKind.WA_ID, "\ud800"),))
+    nameless = inbound("w1")._replace(identifiers=((IdentifierKind.WA_ID, "\ud800"),))
 
     await desk.take(nameless, inbound("w2"))
 
@@ -581,7 +580,7 @@ async def test_where_not_even_that_it_came_can_be_stored_the_rest_still_is(regis
 async def test_a_strangers_bad_message_is_still_a_strangers(registry: Registry, clock: Clock) -> None:
     desk = Desk(registry, clock, Door(Access.LISTED, ()))
 
-    await desk.take(dataclasses.replace(inbound("w1"), kind="\ud800"))
+    await desk.take(inbound("w1")._replace(kind="\ud800"))
 
     assert await desk.states() == {}
     assert await desk.lines() == []
@@ -640,7 +639,7 @@ async def test_every_recorded_webhook_is_stored_twice_and_known_once(registry: R
 
 def at(clock: Clock, message: Inbound) -> Inbound:
     """The message, written just now."""
-    return dataclasses.replace(message, sent_at=clock())
+    return message._replace(sent_at=clock())
 
 
 async def test_a_status_that_is_no_news_takes_no_commit_and_spoils_none(registry: Registry, clock: Clock) -> None:

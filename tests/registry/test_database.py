@@ -16,8 +16,8 @@ from clawkakad.model import InboxState, OutboxState, ReminderState, SandboxState
 from clawkakad.registry import Registry, locked, open_registry, read_registry
 from clawkakad.registry import database as database_module
 from clawkakad.registry.commits import MANY
-from clawkakad.registry.database import Transaction, Work
 from clawkakad.registry.schema import statements
+from clawkakad.registry.transaction import Transaction, Work
 from tests.support import counted_commits, eventually, held_by_another
 
 MIGRATIONS = Path(database_module.__file__).parent / "migrations"
@@ -67,7 +67,7 @@ async def test_an_error_undoes_what_its_work_did(registry: Registry) -> None:
 
 def crowded(registry: Registry) -> None:
     """As if a commit had just ended."""
-    registry.db._ended_at = math.inf
+    registry.db._writer._ended_at = math.inf
 
 
 async def test_works_of_one_moment_share_a_commit_and_no_failure(registry: Registry) -> None:
@@ -90,7 +90,7 @@ async def test_works_of_one_moment_share_a_commit_and_no_failure(registry: Regis
 
 
 async def test_after_a_quiet_moment_the_first_is_written_at_once_and_the_others_together(registry: Registry) -> None:
-    registry.db._ended_at = -math.inf
+    registry.db._writer._ended_at = -math.inf
     with counted_commits() as commits:
         first = asyncio.create_task(registry.db.write(insert("0")))
         others = [asyncio.create_task(registry.db.write(insert(str(number)))) for number in range(1, 5)]
@@ -135,8 +135,8 @@ async def test_who_is_given_up_by_what_follows_a_commit_takes_nobody_along(regis
 async def test_what_is_begun_ahead_of_a_commit_gets_away_before_it(
     registry: Registry, is_crowded: bool, on_thread: bool
 ) -> None:
-    registry.db._ended_at = math.inf if is_crowded else -math.inf
-    registry.db._commits._detour_until = math.inf if on_thread else -math.inf
+    registry.db._writer._ended_at = math.inf if is_crowded else -math.inf
+    registry.db._writer._commits._detour_until = math.inf if on_thread else -math.inf
     seen: list[str] = []
     begun: list[asyncio.Task[None]] = []
 
@@ -201,7 +201,7 @@ async def test_what_follows_commits_comes_before_all_who_wait_for_them(registry:
 async def test_who_gives_up_at_any_moment_is_told_what_became_of_it(
     registry: Registry, ticks: int, on_thread: bool
 ) -> None:
-    registry.db._commits._detour_until = math.inf if on_thread else -math.inf
+    registry.db._writer._commits._detour_until = math.inf if on_thread else -math.inf
     told: list[object] = []
     writing = asyncio.create_task(registry.db.write(insert("a"), ahead=lambda _: True, then=told.append))
     for _ in range(ticks):
@@ -291,11 +291,11 @@ async def test_a_write_to_a_closed_file_is_an_error_and_no_wait(tmp_path: Path, 
 async def test_a_writer_that_is_cancelled_leaves_the_way_free(registry: Registry, tmp_path: Path, ticks: int) -> None:
     with held_by_another(tmp_path / "registry.sqlite"):
         writing = asyncio.create_task(registry.db.write(insert("first")))
-        await eventually(lambda: registry.db._patient is not None, every_s=0)
+        await eventually(lambda: registry.db._writer._patient is not None, every_s=0)
         for _ in range(ticks):
             await asyncio.sleep(0)
-        assert registry.db._patient is not None
-        registry.db._patient.cancel()
+        assert registry.db._writer._patient is not None
+        registry.db._writer._patient.cancel()
         await asyncio.wait([writing], timeout=5)
 
     assert writing.cancelled()
@@ -304,7 +304,7 @@ async def test_a_writer_that_is_cancelled_leaves_the_way_free(registry: Registry
 
 @pytest.mark.parametrize("is_crowded", [True, False])
 async def test_works_are_carried_out_in_the_order_of_their_asking(registry: Registry, is_crowded: bool) -> None:
-    registry.db._ended_at = math.inf if is_crowded else -math.inf
+    registry.db._writer._ended_at = math.inf if is_crowded else -math.inf
     done: list[int] = []
     await asyncio.gather(*(registry.db.write(lambda _, n=n: done.append(n)) for n in range(300)))
 
@@ -319,7 +319,7 @@ async def commits_of(registry: Registry, *, leisurely: int, then: int) -> int:
         nonlocal count
         count += sql == "COMMIT"
 
-    registry.db._commits.connection.set_trace_callback(note)
+    registry.db._writer._commits.connection.set_trace_callback(note)
     try:
         with_time = [asyncio.create_task(registry.db.write(insert("t"), within_s=0.2)) for _ in range(leisurely)]
         await asyncio.sleep(0.02)
@@ -327,7 +327,7 @@ async def commits_of(registry: Registry, *, leisurely: int, then: int) -> int:
         assert all(task.done() for task in with_time) is (then > 0)
         await asyncio.gather(*with_time)
     finally:
-        registry.db._commits.connection.set_trace_callback(None)
+        registry.db._writer._commits.connection.set_trace_callback(None)
     return count
 
 
@@ -353,11 +353,11 @@ async def test_what_has_time_and_comes_just_before_a_commit_is_in_it_and_no_empt
         nonlocal count
         count += sql == "COMMIT"
 
-    registry.db._commits.connection.set_trace_callback(note)
+    registry.db._writer._commits.connection.set_trace_callback(note)
     urgent = registry.db.write(insert("u"))
     await asyncio.gather(urgent, *(registry.db.write(insert("t"), within_s=0.1) for _ in range(50)))
     await asyncio.sleep(0.2)
-    registry.db._commits.connection.set_trace_callback(None)
+    registry.db._writer._commits.connection.set_trace_callback(None)
 
     assert count == 1
     assert len(await kept(registry)) == 51
@@ -499,7 +499,7 @@ async def test_what_cannot_be_written_through_is_told_too(registry: Registry) ->
 async def test_cancelled_at_any_moment_it_is_told_what_became_of_it(
     registry: Registry, ticks: int, is_crowded: bool
 ) -> None:
-    registry.db._ended_at = math.inf if is_crowded else -math.inf
+    registry.db._writer._ended_at = math.inf if is_crowded else -math.inf
     told: list[str | None] = []
 
     def work(tx: Transaction) -> str:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from clawkakad.model import IdentifierKind, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, inbox, open_registry
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.identifiers import NOTICE_COMES_WITHIN, NUMBER_SPEAKS_FOR, Identifier, move
 from clawkakad.registry.inbox import InboxState, NewInbound
 from clawkakad.registry.sends import head_of
+from clawkakad.registry.transaction import Transaction
 from clawkakad.registry.users import ensure_user, touch
 from tests.conftest import Clock
 from tests.support import NOWHERE

@@ -1,11 +1,10 @@
 """The inbox: what becomes of a message that is edited, taken back, or one too many."""
 
-import dataclasses
 from datetime import datetime, timedelta
 
 from clawkakad.model import InboxState, UserId, Wamid
 from clawkakad.registry import Registry, inbox, overview
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 from tests.conftest import Clock
 
 
@@ -25,7 +24,7 @@ def message(user_id: UserId, name: str, at: datetime, state: InboxState = InboxS
 
 
 async def test_what_is_added_is_given_back_as_it_is_stored(registry: Registry, clock: Clock, robin: UserId) -> None:
-    about = dataclasses.replace(message(robin, "one", clock()), reply_to=Wamid("w0"), forwarded=True)
+    about = message(robin, "one", clock())._replace(reply_to=Wamid("w0"), forwarded=True)
 
     row = await registry.db.write(lambda tx: inbox.add(tx, about, clock()))
 

@@ -8,8 +8,8 @@ import pytest
 
 from clawkakad.model import Hold, OutboxState, UserId, Wamid
 from clawkakad.registry import Registry, outbox, overview, quotes, sends
-from clawkakad.registry.database import Transaction
 from clawkakad.registry.outbox import OutboxRow
+from clawkakad.registry.transaction import Transaction
 from tests.conftest import Clock
 
 WAMID = Wamid("wamid.out")

@@ -15,7 +15,7 @@ from aiohttp import web
 from clawkakad.gateway.pool import Pool
 from clawkakad.model import IdentifierKind, Profile, SandboxId, SandboxState, UserId
 from clawkakad.registry import Registry, SandboxRow, open_registry
-from clawkakad.registry.database import Transaction
+from clawkakad.registry.transaction import Transaction
 from clawkakad.registry.users import ensure_user, touch
 from clawkakad.sandboxes import secrets
 from clawkakad.sandboxes.admission import Admission
