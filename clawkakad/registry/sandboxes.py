@@ -132,10 +132,10 @@ class Sandboxes:
         """Ask the running daemon to try at once, whatever happened before."""
         await self._db.execute("UPDATE sandboxes SET retry_wanted = 1 WHERE id = :id", {"id": sandbox_id})
 
-    async def retries_wanted(self) -> list[SandboxId]:
-        """The sandboxes that an operator wants tried again."""
-        found = await self._db.all("SELECT id FROM sandboxes WHERE retry_wanted = 1")
-        return [SandboxId(row["id"]) for row in found]
+    async def wished_for(self) -> list[SandboxRow]:
+        """The rows that an operator wants tried again, at rest or awake."""
+        sql = "SELECT * FROM sandboxes WHERE retry_wanted = 1 OR rest_wanted IS NOT NULL"
+        return [_sandbox(row) for row in await self._db.all(sql)]
 
     async def retrying(self, sandbox_id: SandboxId) -> None:
         """The operator's wish is being carried out."""
@@ -146,10 +146,6 @@ class Sandboxes:
         await self._db.execute(
             "UPDATE sandboxes SET rest_wanted = :rest WHERE id = :id", {"id": sandbox_id, "rest": rest.value}
         )
-
-    async def rests_wanted(self) -> list[SandboxRow]:
-        """The rows that an operator wishes to rest or to wake."""
-        return [_sandbox(row) for row in await self._db.all("SELECT * FROM sandboxes WHERE rest_wanted IS NOT NULL")]
 
     async def resting(self, sandbox_id: SandboxId) -> None:
         """The operator's wish is carried out, or cannot be."""

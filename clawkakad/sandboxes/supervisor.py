@@ -8,8 +8,8 @@ again at the next start. No round that fails, in whatever way, ends it: the next
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from datetime import datetime
 
 from loguru import logger
@@ -17,7 +17,7 @@ from loguru import logger
 from clawkakad import moments
 from clawkakad.errors import ClawkakaError, EngineUnavailable, RegistryUnavailable, Rejected, Transient
 from clawkakad.gateway.pool import Pool
-from clawkakad.model import Rest, SandboxId, SandboxState, UserId
+from clawkakad.model import SandboxId, UserId
 from clawkakad.registry import Registry, SandboxRow
 from clawkakad.sandboxes.admission import Admission
 from clawkakad.sandboxes.backoff import delays
@@ -37,7 +37,7 @@ from clawkakad.sandboxes.policy import RESTING, is_at_rest
 from clawkakad.sandboxes.profile import container_name
 from clawkakad.sandboxes.pulse import pulse
 from clawkakad.sandboxes.removal import remove_sandbox
-from clawkakad.sandboxes.rest import Order, Rules
+from clawkakad.sandboxes.rest import Rules
 from clawkakad.sandboxes.resting import Resting
 from clawkakad.sandboxes.shortages import AT_ONCE_S, Shortages
 from clawkakad.sandboxes.spares import Spares
@@ -45,19 +45,25 @@ from clawkakad.sandboxes.strays import Strays
 from clawkakad.sandboxes.timing import Timing
 from clawkakad.sandboxes.upgradeplan import Patience
 from clawkakad.sandboxes.upgrader import Upgrader
+from clawkakad.sandboxes.wishes import Wishes
 
-RECONCILE_EVERY_S = 60.0
-REMOVALS_EVERY_S = 3.0  # one look into the registry; an operator waits for it
 ENGINE_AGAIN_S = 5.0  # at most, between two tries to reach an engine that is away: it is back within twice that
-REMOVAL_AGAIN_S = 60.0
-REST_EVERY_S = 5.0  # memory may be short
 HINTS_EVERY_S = 1.0  # at most, a full look because of a container that rested and does something
 WAKE_AGAIN_S = 1.0  # where the registry could not be read
 
-REST_TO = {Rest.DOZE: SandboxState.DOZING, Rest.SLEEP: SandboxState.ASLEEP}
-
 OOM = "oom"  # the engine's event
 STIRS = frozenset({"start", "unpause", "die", "destroy"})  # what a container that rests does not do by itself
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How often the supervisor looks, in seconds. `oom_at_once_s`: see `Shortages`."""
+
+    reconcile_s: float = 60.0
+    wishes_s: float = 3.0  # one look into the registry; an operator waits for it
+    removal_again_s: float = 60.0
+    rest_s: float = 5.0  # memory may be short
+    oom_at_once_s: float = AT_ONCE_S
 
 
 class Supervisor:
@@ -81,10 +87,7 @@ class Supervisor:
         timing: Timing | None = None,
         patience: Patience | None = None,
         admission: Admission | None = None,
-        rest_every_s: float = REST_EVERY_S,
-        reconcile_every_s: float = RECONCILE_EVERY_S,
-        removals_every_s: float = REMOVALS_EVERY_S,
-        oom_at_once_s: float = AT_ONCE_S,
+        rounds: Rounds | None = None,
     ) -> None:
         self._engine = engine
         self._registry = registry
@@ -97,6 +100,7 @@ class Supervisor:
         self._disk = disk
         self._on_outbox = on_outbox
         self._timing = timing or Timing()
+        self._rounds = rounds or Rounds()
         self._freezer = Freezer(engine, memory)
         self._admission = admission or Admission(memory, rules, nobody_awake=pool.is_empty)
         self._resting = Resting(registry.sandboxes, memory, rules, self._admission)
@@ -111,7 +115,6 @@ class Supervisor:
             address=self._keepers.address,
             rest=lambda order: self._keepers.rest(None, order),
         )
-        self._rest_every_s = rest_every_s
         self._upgrader = Upgrader(
             registry=registry,
             builder=builder,
@@ -121,16 +124,22 @@ class Supervisor:
             ledger_of=self._ledger_of,
             patience=patience or Patience(),
         )
-        self._reconcile_every_s = reconcile_every_s
-        self._removals_every_s = removals_every_s
-        self._shortages = Shortages(registry.sandboxes, at_once_s=oom_at_once_s)
-        self._removal_not_before: dict[SandboxId, float] = {}
+        self._wishes = Wishes(
+            registry.sandboxes,
+            self._keepers,
+            pool,
+            remove=self._remove,
+            is_held=self._upgrader.holds,
+            again_s=self._rounds.removal_again_s,
+        )
+        self._shortages = Shortages(registry.sandboxes, at_once_s=self._rounds.oom_at_once_s)
         self._strays = Strays(engine, self._keepers.nudge)
         self._reconciling = asyncio.Lock()
         self._stirred = asyncio.Event()
 
     async def run(self) -> None:
         """Endless. Cancelling it stops the keepers and closes the host API; no container is touched."""
+        rounds = self._rounds
         try:
             for pause_s in delays(1.0, 30.0):
                 if await self._round(self._keep_all):
@@ -140,10 +149,10 @@ class Supervisor:
                 loops.create_task(self._follow_events(), name="engine events")
                 loops.create_task(self._reconcile_for_ever(), name="reconcile")
                 loops.create_task(self._wake_the_addressed(), name="waking")
-                loops.create_task(self._every(self._rest_every_s, self._let_rest), name="rest")
-                loops.create_task(self._every(self._removals_every_s, self._carry_out_removals), name="removals")
-                loops.create_task(self._every(self._removals_every_s, self._try_again), name="retries")
-                loops.create_task(self._every(self._rest_every_s, self._spares.tend), name="spares")
+                loops.create_task(self._every(rounds.rest_s, self._let_rest), name="rest")
+                loops.create_task(self._every(rounds.wishes_s, self._wishes.carry_out_removals), name="removals")
+                loops.create_task(self._every(rounds.wishes_s, self._wishes.carry_out_others), name="wishes")
+                loops.create_task(self._every(rounds.rest_s, self._spares.tend), name="spares")
                 loops.create_task(self._upgrader.run(), name="upgrades")
                 loops.create_task(self._disk.run(self._keepers.disk_changed), name="disks")
         finally:
@@ -221,34 +230,7 @@ class Supervisor:
             if not await self._round(self._keepers.keep_the_addressed):
                 await asyncio.sleep(WAKE_AGAIN_S)
 
-    # Removal
-
-    async def _carry_out_removals(self) -> None:
-        for row in await self._registry.sandboxes.removals_wanted():
-            if time.monotonic() < self._removal_not_before.get(row.id, 0.0) or self._upgrader.holds(row.id):
-                continue
-            self._removal_not_before[row.id] = time.monotonic() + REMOVAL_AGAIN_S
-            try:
-                await self._carry_out(row)
-            except (ClawkakaError, OSError) as error:
-                logger.error("a sandbox is not removed yet", sandbox=row.id, error=str(error))
-
-    async def _try_again(self) -> None:
-        """An operator wants it; the keeper finds the wish in the row."""
-        for sandbox_id in await self._registry.sandboxes.retries_wanted():
-            if self._pool.get(sandbox_id) is not None:
-                await self._registry.sandboxes.retrying(sandbox_id)  # there is nothing to try
-            if sandbox_id not in self._keepers:
-                self._keepers.address(sandbox_id)
-            self._keepers.nudge(sandbox_id)
-        for row in await self._registry.sandboxes.rests_wanted():
-            await self._registry.sandboxes.resting(row.id)
-            if row.rest_wanted is Rest.WAKE:
-                self._keepers.address(row.id)
-            else:
-                self._keepers.rest(row, Order(row.id, REST_TO[row.rest_wanted or Rest.DOZE], "an operator wants it"))
-
-    # Rest
+    # Rest and removal
 
     async def _let_rest(self) -> None:
         """Those whose time has come, or whose memory is needed."""
@@ -257,7 +239,7 @@ class Supervisor:
         for row, order in due:
             keepers.rest(row, order)
 
-    async def _carry_out(self, row: SandboxRow) -> None:
+    async def _remove(self, row: SandboxRow) -> None:
         await self._keepers.part_with(row)
         await self._disk.leave(row.id)
         await remove_sandbox(
@@ -268,7 +250,6 @@ class Supervisor:
             keys=self._keys,
             rows=self._registry.sandboxes,
         )
-        self._removal_not_before.pop(row.id, None)
         self._shortages.forget(row.id)
 
     # Reconcile
@@ -311,7 +292,7 @@ class Supervisor:
         """Each minute, and soon after a container that rested did something."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._reconcile_every_s):
+                async with asyncio.timeout(self._rounds.reconcile_s):
                     await self._stirred.wait()
                     await asyncio.sleep(HINTS_EVERY_S)
             self._stirred.clear()

@@ -16,7 +16,6 @@ from clawkakad.errors import Rejected, SandboxGone, Transient
 from clawkakad.model import SandboxId, SandboxState
 from clawkakad.registry import SandboxRow
 from clawkakad.sandboxes import keepers, paths
-from clawkakad.sandboxes import supervisor as supervisor_module
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import container_name, volume_name
 from tests.fakes.engine import FakeContainer
@@ -451,7 +450,7 @@ async def test_a_removal_waits_for_a_start_however_long_that_takes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keepers, "LET_GO_S", 0.2)
-    monkeypatch.setattr(supervisor_module, "REMOVAL_AGAIN_S", 0.1)
+    world.removal_again_s = 0.1
 
     class Slow:
         def __init__(self) -> None:

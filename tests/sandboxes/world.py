@@ -33,7 +33,7 @@ from clawkakad.sandboxes.openclaw import ModelLimits
 from clawkakad.sandboxes.policy import Limits
 from clawkakad.sandboxes.profile import MIB, Sealing, container_name
 from clawkakad.sandboxes.rest import Rules
-from clawkakad.sandboxes.supervisor import Supervisor
+from clawkakad.sandboxes.supervisor import Rounds, Supervisor
 from clawkakad.sandboxes.timing import Timing
 from clawkakad.sandboxes.upgradeplan import Patience
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
@@ -172,6 +172,7 @@ class World:
         self.rules = Rules()
         self.spares = 0
         self.long_s = 10.0  # a wait that somebody is told of
+        self.removal_again_s = 60.0
         self.upstream = Upstream("http://127.0.0.1:1/v1", "m")  # nobody's
         self.disk_mb = 2048
         self.places = [Path("/nonexistent")]  # whose room counts: that of this machine does not
@@ -264,13 +265,16 @@ class World:
                 spares=self.spares,
                 timing=timing,
                 patience=patience,
-                rest_every_s=0.05,
                 admission=Admission(
                     lambda: self.memory(), self.rules, nobody_awake=self.pool.is_empty, long_s=self.long_s
                 ),
-                reconcile_every_s=reconcile_every_s,
-                oom_at_once_s=OOM_AT_ONCE_S,
-                removals_every_s=0.05,
+                rounds=Rounds(
+                    reconcile_s=reconcile_every_s,
+                    wishes_s=0.05,
+                    removal_again_s=self.removal_again_s,
+                    rest_s=0.05,
+                    oom_at_once_s=OOM_AT_ONCE_S,
+                ),
             )
             running = asyncio.create_task(supervisor.run(), name="supervisor")
             try:
