@@ -14,7 +14,7 @@ from clawkakad.model import UserId
 from clawkakad.registry import Registry, sends
 from clawkakad.registry.sends import Head
 
-LOOK_AGAIN_S = 1.0  # how soon a change is noticed that nobody told of: an operator's command, the end of a wait
+LOOK_AGAIN_S = 1.0  # more or less: how soon a change is noticed that nobody told of, an operator's command say
 EARLY_S = 0.3  # so much before that it is soon enough: looks are due at moments that are shared with others
 MANY, REST_S = 200, 0.1  # with more people than that waiting, looks are that far apart
 _LONG_AGO = float("-inf")
@@ -30,6 +30,7 @@ class Lookout:
         self._queued: list[Head] = []
         self._size = 0
         self._looked_at = _LONG_AGO
+        self._again_s = LOOK_AGAIN_S  # from then on
         self._is_stale = True
 
     def changed(self, *, now: bool = False) -> None:
@@ -52,6 +53,7 @@ class Lookout:
         self._pausing.see(due.pauses, wall, monotonic)
         found = planning.sort_out(due.heads, busy, self._clock())
         self._queued = found.queued
+        self._again_s = min(LOOK_AGAIN_S, found.soonest_s)
         return found
 
     def started(self, heads: Collection[Head]) -> None:
@@ -62,4 +64,4 @@ class Lookout:
     def wait_s(self, monotonic: float) -> float:
         """Seconds until the next look."""
         least_s = REST_S if self._size > MANY else 0.0
-        return max(0.0, self._looked_at + (least_s if self._is_stale else LOOK_AGAIN_S) - monotonic)
+        return max(0.0, self._looked_at + (least_s if self._is_stale else self._again_s) - monotonic)

@@ -243,9 +243,9 @@ class Auth(Wire):
 
 
 class Policy(Wire):
-    """The gateway's limits and rhythm."""
+    """The gateway's limits and rhythm. One that would tick less than once an hour is not understood."""
 
-    tick_interval_ms: float = Field(default=30_000, gt=0)
+    tick_interval_ms: float = Field(default=30_000, gt=0, le=3_600_000)
 
 
 class HelloOk(Wire):

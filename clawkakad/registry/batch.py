@@ -107,9 +107,10 @@ class Batch:
 
     def all_at_once(self, connection: sqlite3.Connection) -> list[Any] | None:
         """What the works returned. None: one of several failed, and all are undone, to be done again `one_by_one`."""
+        works = [waiting.begin() for waiting in self._waiting]  # all: also those that another one undoes will be told
         transaction = Transaction(connection)
         try:
-            return [waiting.begin()(transaction) for waiting in self._waiting]
+            return [work(transaction) for work in works]
         except Exception as error:
             roll_back(connection)
             if len(self) == 1:

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from clawkakad.errors import BadFrame
 from clawkakad.gateway.frames import (
@@ -200,6 +201,12 @@ def test_hello_ok_tells_process_scopes_and_rhythm() -> None:
     assert hello.server.boot_id == "e7720634-2cdc-4a4a-9dd9-443ff3d74c55"
     assert hello.auth.scopes == ("operator.read", "operator.write", "operator.admin")
     assert hello.policy.tick_interval_ms == 30_000
+
+
+@pytest.mark.parametrize("tick", ["0", "-1", "NaN", "1e999", "Infinity", "1e15"])
+def test_a_rhythm_that_is_none_is_not_understood(tick: str) -> None:
+    with pytest.raises(ValidationError):
+        HelloOk.model_validate({"protocol": 4, "policy": {"tickIntervalMs": json.loads(tick)}})
 
 
 def test_an_unknown_event_is_no_error() -> None:
