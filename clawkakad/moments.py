@@ -16,7 +16,7 @@ def moment_after(seconds: float) -> float:
     now = asyncio.get_running_loop().time()
     if seconds < APART_S:
         return now + seconds
-    return max(round((now + seconds) / APART_S) * APART_S, now)
+    return round((now + seconds) / APART_S) * APART_S
 
 
 async def sleep(seconds: float) -> None:

@@ -11,11 +11,12 @@ from clawkakad.delivery import planning
 from clawkakad.delivery.pausing import Pausing
 from clawkakad.delivery.planning import Sorted
 from clawkakad.model import UserId
+from clawkakad.moments import APART_S
 from clawkakad.registry import Registry, sends
 from clawkakad.registry.sends import Head
 
 LOOK_AGAIN_S = 1.0  # more or less: how soon a change is noticed that nobody told of, an operator's command say
-EARLY_S = 0.3  # so much before that it is soon enough: looks are due at moments that are shared with others
+EARLY_S = APART_S / 2 + 0.05  # so much before that it is soon enough: a shared moment may come so much sooner
 MANY, REST_S = 200, 0.1  # with more people than that waiting, looks are that far apart
 _LONG_AGO = float("-inf")
 

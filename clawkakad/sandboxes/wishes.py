@@ -5,11 +5,11 @@ Another process writes them (the CLI), so they are looked for. Removals are apar
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from loguru import logger
 
 from clawkakad.errors import ClawkakaError
+from clawkakad.gateway.pool import Pool
 from clawkakad.model import Rest, SandboxId, SandboxState
 from clawkakad.registry import SandboxRow
 from clawkakad.registry.sandboxes import Sandboxes
@@ -17,13 +17,6 @@ from clawkakad.sandboxes.keepers import Keepers
 from clawkakad.sandboxes.rest import Order
 
 REST_TO = {Rest.DOZE: SandboxState.DOZING, Rest.SLEEP: SandboxState.ASLEEP}
-
-
-class Connected(Protocol):
-    """Who knows which sandboxes have a connection."""
-
-    def get(self, sandbox_id: SandboxId) -> object | None:
-        """The open one, if there is one."""
 
 
 class Wishes:
@@ -36,7 +29,7 @@ class Wishes:
         self,
         rows: Sandboxes,
         keepers: Keepers,
-        connected: Connected,
+        pool: Pool,
         *,
         remove: Callable[[SandboxRow], Awaitable[None]],
         is_held: Callable[[SandboxId], bool],
@@ -44,7 +37,7 @@ class Wishes:
     ) -> None:
         self._rows = rows
         self._keepers = keepers
-        self._connected = connected
+        self._pool = pool
         self._remove = remove
         self._is_held = is_held
         self._again_s = again_s
@@ -73,7 +66,7 @@ class Wishes:
 
     async def _try_again(self, sandbox_id: SandboxId) -> None:
         """The keeper finds the wish in the row."""
-        if self._connected.get(sandbox_id) is not None:
+        if self._pool.get(sandbox_id) is not None:
             await self._rows.retrying(sandbox_id)  # there is nothing to try
         if sandbox_id not in self._keepers:
             self._keepers.address(sandbox_id)
