@@ -47,7 +47,7 @@ class Gate:
             await self._tools(row)
             until = time.monotonic() + for_s
             while (left_s := until - time.monotonic()) > 0:
-                await _closed_or_later(connection, min(left_s, self.timing.liveness_every_s))
+                await _closed_or_later(connection, min(left_s, self.timing.liveness_again_s))
                 await self._healthy(connection)
         finally:
             await connection.aclose(1001)

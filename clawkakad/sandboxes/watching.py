@@ -80,7 +80,8 @@ class Watch:
         self.is_on = True
         try:
             while True:
-                await self._until_stirred(self._timing.liveness_every_s * random.uniform(0.9, 1.1))  # noqa: S311
+                every_s = self._timing.liveness_again_s if misses else self._timing.liveness_every_s
+                await self._until_stirred(every_s * random.uniform(0.9, 1.1))  # noqa: S311
                 if connection.is_closed:
                     raise await connection.wait_closed()
                 if (order := self._order()) is not None:
@@ -111,7 +112,7 @@ class Watch:
 
     async def _answers(self, connection: Connection) -> bool:
         """Who was heard a moment ago need not be asked, and who is frozen cannot answer."""
-        if self._disk.is_held(self._id) or connection.quiet_s < self._timing.liveness_every_s / 2:
+        if self._disk.is_held(self._id) or connection.quiet_s < self._timing.liveness_again_s:
             return True
         try:
             await connection.health(self._timing.liveness_within_s)

@@ -267,6 +267,17 @@ async def test_a_gateway_that_hangs_is_restarted_though_the_engine_calls_it_runn
         assert row.container_id == (await world.ready(ann)).container_id
 
 
+async def test_after_a_missed_answer_a_gateway_is_asked_again_sooner(world: World) -> None:
+    """At its usual rhythm alone it would be seen to hang after a minute."""
+    timing = replace(FAST, liveness_every_s=2.0, liveness_again_s=0.03, misses=30)
+    async with world.daemon(timing=timing) as supervisor:
+        ann = await world.person()
+        await supervisor.ensure(ann)
+        await world.ready(ann)
+        world.gateways.mute = True
+        await eventually(lambda: world.engine.count("/stop") == 1, within_s=20)
+
+
 async def test_a_container_whose_gateway_never_comes_up_is_restarted(world: World) -> None:
     ann = await world.person()
     world.gateways.dead = True

@@ -56,6 +56,7 @@ FAST = Timing(
     adopt_s=1.0,
     attempt_s=0.5,
     liveness_every_s=0.05,
+    liveness_again_s=0.03,
     liveness_within_s=0.1,
     limits=Limits(restarts=30, first_delay_s=0.02, last_delay_s=0.2),
     engine_last_delay_s=0.05,
