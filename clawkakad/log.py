@@ -26,12 +26,18 @@ _OF_CALLER = logger.opt(depth=1)
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 _NINE_DIGITS = re.compile(r"\d{9}")
 _LONG_NUMBER = re.compile(r"(?<![\w.:-])\+?\d{9,15}(?![\w.:-])")
+_NUMBER_IN_NAME = re.compile(r"\+?\d(?:[\s()./-]{0,3}\d){6,}")
 _SECRET = re.compile(r"\b(sk-[\w-]{8,}|EAA\w{12,}|Bearer\s+\S+)")
 
 
 def mask(identifier: str) -> str:
     """A phone number or id as operators may see it: its first two and last two characters."""
     return f"{identifier[:2]}…{identifier[-2:]}" if len(identifier) > 6 else "…"
+
+
+def mask_name(name: str) -> str:
+    """What somebody calls themselves, as operators may see it: some have their phone number there."""
+    return _NUMBER_IN_NAME.sub(lambda found: mask(found.group()), name)
 
 
 def redact(text: str) -> str:

@@ -80,3 +80,18 @@ def test_a_traceback_shows_no_values(capsys: pytest.CaptureFixture[str]) -> None
 def test_masks_keep_two_characters_at_each_end() -> None:
     assert log.mask("4915123456789") == "49…89"
     assert log.mask("short") == "…"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("+49 151 23456789", "+4…89"),
+        ("Ann (4915123456789)", "Ann (49…89)"),
+        ("049/30-123.456", "04…56"),
+        ("Ann 2", "Ann 2"),
+        ("R2-D2 007", "R2-D2 007"),
+        ("Ann, born 1990", "Ann, born 1990"),
+    ],
+)
+def test_a_number_in_place_of_a_name_is_masked(name: str, shown: str) -> None:
+    assert shown == log.mask_name(name)

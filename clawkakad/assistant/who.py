@@ -3,7 +3,7 @@
 import re
 
 from clawkakad.errors import UsageError
-from clawkakad.log import mask
+from clawkakad.log import mask, mask_name
 from clawkakad.model import SandboxId
 from clawkakad.registry import Registry, UserRow
 
@@ -35,7 +35,9 @@ async def _is(registry: Registry, user: UserRow, wanted: str, digits: str) -> bo
 
 def label(user: UserRow) -> str:
     """The person as lists show them: name, else masked number."""
-    return user.profile.name or mask(user.identifiers[-1][1] if user.identifiers else user.id)
+    if user.profile.name:
+        return mask_name(user.profile.name)
+    return mask(user.identifiers[-1][1] if user.identifiers else user.id)
 
 
 async def owners(registry: Registry) -> dict[SandboxId, str]:

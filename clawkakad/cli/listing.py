@@ -15,7 +15,7 @@ from rich.text import Text
 
 from clawkakad.cli.common import age, harmless, plain
 from clawkakad.delivery.planning import WINDOW_CLOSED
-from clawkakad.log import mask, redact
+from clawkakad.log import mask, mask_name, redact
 from clawkakad.model import Hold, OutboxState
 from clawkakad.registry.overview import Entry
 from clawkakad.registry.pauses import Pause, Scope
@@ -126,7 +126,8 @@ def _print_block(console: Console, entry: Entry, now: datetime, *, text: bool) -
 def who(entry: Entry) -> str:
     """Name and masked number, as far as they are known."""
     number = mask(entry.address) if entry.address else None
-    name = entry.name if entry.name is None or len(entry.name) <= LONGEST_NAME else f"{entry.name[: LONGEST_NAME - 1]}…"
+    name = mask_name(entry.name or "")
+    name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
     return " ".join(filter(None, (name, number))) or entry.user_id
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from clawkakad.cli.common import age, clock
 from clawkakad.cli.listing import show_rows
 from clawkakad.cli.where import place_here
-from clawkakad.log import mask
+from clawkakad.log import mask, mask_name
 from clawkakad.registry import FILE, Registry, UserRow, read_registry
 
 HEADINGS = ("user", "name", "identifiers", "zone", "last message", "sandbox", "refused")
@@ -34,7 +34,7 @@ async def _row(registry: Registry, user: UserRow) -> list[str]:
     refused = await registry.inbox.count_refused(user.id)
     return [
         user.id,
-        user.profile.name or "-",
+        mask_name(user.profile.name or "-"),
         ", ".join(mask(value) for _, value in user.identifiers),
         user.profile.time_zone,
         age(user.last_inbound_at, datetime.now(UTC)),

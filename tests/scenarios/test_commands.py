@@ -122,6 +122,23 @@ async def test_users_and_sandboxes_are_listed_with_masked_numbers(stage: Stage) 
     assert "gateway ready" in (await command(stage, "sandbox", "logs", "+91 98765-43210"))[1]
 
 
+async def test_a_name_that_is_a_number_is_masked_in_every_list(stage: Stage) -> None:
+    robin = stage.world.person("+91 98765 43210", "+91 98765 43210")
+    await stage.world.daemon.start()
+    await stage.world.ask(robin, "hello")
+
+    for words in (
+        ["users"],
+        ["sandbox", "list"],
+        ["outbox", "list", "--all"],
+        ["inbox", "list", "--state", "answered"],
+    ):
+        code, output = await command(stage, *words)
+        assert code == 0
+        assert "…10" in output
+        assert "98765" not in output
+
+
 async def test_nobody_of_that_name_is_told_in_a_line(stage: Stage) -> None:
     await stage.world.daemon.start()
 
