@@ -23,6 +23,7 @@ from tests.fakes.gateway_methods import METHODS
 
 ENDS_SUSPENSION = ("gateway.suspend.prepare", "gateway.suspend.resume")
 SCOPES = ("operator.read", "operator.write", "operator.admin")
+ACCEPTING = 5  # rounds of asyncio's loop in which who was accepted becomes a connection that can be cut
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class FakeGateway:
         self._peers: set[Peer] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self._thawed = asyncio.Event()
         self._thawed.set()
 
@@ -98,7 +100,8 @@ class FakeGateway:
         app.router.add_get("/healthz", _healthz)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.UnixSite(self._runner, str(self.socket)).start()
+        assert self._runner.server is not None
+        self._server = await asyncio.get_running_loop().create_unix_server(self._runner.server, str(self.socket))
         self.socket.chmod(0o660)
         self.spawn(self._tick())
         text = self.disk.interrupted()
@@ -127,8 +130,18 @@ class FakeGateway:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._runner is not None:
+            await self._stop_listening()
             await self._runner.cleanup()
         self._runner = None
+
+    async def _stop_listening(self) -> None:
+        """Accept nobody any more; then close, once who was accepted is a connection: asyncio would forget them."""
+        assert self._server is not None
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(ACCEPTING):
+            await asyncio.sleep(0)
+        self._server.close()
 
     async def restart(self) -> None:
         await self.kill()

@@ -188,3 +188,16 @@ async def test_it_is_a_program_too(socket: Path) -> None:
         if program.returncode is None:
             program.kill()
             await program.wait()
+
+
+@pytest.mark.parametrize("rounds", range(8))
+async def test_who_comes_while_it_is_killed_is_cut_off_too(gateway: FakeGateway, rounds: int) -> None:
+    coming = asyncio.create_task(asyncio.open_unix_connection(str(gateway.socket)))
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+    await gateway.kill()
+
+    reader, writer = await coming
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+    writer.close()
