@@ -23,6 +23,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.fakes import serving
+
 IMAGE_ID = "sha256:" + "1" * 64
 API = "1.41"
 RUNTIME = "runc"
@@ -119,21 +121,20 @@ class FakeEngine:
         self._executions: dict[str, tuple[list[str], int]] = {}
         self._followers: set[asyncio.Queue[dict[str, Any]]] = set()
         self._ids = itertools.count(1)
-        self._runner: web.AppRunner | None = None
+        self._listening: tuple[web.AppRunner, asyncio.Server] | None = None
 
     async def up(self) -> None:
         """Listen."""
         app = web.Application(middlewares=[self._knobs], client_max_size=0)
         app.add_routes(self._routes())
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-        await self._runner.setup()
-        await web.UnixSite(self._runner, str(self.socket)).start()
+        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        self._listening = runner, await serving.listen(runner, self.socket)
 
     async def down(self) -> None:
         """Be gone: connections are refused, event streams end. The containers live on."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._listening is not None:
+            await serving.stop(*self._listening)
+            self._listening = None
         self.socket.unlink(missing_ok=True)
 
     def tag(self, name: str, image_id: str) -> None:

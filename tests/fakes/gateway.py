@@ -17,13 +17,13 @@ from uuid import uuid4
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from tests.fakes import gateway_frames as frames
+from tests.fakes import serving
 from tests.fakes.gateway_agent import Agent, Disk, Reply, Run, echo, silence
 from tests.fakes.gateway_frames import Frame
 from tests.fakes.gateway_methods import METHODS
 
 ENDS_SUSPENSION = ("gateway.suspend.prepare", "gateway.suspend.resume")
 SCOPES = ("operator.read", "operator.write", "operator.admin")
-ACCEPTING = 5  # rounds of asyncio's loop in which who was accepted becomes a connection that can be cut
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ class FakeGateway:
         self.runs: dict[str, Run] = {}
         self._peers: set[Peer] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self._listening: tuple[web.AppRunner, asyncio.Server] | None = None
         self._thawed = asyncio.Event()
         self._thawed.set()
 
@@ -98,10 +97,8 @@ class FakeGateway:
         app = web.Application()
         app.router.add_get("/", self._serve)
         app.router.add_get("/healthz", _healthz)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        assert self._runner.server is not None
-        self._server = await asyncio.get_running_loop().create_unix_server(self._runner.server, str(self.socket))
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._listening = runner, await serving.listen(runner, self.socket)
         self.socket.chmod(0o660)
         self.spawn(self._tick())
         text = self.disk.interrupted()
@@ -129,19 +126,9 @@ class FakeGateway:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._runner is not None:
-            await self._stop_listening()
-            await self._runner.cleanup()
-        self._runner = None
-
-    async def _stop_listening(self) -> None:
-        """Accept nobody any more; then close, once who was accepted is a connection: asyncio would forget them."""
-        assert self._server is not None
-        for listener in self._server.sockets:
-            asyncio.get_running_loop().remove_reader(listener.fileno())
-        for _ in range(ACCEPTING):
-            await asyncio.sleep(0)
-        self._server.close()
+        if self._listening is not None:
+            await serving.stop(*self._listening)
+        self._listening = None
 
     async def restart(self) -> None:
         await self.kill()

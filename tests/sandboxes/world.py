@@ -36,6 +36,7 @@ from clawkakad.sandboxes.rest import Rules
 from clawkakad.sandboxes.supervisor import Rounds, Supervisor
 from clawkakad.sandboxes.timing import Timing
 from clawkakad.sandboxes.upgradeplan import Patience
+from tests.fakes import serving
 from tests.fakes.engine import FakeContainer, FakeEngine, fake_engine
 from tests.support import eventually, short_directory
 
@@ -85,7 +86,7 @@ class Gateways:
     refused: set[str] = field(default_factory=set)  # methods that are
     hangs_up: bool = False  # every connection ends as soon as it is ready
     drops: set[str] = field(default_factory=set)  # methods at which the connection ends, once each
-    _running: dict[str, web.AppRunner] = field(default_factory=dict)
+    _running: dict[str, tuple[web.AppRunner, asyncio.Server]] = field(default_factory=dict)
     _thawed: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def open(self, container: FakeContainer) -> None:
@@ -96,15 +97,13 @@ class Gateways:
         app = web.Application()
         app.router.add_get("/", partial(self._serve, container.name))
         runner = web.AppRunner(app, shutdown_timeout=0.05)
-        await runner.setup()
         socket = container.source("/run/clawkaka/gateway") / "gateway.sock"
-        await web.UnixSite(runner, str(socket)).start()
-        self._running[container.name] = runner
+        self._running[container.name] = runner, await serving.listen(runner, socket)
 
     async def close(self, container: FakeContainer) -> None:
-        runner = self._running.pop(container.name, None)
-        if runner is not None:
-            await runner.cleanup()
+        running = self._running.pop(container.name, None)
+        if running is not None:
+            await serving.stop(*running)
 
     async def freeze(self, container: FakeContainer) -> None:
         self._thawed[container.name].clear()
@@ -113,8 +112,8 @@ class Gateways:
         self._thawed.setdefault(container.name, asyncio.Event()).set()
 
     async def close_all(self) -> None:
-        for runner in self._running.values():
-            await runner.cleanup()
+        for running in self._running.values():
+            await serving.stop(*running)
 
     async def _serve(self, name: str, request: web.Request) -> web.WebSocketResponse:
         await self._thawed[name].wait()
