@@ -63,7 +63,6 @@ from clawkakad.sandboxes.supervisor import Supervisor
 from clawkakad.simulator.model import offline_model_app
 from clawkakad.web.connection import Limits as WebLimits
 from clawkakad.web.connection import Site
-from clawkakad.web.incoming import Room
 from clawkakad.web.listener import listening
 from clawkakad.web.public import BODY_LIMIT, public_site
 from clawkakad.whatsapp.graph import GraphClient
@@ -80,7 +79,6 @@ class Parts:
     """What was built."""
 
     registry: Registry
-    listening: Listening
     intake: Intake
     conversations: Conversations
     missed: MissedAnswers
@@ -101,11 +99,7 @@ async def serve(settings: Settings) -> None:
             site, loops = contextlib.AsyncExitStack(), Loops()
             try:
                 served = listening(
-                    _public(settings, parts),
-                    settings.host,
-                    settings.port,
-                    limits=WebLimits(body=BODY_LIMIT),
-                    room=Room(on_full=parts.listening.turned_away),
+                    _public(settings, parts), settings.host, settings.port, limits=WebLimits(body=BODY_LIMIT)
                 )
                 port = await site.enter_async_context(served)
                 _start(loops, parts, settings)
@@ -165,7 +159,7 @@ async def _build(settings: Settings, stack: contextlib.AsyncExitStack) -> Parts:
         on_message=conversations.wake,
         on_outbox=delivery.wake,
     )
-    return Parts(registry, listening, intake, conversations, missed, delivery, reminders, heartbeats, supervisor)
+    return Parts(registry, intake, conversations, missed, delivery, reminders, heartbeats, supervisor)
 
 
 def _delivery(

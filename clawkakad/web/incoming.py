@@ -45,19 +45,14 @@ class Phase(Enum):
 
 
 class Room:
-    """For what is beyond SMALL, in bytes. Only what has come takes some: who announces a large body holds nothing.
+    """For what is beyond SMALL, in bytes. Only what has come takes some: who announces a large body holds nothing."""
 
-    `on_full` is called each time somebody is turned away for want of it.
-    """
-
-    def __init__(self, size: int = MOST_BEYOND, *, on_full: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, size: int = MOST_BEYOND) -> None:
         self.free = size
-        self._on_full = on_full
 
     def take(self, size: int) -> bool:
         """Whether there is so much; it is taken then."""
         if size > self.free:
-            self._on_full()
             return False
         self.free -= size
         return True

@@ -22,7 +22,6 @@ from clawkakad.intake.intake import LONGEST_WAIT_S, MOST_WAITING, Intake
 from clawkakad.intake.limits import Limits
 from clawkakad.intake.listening import Listening
 from clawkakad.registry import open_registry
-from clawkakad.web.incoming import SMALL, Room
 from clawkakad.web.listener import listening
 from clawkakad.web.public import WEBHOOK, public_site
 from clawkakad.whatsapp.signature import HEADER, sign
@@ -33,7 +32,6 @@ from tests.whatsapp.expectations import PHONE_NUMBER_ID
 SECRET = "test-app-secret"
 TEXT = (DATA / "payloads" / "text_basic.json").read_text()
 WAMID = "wamid.RkFLRS1URVhULTAwMDE="
-BEYOND = 1024
 HOLDER = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -88,8 +86,7 @@ async def site(tmp_path: Path, clock: Clock) -> AsyncIterator[Site]:
             phone_number_id=PHONE_NUMBER_ID,
             health=lambda: {"ok": True},
         )
-        room = Room(BEYOND, on_full=known.turned_away)
-        port = await stack.enter_async_context(listening(handler, "127.0.0.1", 0, room=room))
+        port = await stack.enter_async_context(listening(handler, "127.0.0.1", 0))
         session = await stack.enter_async_context(
             aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=aiohttp.TCPConnector(limit=0))
         )
@@ -123,17 +120,6 @@ async def test_behind_one_that_waits_for_long_nobody_is_kept_waiting(site: Site)
     assert await waiting == 200
     assert [await site.post(number) for number in range(10, 20)] == [200] * 10
     assert site.stored() == {f"wamid.{number}" for number in (1, 2, *range(10, 20))}
-    assert site.listening.caught_up
-
-
-async def test_who_is_turned_away_for_want_of_room_may_have_had_news(site: Site) -> None:
-    """That no status has come says nothing then, until the next webhook is stored."""
-    large = b" " * (SMALL + BEYOND + 1)
-    async with site.session.post(WEBHOOK, data=large, headers={HEADER: sign(large, SECRET)}) as response:
-        assert response.status == 503
-    assert not site.listening.caught_up
-
-    assert await site.post(1) == 200
     assert site.listening.caught_up
 
 
