@@ -15,7 +15,7 @@ class Timing:
     adopt_s: float = 20.0  # at least, for a container that ran when we came
     attempt_s: float = 20.0  # one try to connect; a gateway that boots answers late
     liveness_every_s: float = 20.0  # each question wakes a sandbox up; a gateway's own tick comes every 30
-    liveness_again_s: float = 5.0  # after an answer that was missed; and who was heard since then need not be asked
+    liveness_again_s: float = 5.0  # after a missed answer; and who was heard within so long need not be asked
     liveness_within_s: float = 5.0
     misses: int = 3
     limits: Limits = field(default_factory=Limits)
